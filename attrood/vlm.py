@@ -212,7 +212,11 @@ def load_vlm(
     net = _build(name, weights).eval().requires_grad_(False)
     sha = weights_hash(net)
     net = net.to(device)
+    try:
+        tokenizer = open_clip.get_tokenizer(name)
+    except ImportError as e:
+        raise ImportError(f"the tokenizer of model {name!r} needs {e.name}: pip install {e.name}") from e
     bias = getattr(net, "logit_bias", None)
     return VLM(
-        net, open_clip.get_tokenizer(name), Preprocessing.from_config(net.visual.preprocess_cfg), model if model not in SHIPPED else name, pretrained, sha, device, precision,
+        net, tokenizer, Preprocessing.from_config(net.visual.preprocess_cfg), model, pretrained, sha, device, precision,
         logit_scale=float(net.logit_scale.exp()), logit_bias=0.0 if bias is None else float(bias), compiled=torch.compile(net.encode_image) if compile else None)
