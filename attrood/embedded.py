@@ -84,7 +84,7 @@ class EmbeddingScores:
 
     def entries(self) -> dict[str, dict[str, Any]]:
         "What the log's manifest says of each column: group, source, parameters."
-        made = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in self.names()}
+        made: dict[str, dict[str, Any]] = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in self.names()}
         for name, score in self.fitted.items():
             made[name]["params"] |= fitted_params(score)
         if "residual" in made:
