@@ -258,7 +258,7 @@ def write_shards(
         parts.append(part)
         summary.rejects += len(part.rejects)
         if summary.rejects > limit:
-            i, why = next((r for p in reversed(parts) for r in reversed(p.rejects)))
+            i, why = next(r for p in reversed(parts) for r in reversed(p.rejects))
             raise InferenceError(f"{summary.rejects} images could not be read, more than the {limit} allowed by --max-rejects; the last one is {i!r}: {why}")
         if part.batch.number == last[part.batch.shard]:
             folder.write(part.batch.shard, run.log(parts), run.rejects(parts))

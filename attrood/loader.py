@@ -41,7 +41,10 @@ def prepare(
     read_seconds: float = 0.0,  # what reading the samples took
 ) -> Prepared:
     "Decode and preprocess one batch; images that cannot be read become rejects."
-    pixels, ids, labels, rejects = np.empty((len(samples), *preprocessing.size, 3), np.uint8), [], [], []
+    pixels = np.empty((len(samples), *preprocessing.size, 3), np.uint8)
+    ids: list[str] = []
+    labels: list[str | None] = []
+    rejects: list[tuple[str, str]] = []
     read, decode, geometry = read_seconds, 0.0, 0.0
     for sample in samples:
         t0 = t1 = perf_counter()
