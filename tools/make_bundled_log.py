@@ -1,0 +1,40 @@
+"""Make attrood/data/animals.parquet from real CLIP embeddings.
+
+Usage: python tools/make_bundled_log.py CLIP_VITB32_PHOTOS.npz
+
+The input holds embeddings of OpenAI CLIP ViT-B/32 (image_embeddings, text_embeddings, class_names, label, source, shift, sample_id). Only what is
+computed from them is kept: scalars and the ten best cosines, no embedding and no image.
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from attrood.log import log_from_embeddings, write_log
+
+DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
+PHOTOS = {"source": "https://github.com/ahmedembeddedx/Cross-Modality_Search_Engine", "license": "Apache-2.0"}
+CIFAR = {"source": "https://github.com/infinitiveaman/clip-cifar10-search (CIFAR-10 test images)", "license": "none stated; CIFAR-10 is for research"}
+WHAT = {"animal_photos": PHOTOS, "object_photos": PHOTOS, "animals_32px": CIFAR, "vehicles_32px": CIFAR}
+
+
+def main(npz: Path, out: Path) -> None:
+    "Compute the log's columns and write it."
+    z = np.load(npz)
+    domains = np.array([DOMAIN[s] for s in z["shift"]])
+    roles = np.where(z["shift"] == "none", "id", "ood")
+    sources = [{"domain": d, "role": "id" if d == "animal_photos" else "ood", "rows": int((domains == d).sum()), **WHAT[d]} for d in sorted(WHAT)]
+    log = log_from_embeddings(
+        z["image_embeddings"], z["text_embeddings"], z["class_names"].tolist(), 100.0, ids=z["sample_id"].tolist(), domains=domains.tolist(),
+        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"]}, sources=sources,
+        model={"name": "ViT-B-32-quickgelu", "pretrained": "openai", "weights": "OpenAI CLIP ViT-B/32"}, templates=["a {}"], precision="fp16 embeddings",
+        notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0).",
+    )
+    write_log(log, out)
+    print(f"{out}: {len(log)} rows, {out.stat().st_size / 1e3:.0f} kB, fingerprint {log.fingerprint()[:12]}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(__file__).parents[1] / "attrood" / "data" / "animals.parquet")
