@@ -13,7 +13,6 @@ import atexit
 import importlib
 import io
 import json
-import math
 import os
 import shutil
 import sys
@@ -48,14 +47,14 @@ def pocket_merges(
     tokenizer = need("open_clip").tokenizer.SimpleTokenizer()
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     pieces = {tokenizer.decoder[i] for text in texts for i in tokenizer.encode(text)}
-    need, how = set(range(min(n_common, len(merges)))), {a + b: (i, a, b) for i, (a, b) in reversed(list(enumerate(merges)))}
+    keep, how = set(range(min(n_common, len(merges)))), {a + b: (i, a, b) for i, (a, b) in reversed(list(enumerate(merges)))}
     while pieces:  # a piece is made by one merge of two shorter pieces
         piece = pieces.pop()
         if piece in how:
             i, left, right = how[piece]
-            need.add(i)
+            keep.add(i)
             pieces |= {left, right}
-    return [" ".join(merges[i]) for i in sorted(need)]
+    return [" ".join(merges[i]) for i in sorted(keep)]
 
 # %% ../nbs/02d_pocket.ipynb #3fc98a88
 def pocket_config(
@@ -108,8 +107,10 @@ def load_pocket(
     device: str = "cpu",  # torch device
 ) -> tuple[Any, Any, Any]:  # model in evaluation mode, preprocessing, tokenizer
     "The pocket model through `open_clip`'s factory, in float32."
-    open_clip, name = need("open_clip"), register_pocket()
-    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=str(weights or pocket_weights()), device=device)
+    open_clip, name, path = need("open_clip"), register_pocket(), Path(weights or pocket_weights())
+    if not path.is_file():
+        raise FileNotFoundError(f"weights {path}: no such file")
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=str(path), device=device)
     return model.eval(), preprocess, open_clip.get_tokenizer(name)
 
 # %% ../nbs/02d_pocket.ipynb #0a1065ea
@@ -125,7 +126,7 @@ def read_parquet_images(
     images = np.empty((len(table), size, size, 3), np.uint8)
     for row, encoded in enumerate(table["image"]):
         image = Image.open(io.BytesIO(encoded.as_py())).convert("RGB")
-        images[row] = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
+        images[row] = np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
     return images, np.asarray(table["label"].to_pylist(), dtype=str)
 
 # %% ../nbs/02d_pocket.ipynb #c358393a

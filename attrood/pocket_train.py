@@ -92,7 +92,8 @@ def _average(tensors: list[Any]) -> None:
     if dist.is_initialized():
         flat = torch.cat([t.flatten() for t in tensors]).float()
         dist.all_reduce(flat)
-        torch._foreach_copy_(tensors, [p.view_as(t) for p, t in zip((flat / dist.get_world_size()).split([t.numel() for t in tensors]), tensors)])
+        parts = (flat / dist.get_world_size()).split([t.numel() for t in tensors])
+        torch._foreach_copy_(tensors, [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
 
 # %% ../nbs/02e_pocket_train.ipynb #bc28be9e
 def _schedule(
@@ -162,7 +163,7 @@ def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]]
         total += float(loss.detach())
     return total / len(batches)
 
-# %% ../nbs/02e_pocket_train.ipynb #f5427c96
+# %% ../nbs/02e_pocket_train.ipynb #e8e23be9
 def _batches(n: int, batch: int, seed: int) -> Iterator[np.ndarray]:
     "Endless index batches, every epoch in a new order."
     rng = np.random.default_rng(seed)
@@ -171,28 +172,43 @@ def _batches(n: int, batch: int, seed: int) -> Iterator[np.ndarray]:
         yield from (order[i : i + batch] for i in range(0, n - batch + 1, batch))
 
 
-def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
-    "One process of the training."
-    import copy
+def _validate(ema: Any, tokenizer: Any, folder: Path) -> float:
+    "Top-1 accuracy on the held-out images."
+    names, target = np.unique(np.load(folder / "labels.npy"), return_inverse=True)
+    held = np.load(folder / "held_out.npy")
+    with need("torch").inference_mode():
+        text = embed_classes(ema, tokenizer, list(names))
+    return calibration(predict_pocket(ema, np.load(folder / "images.npy", mmap_mode="r")[held], text), target[held])["top1"]
 
-    torch, dist, folder = need("torch"), need("torch.distributed"), Path(run)
+
+def _tick(start: float, folder: Path) -> tuple[float, bool]:
+    "Seconds so far and whether somebody asked to stop: the first process's word for all."
+    torch, dist = need("torch"), need("torch.distributed")
+    clock = torch.tensor([time.monotonic() - start, (folder / "stop").exists()], dtype=torch.float64)
+    if dist.is_initialized():
+        dist.broadcast(clock, 0)
+    return float(clock[0]), bool(clock[1])
+
+# %% ../nbs/02e_pocket_train.ipynb #9ba47b91
+def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
+    "One process of the training: steps, averaging, the clock, and now and then a look at the held-out images."
+    torch, folder = need("torch"), Path(run)
     if world > 1:
         torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method=f"file://{folder.resolve()}/meet", rank=rank, world_size=world)
+        need("torch.distributed").init_process_group("gloo", init_method=f"file://{folder.resolve()}/meet", rank=rank, world_size=world)
     images, labels = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")), np.load(folder / "labels.npy")
     names, target = np.unique(labels, return_inverse=True)
-    held = np.load(folder / "held_out.npy")
-    train, y = np.setdiff1d(np.arange(len(labels)), held), torch.from_numpy(target)
+    train, y = np.setdiff1d(np.arange(len(labels)), np.load(folder / "held_out.npy")), torch.from_numpy(target)
     model, tokenizer, optimizer = _new_model(opt["seed"], opt["device"])
     ema, note = copy.deepcopy(model), {"elapsed": 0.0, "seen": 0, "sitting": 0, "history": [], **opt}
     if (folder / "state.safetensors").exists():
         note |= {k: v for k, v in _resume(folder / "state.safetensors", model, ema, optimizer).items() if k not in opt}
-    torch.manual_seed(1000 * (note["sitting"] + 1) + 10 * opt["seed"] + rank)
+    stream = 1000 * note["sitting"] + 10 * opt["seed"] + rank
+    torch.manual_seed(1000 + stream)
     tokens = torch.stack([tokenizer([t.format(n.replace("_", " ")) for n in names]) for t in TEMPLATES]).to(opt["device"])
-    draw, start, saved = _batches(len(train), opt["batch"], 1000 * note["sitting"] + 10 * opt["seed"] + rank), time.monotonic(), time.monotonic()
-    before, total = note["elapsed"], 60 * opt["minutes"]
-    note["sitting"] += 1
-    while True:
+    draw, start, saved, total = _batches(len(train), opt["batch"], stream), time.monotonic() - note["elapsed"], time.monotonic(), 60 * opt["minutes"]
+    note["sitting"], ending = note["sitting"] + 1, False
+    while not ending:
         rate, size = _schedule(min(1.0, note["elapsed"] / total), opt["peak"])
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -201,21 +217,14 @@ def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
         _average(_floats(model) + [s[k] for s in optimizer.state.values() for k in ("exp_avg", "exp_avg_sq")])
         note["seen"] += world * opt["sync"] * opt["batch"]
         torch._foreach_lerp_(_floats(ema), _floats(model), 1 - min(0.98, (1 + note["seen"] / 1e3) / (10 + note["seen"] / 1e3)))
-        clock = torch.tensor([before + time.monotonic() - start, (folder / "stop").exists()], dtype=torch.float64)
-        if world > 1:
-            dist.broadcast(clock, 0)
-        note["elapsed"] = float(clock[0])
-        ending = note["elapsed"] >= total or clock[1] > 0
+        note["elapsed"], stop = _tick(start, folder)
+        ending = stop or note["elapsed"] >= total
         if rank == 0 and (ending or time.monotonic() - saved > 120):
-            with torch.inference_mode():
-                text = embed_classes(ema, tokenizer, list(names))
-            top1 = calibration(predict_pocket(ema, images[held], text), target[held])["top1"]
-            note["history"].append({"minute": note["elapsed"] / 60, "epoch": note["seen"] / len(train), "loss": loss, "lr": rate, "size": size, "top1": top1})
+            seen = {"minute": note["elapsed"] / 60, "epoch": note["seen"] / len(train), "loss": loss, "lr": rate, "size": size}
+            note["history"].append(seen | {"top1": _validate(ema, tokenizer, folder)})
             print(json.dumps(note["history"][-1]), file=sys.stderr, flush=True)
             _save(folder / "state.safetensors", _state(model, ema, optimizer), note)
             saved = time.monotonic()
-        if ending:
-            return
 
 # %% ../nbs/02e_pocket_train.ipynb #6d23a7fc
 def train_pocket(
@@ -224,9 +233,9 @@ def train_pocket(
     minutes: float = 90,  # length of the whole schedule on the clock
     seed: int = 0,  # of weights, batches and augmentation
     workers: int = 2,  # processes; 1 on a GPU
-    batch: int = 64,  # images a step and process
+    batch: int = 128,  # images a step and process
     peak: float = 2e-3,  # largest learning rate
-    sync: int = 8,  # steps between two averagings
+    sync: int = 4,  # steps between two averagings
     lowp: bool = True,  # bfloat16 in the towers; slow on processors that lack it
 ) -> dict[str, Any]:  # the clock and the history
     "Train the pocket model, or go on training it; ten images a class are held out of training for the curve and the scale."
