@@ -204,7 +204,12 @@ class Page:
         if (anchor := reference.label(module, name, "api")) in self.defined:
             return
         self.defined.add(anchor)
-        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, 4 if "." in name else 3), cell_id))
+        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3)), cell_id))
+
+    def level(self, wanted: int) -> int:
+        "The heading level of an entry, not more than one below the heading before it."
+        above = [len(m) for c in self.cells if c["cell_type"] == "markdown" for m in re.findall(r"^(#+) ", CODE.sub("", c["source"]), re.M)]
+        return min(wanted, above[-1] + 1 if above else 2)
 
     @staticmethod
     def md_cell(source: str, cell_id: str) -> dict:
