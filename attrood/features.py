@@ -44,7 +44,9 @@ def id_mask(
     marks = np.asarray(y).ravel()
     if len(marks) != n:
         raise ValueError(f"y must have one entry per row ({n}), got {len(marks)}")
-    is_id = marks == "id" if marks.dtype.kind in "UO" and not np.issubdtype(marks.dtype, np.number) else marks == 0
+    if marks.dtype.kind == "O" and (odd := [m for m in marks if not isinstance(m, (str, bool, int, float, np.generic))]):
+        raise ValueError(f"Unknown label type: y must mark ID rows with 0, False or 'id', got {odd[0]!r}")
+    is_id = marks == "id" if marks.dtype.kind in "UO" and isinstance(marks[0], str) else marks == 0
     if not is_id.any():
         raise ValueError(f"y must mark ID rows with 0, False or 'id', got none among {n} rows")
     return is_id
