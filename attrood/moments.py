@@ -271,7 +271,8 @@ def block_moments(
         raise ValueError(f"n_blocks must be >= 2, got {n_blocks}")
     code = np.zeros(len(X), dtype=int) if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    block, owner = np.empty(len(X), dtype=int), []
+    block = np.empty(len(X), dtype=int)
+    owner: list[int] = []
     for s in range(code.max() + 1):
         rows = np.flatnonzero(code == s)
         count = min(len(rows), max(2, round(n_blocks * len(rows) / len(X))))
@@ -288,7 +289,9 @@ def bootstrap_weights(
     kind: str = "multinomial",  # "multinomial" keeps the number of blocks in each stratum; "poisson" suits streams
 ) -> np.ndarray:  # (r, b) how often each block counts in each replicate
     "Bootstrap counts, a row for each replicate."
-    strata = np.zeros(n_blocks, dtype=int) if np.ndim(n_blocks) == 0 else np.asarray(n_blocks)
+    strata = np.asarray(n_blocks)
+    if strata.ndim == 0:
+        strata = np.zeros(int(strata), dtype=int)
     if kind not in ("multinomial", "poisson"):
         raise ValueError(f'kind must be "multinomial" or "poisson", got {kind!r}')
     if n_replicates < 1 or len(strata) < 1:
@@ -340,4 +343,5 @@ def null_moments(
     spread = np.sqrt(np.diag(part.scatter))
     scatter = correlation(factor @ np.swapaxes(factor, -1, -2)) * spread[:, None] * spread
     full = np.full(n_replicates, float(part.count))
-    return Moments(full, *(np.broadcast_to(v, (n_replicates, m)) for v in (part.mean,)), scatter, np.broadcast_to(part.low, (n_replicates, m)))
+    mean, low = (np.broadcast_to(v, (n_replicates, m)) for v in (part.mean, part.low))
+    return Moments(full, mean, scatter, low)

@@ -40,7 +40,6 @@ myst_dmath_double_inline = True
 copybutton_exclude = ".linenos, .gp, .go"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
-pygments_style = "tango"
 html_theme = "furo"
 html_title = {title!r}
 html_static_path = ["_static"]
@@ -75,7 +74,7 @@ def toctree(caption: str, pages: list[str]) -> str:
     return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n" if pages else ""
 
 
-def write_reference(book: Book, package: str) -> list[str]:
+def write_reference(book: Book, package: str) -> None:
     "One page per module, and a page that lists them."
     folder = SOURCE / "reference"
     folder.mkdir()
@@ -87,9 +86,9 @@ def write_reference(book: Book, package: str) -> list[str]:
         names = [n for n, (m, _) in book.symbols.items() if m == module and "." not in n]
         links = ", ".join(f"[`{n}`](#{reference.label(module, n, 'ref')})" for n in names)
         rows.append(f"## [`{package}.{module}`]({module}.md)\n\n{book.prose(module)(doc)}\n\n{links}\n")
-    head = "# All modules\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"
-    (folder / "index.md").write_text(head + "\n".join(rows), encoding="utf-8")
-    return ["reference/index", *(f"reference/{m}" for m in modules)]
+    head = "# API by module\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"
+    tree = "```{toctree}\n:hidden:\n\n" + "\n".join(modules) + "\n```\n"
+    (folder / "index.md").write_text(head + "\n".join(rows) + tree, encoding="utf-8")
 
 
 def module_order():
@@ -111,7 +110,8 @@ def write_source(package: str) -> None:
     paths = notebook_paths()
     book = Book([Notebook(p) for p in paths], package)
     trees = [toctree(name, [Notebook(p).page for p in paths if group(p) == name]) for name, _ in GROUPS]
-    trees.insert(-1, toctree("Reference", write_reference(book, package)))
+    write_reference(book, package)
+    trees.insert(-1, toctree("Reference", ["reference/index"]))
     about = []
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         if (ROOT / name).exists():

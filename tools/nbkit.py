@@ -5,6 +5,8 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?[ \t]*(.*)$")
@@ -27,7 +29,7 @@ def split_directives(source: str) -> tuple[dict[str, str], str]:
     "The `#|` lines that open a code cell as a dict, and the code below them."
     found, lines = {}, source.split("\n")
     while lines and (m := DIRECTIVE.match(lines[0].strip())):
-        found[m[1]] = m[2].strip().strip("\"'")
+        found[m[1]] = str(yaml.safe_load(m[2])) if m[2][:1] in ("'", '"') else m[2].strip()
         lines.pop(0)
         while not found and lines and not lines[0].strip():
             lines.pop(0)
@@ -68,4 +70,4 @@ def notebook_paths() -> list[Path]:
 
 def group(path: Path) -> str:
     "The part of the site where a notebook stands."
-    return next((name for name, pattern in GROUPS if re.match(rf"(?:{pattern})[a-z]?_", path.name)), "")
+    return next((name for name, pattern in GROUPS if re.match(rf"(?:{pattern})[a-z0-9]*_", path.name)), "")

@@ -204,7 +204,12 @@ class Page:
         if (anchor := reference.label(module, name, "api")) in self.defined:
             return
         self.defined.add(anchor)
-        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, 4 if "." in name else 3), cell_id))
+        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3)), cell_id))
+
+    def level(self, wanted: int) -> int:
+        "The heading level of an entry, not more than one below the heading before it."
+        above = [len(m) for c in self.cells if c["cell_type"] == "markdown" for m in re.findall(r"^(#+) ", CODE.sub("", c["source"]), re.M)]
+        return min(wanted, above[-1] + 1 if above else 2)
 
     @staticmethod
     def md_cell(source: str, cell_id: str) -> dict:
@@ -242,7 +247,7 @@ class Book:
     "All notebooks, and what they refer to."
 
     def __init__(self, notebooks: list[Notebook], package: str):
-        self.symbols = reference.symbols(package)
+        self.package, self.symbols = package, reference.symbols(package)
         self.anchors: set[str] = set()
         self.tables = 0
         self.pages = [Page(nb, self) for nb in notebooks]
@@ -250,7 +255,10 @@ class Book:
             page.plan()
 
     def anchor(self, name: str) -> str | None:
-        "Where a name is documented: in the chapter that shows it, else in the reference."
+        "Where a name (`f`, `C.method`, `module.f`) is documented: in the chapter that shows it, else in the reference."
+        first, _, rest = name.removeprefix(f"{self.package}.").partition(".")
+        if rest in self.symbols and self.symbols[rest][0] == first:
+            name = rest
         if name not in self.symbols:
             return None
         module = self.symbols[name][0]

@@ -129,10 +129,15 @@ def table(obj: object, prose) -> str:
     "Parameters and what is returned, as a table; nothing where there is nothing to say."
     rows, returned = parameters(obj)
     note = comments(plain(obj)).get("return", "")
-    lines = [f"| `{p['name']}` | {code(p['type'])} | {code(p['default'] or '')} | {cell(prose(p['note']))} |" for p in rows]
+    defaults = any(p["default"] for p in rows)  # the column is left out where nothing has one
+
+    def line(*cells):
+        return "| " + " | ".join(c for i, c in enumerate(cells) if defaults or i != 2) + " |"
+
+    lines = [line(f"`{p['name']}`", code(p["type"]), code(p["default"] or ""), cell(prose(p["note"]))) for p in rows]
     if (note or returned not in ("", "None")) and not inspect.isclass(obj):
-        lines.append(f"| **returns** | {code(returned)} | | {cell(prose(note))} |")
-    return "\n".join(["| | type | default | |", "|---|---|---|---|", *lines]) if lines else ""
+        lines.append(line("**returns**", code(returned), "", cell(prose(note))))
+    return "\n".join([line("", "type", "default", ""), line("---", "---", "---", "---"), *lines]) if lines else ""
 
 
 def docstring(obj: object) -> str:
