@@ -62,7 +62,8 @@ class TFDSSource(Source):
     kind = "tfds"
 
     def _open(self) -> None:
-        tfds, self._sources = _tfds(), {}
+        tfds = _tfds()
+        self._sources: dict[str, Any] = {}
         builder = _tfds_builder(self.location, self.data_dir, self.download)
         features = builder.info.features
         if builder.info.file_format.file_suffix != "array_record":

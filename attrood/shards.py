@@ -147,6 +147,24 @@ class RunFolder:
             with atomic_path(self.folder / "run.json") as part:
                 part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
+    def is_whole(self, record: Mapping[str, Any]) -> bool:
+        "Whether one joined file of this very run is there; `ValueError` if it is of another run."
+        if not (self.single and self.out.exists()):
+            return False
+        if changed := differences(self.record() or {}, record):
+            raise ValueError(f"{self.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away")
+        for f in [*self.folder.glob("part-*"), self.folder / "run.json", self.folder / ".lock"]:  # left if the join was cut off at its end
+            f.unlink(missing_ok=True)
+        if self.folder.exists():
+            self.folder.rmdir()
+        return True
+
+    def counts(self) -> tuple[int, int]:
+        "Rows and rejects that are on disk."
+        files = [self.out] if self.single and self.out.exists() else [*self.folder.glob("part-*.parquet")]
+        rejects = len(self.rejects()) if not (self.single and self.out.exists()) else max(0, sum(1 for _ in csv.reader(open(self.rejects_path, encoding="utf-8"))) - 1)
+        return sum(pq.read_metadata(f).num_rows for f in files), rejects
+
     def clear(self) -> None:
         "Remove a run: its shards, its record, its rejects, the joined file."
         known = [*self.folder.glob("part-*"), self.folder / "run.json", self.rejects_path]

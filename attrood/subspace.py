@@ -15,14 +15,14 @@ import numpy.typing as npt
 from .reference import FittedScore, load_fitted, unit
 from .softmax import as_rows, in_blocks, log_sum_exp
 
-# %% ../nbs/04c_subspace.ipynb #5ba9d398
+# %% ../nbs/04c_subspace.ipynb #8f35a839
 def default_dimension(
     d: int,  # embedding width
 ) -> int:  # D
     "Principal directions as the authors choose them: 1000 from d = 2048, 512 from 768, else half."
     return 1000 if d >= 2048 else 512 if d >= 768 else d // 2
 
-
+# %% ../nbs/04c_subspace.ipynb #5ba9d398
 @dataclass(frozen=True, eq=False)
 class ViM(FittedScore):
     """Virtual-logit matching: scaled residual minus the log-sum-exp of the logits.

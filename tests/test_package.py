@@ -133,6 +133,20 @@ def test_notebook_opens_with_title_and_sentence(path):
 
 
 @notebooks
+def test_headings_are_in_order(path):
+    level = 0
+    for i, c in enumerate(Notebook(path).cells):
+        if c["cell_type"] != "markdown":
+            continue
+        for marks, words in re.findall(r"^(#+) +(.*)$", re.sub(r"^```.*?^```", "", c["source"], flags=re.M | re.S), re.M):
+            assert not words.startswith("#"), f"cell {i}: {marks} {words!r} is a heading whose text starts with #"
+            assert len(marks) > 1 or level == 0, f"cell {i}: a second title, {words!r}"
+            if ".callout" not in c["source"]:
+                assert len(marks) <= level + 1, f"cell {i}: {words!r} skips a level"
+                level = len(marks)
+
+
+@notebooks
 def test_notebook_is_small_and_holds_no_error(path):
     assert path.stat().st_size <= MAX_BYTES
     for i, _, _, outputs in code_cells(path):
