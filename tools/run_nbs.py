@@ -1,35 +1,79 @@
-"""Run notebooks top to bottom in place, as `nbdev_test` would, and keep their outputs."""
-import os, sys, time
+"""Run notebooks from top to bottom, each in a fresh process, and keep their outputs in the file.
+
+    python tools/run_nbs.py                              every notebook, in numeric order
+    python tools/run_nbs.py nbs/04a_evidence.ipynb       one
+    python tools/run_nbs.py --flags slow gpu -- nbs/20_results.ipynb   also its `#| slow` and `#| gpu` cells
+
+Cells that nbdev_test skips are skipped here too and keep the outputs they have. A second run leaves git diff empty.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
-from execnb.nbio import write_nb
-from execnb.shell import CaptureShell
-from fastcore.xtras import working_directory
-from nbdev.config import get_config
-from nbdev.clean import clean_nb
-from nbdev.doclinks import nbglob
-from nbdev.process import NBProcessor
+
+from nbkit import NBS, ROOT, notebook_paths, settings, split_directives
+
+SHOWN = 2.0  # seconds from which a cell is named in the table
 
 
-def run(path: Path, flags: set[str]) -> float:
+def run_here(path: Path, flags: list[str]) -> dict:
+    "Run one notebook in this process and write it back; the seconds of each cell that took long."
+    from execnb.nbio import write_nb
+    from execnb.shell import CaptureShell
+    from nbdev.clean import clean_nb
+    from nbdev.process import NBProcessor
+
     nb = NBProcessor(path, rm_directives=False).nb
-    shell = CaptureShell(path)
-
-    def skip(cell):
-        d = getattr(cell, "directives_", None) or {}
-        off = cell.cell_type != "code" or "nbdev_export(" in cell.source or d.get("eval:", [""])[0].lower() == "false"
-        return off or bool(flags & d.keys())
-
-    start = time.time()
-    with working_directory(path.parent):
-        try: shell.run_all(nb, exc_stop=True, preproc=skip)
-        except Exception: sys.exit(shell.prettytb(fname=path))
+    off = set(settings()["tst_flags"].split()) - set(flags)
+    sys.path.insert(0, str(ROOT))
+    os.chdir(path.parent)
+    shell, slow = CaptureShell(path), []
+    for i, cell in enumerate(nb.cells):
+        directives = split_directives(cell.source)[0] if cell.cell_type == "code" else {"eval": "false"}
+        if directives.get("eval", "").lower() == "false" or off & directives.keys() or "nbdev_export(" in cell.source:
+            continue
+        start = time.perf_counter()
+        shell.cell(cell)
+        if (seconds := time.perf_counter() - start) >= SHOWN:
+            slow.append([i, round(seconds, 1)])
+        if shell.exc:
+            raise SystemExit(f"{path.name}, cell {i}:\n{shell.prettytb(fname=path)}")
     clean_nb(nb)
     write_nb(nb, path)
-    return time.time() - start
+    return {"slow": slow}
+
+
+def run(path: Path, flags: list[str]) -> tuple[float, list]:
+    "Run one notebook in a fresh process: its seconds, and its slow cells."
+    start = time.perf_counter()
+    env = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    call = [sys.executable, __file__, "--here", *(["--flags", *flags] if flags else []), "--", str(path)]
+    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])["slow"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path)
+    parser.add_argument("--flags", nargs="+", default=[], help="run these flagged cells too")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.here:
+        return print(json.dumps(run_here(args.notebooks[0], args.flags)))
+    total = 0.0
+    print(f"{'notebook':<40}{'seconds':>8}  cells of {SHOWN:g} s or more")
+    for path in [p.resolve() for p in args.notebooks] or notebook_paths():
+        seconds, slow = run(path, args.flags)
+        total += seconds
+        name = str(path.relative_to(NBS)) if path.is_relative_to(NBS) else path.name
+        print(f"{name:<40}{seconds:>8.1f}  {', '.join(f'{i}: {s} s' for i, s in slow)}", flush=True)
+    print(f"{'all':<40}{total:>8.1f}")
 
 
 if __name__ == "__main__":
-    force = set(os.environ.get("NB_FLAGS", "").split())
-    flags = set(get_config().tst_flags.split()) - force
-    for p in [Path(a).resolve() for a in sys.argv[1:]] or nbglob(as_path=True).map(Path.resolve):
-        print(f"{p.name}: {run(p, flags):.1f}s")
+    main()
