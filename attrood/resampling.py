@@ -277,9 +277,9 @@ def plot_loading_intervals(report: StabilityReport,  # from `stability`
     W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
     k, m = W.shape
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    used = selected > 0
+    used = (W != 0) | (low != 0) | (high != 0)
     crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
-    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, .2 * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
+    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
     y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (.5 + crowd)
     for j in range(k):
         at = used[j]
