@@ -26,7 +26,7 @@ from .subspace import ModalityGap, ViM, null_prompt
 def reference_rows(
     ids: Sequence[str] | npt.ArrayLike,  # (n,) ids of the rows
     roles: Sequence[str] | npt.ArrayLike,  # (n,) "id" or "ood"
-    fraction: float = 0.3,  # share of the ID rows, in [0, 1]
+    fraction: float = 0.2,  # share of the ID rows, in [0, 1]
     salt: str = "reference",  # another salt, another choice
 ) -> np.ndarray:  # (n,) True for rows that scores are fitted on
     "Choose ID rows for fitting, by a hash of their ids alone."
@@ -205,7 +205,7 @@ def embedding_evidence(
 def add_embedding_evidence(
     log: Log,  # a log with the column image_embedding
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    fraction: float = 0.3,  # share of the ID rows to fit on, unless the log marks them
+    fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
     use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
     keep_embeddings: bool = False,  # keep the column image_embedding
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`

@@ -246,7 +246,7 @@ def array_evidence(
     def block(b: np.ndarray) -> np.ndarray:
         view = ArrayView(b, scale, logit_bias)
         return np.stack([EVIDENCE[n].sign * EVIDENCE[n].of(view) for n in wanted], axis=1)
-    return pd.DataFrame(in_blocks(block, z), columns=wanted)
+    return pd.DataFrame(in_blocks(block, z, cells=1 << 16), columns=wanted)
 
 
 def as_names(
