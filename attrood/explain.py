@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'ACTIONS', 'GROUP_WORDS', 'Space', 'space_of', 'space_from_weights', 'id_percentile', 'excess', 'outside',
-           'suggest', 'leading', 'Explanation', 'Explainer']
+           'suggest', 'leading', 'Explanation', 'meaning', 'Explainer']
 
 # %% ../nbs/13_explain.ipynb #6107a6f3
 from collections.abc import Mapping, Sequence
@@ -125,8 +125,8 @@ ACTIONS: dict[str, dict[str, str]] = {
     "accept": {"en": "accept: it looks like the familiar images", "ja": "採用：見慣れた画像と変わらない"},
     "prompt": {"en": "change the prompt or the class names: several classes compete", "ja": "プロンプトやクラス名を見直す：複数のクラスが競合している"},
     "class": {"en": "add a class: none of the list fits", "ja": "クラスを追加する：一覧のどれにも当てはまらない"},
-    "retake": {"en": "retake the picture: the content seems known, the picture is strange", "ja": "撮り直す：内容は既知らしいが画像が普通でない"},
-    "fine-tune": {"en": "fine-tune on such images: the model is sure although they are unusual", "ja": "こうした画像で微調整する：普通でないのにモデルが自信を持っている"}}
+    "retake": {"en": "retake the picture: the picture itself is strange", "ja": "撮り直す：画像そのものが普通でない"},
+    "fine-tune": {"en": "fine-tune on such images: the model is sure although they look strange", "ja": "こうした画像で微調整する：普通でないのにモデルが自信を持っている"}}
 
 
 def suggest(
@@ -139,10 +139,10 @@ def suggest(
     if u.ndim != 2 or out.shape != u.shape or u.shape[1] != len(g): raise ValueError(f"excess and outside must have {len(g)} columns for {len(g)} groups, got shapes {u.shape} and {out.shape}")
     lead = leading(u, out)
     top, group = u[np.arange(len(u)), lead], g[lead]
-    content = ((u > 0) & out & np.isin(g, ("energy", "text"))).any(1)
-    picture = np.isin(group, ("geometry", "perturbation"))
-    answers = [(~out.any(1), "accept"), (top < 0, "fine-tune"), (np.isin(group, ("confidence", "uncertainty")), "prompt"),
-               (np.isin(group, ("energy", "text")), "class"), (picture & content, "class"), (picture, "retake")]
+    def high(*kinds: str) -> npt.NDArray[np.bool_]: return ((u > 0) & out & np.isin(g, kinds)).any(1)
+    fit, doubt = np.isin(group, ("energy", "text")), np.isin(group, ("confidence", "uncertainty"))
+    answers = [(~out.any(1), "accept"), ((top < 0) & fit, "retake"), (top < 0, "accept"), (doubt, "prompt"), (fit | high("energy", "text"), "class"),
+               (high("confidence", "uncertainty"), "retake"), (np.isin(group, ("geometry", "perturbation")), "fine-tune")]
     return np.select([a for a, _ in answers], [b for _, b in answers], default="prompt").astype(str)
 
 
@@ -195,19 +195,30 @@ def _words(facts: Mapping[str, Any], language: str) -> str:
     if not facts["outside"]:
         core = f"どの軸でも ID 画像の範囲内（最大は {facts['dominant']}、ID の 95 % 点の {abs(facts['excess']):.1f} 倍）。" if ja else \
             f"Every axis stays in the range of the ID images (the largest, {facts['dominant']}, at {abs(facts['excess']):.1f} times their reach). "
-    elif ja: core = (f"主な理由は軸 {facts['dominant']}（{GROUP_WORDS['ja'].get(facts['group'], facts['group'])}）：{where}（ID の 95 % 点の {abs(facts['excess']):.1f} 倍）。"
+    elif ja: core = (f"主な理由は軸 {facts['dominant']}（{meaning(facts['group'], high, 'ja')}）：{where}（ID の 95 % 点の {abs(facts['excess']):.1f} 倍）。"
                      + (f"内訳は {'、'.join(parts)}。" if parts else "") + (f"次は {facts['runner_up']}（{abs(facts['excess']) - facts['margin']:.1f} 倍）。" if facts["runner_up"] else ""))
-    else: core = (f"The main reason is axis {facts['dominant']} ({GROUP_WORDS['en'].get(facts['group'], facts['group'])}): {where}, "
+    else: core = (f"The main reason is axis {facts['dominant']} ({meaning(facts['group'], high)}): {where}, "
                   f"{abs(facts['excess']):.1f} times the reach of the ID images. " + (f"It comes from {' and '.join(parts)}. " if parts else "")
                   + (f"Next is {facts['runner_up']} ({abs(facts['excess']) - facts['margin']:.1f}). " if facts["runner_up"] else ""))
     return said + core + (f"提案：{ACTIONS[facts['action']]['ja']}。" if ja else f"Suggestion: {ACTIONS[facts['action']]['en']}.")
 
+# %% ../nbs/13_explain.ipynb #1681a6a9
+GROUP_WORDS: dict[str, dict[str, tuple[str, str]]] = {  # what high and low mean
+    "en": {"confidence": ("loss of confidence", "more confident than usual"), "uncertainty": ("uncertainty between classes", "less uncertain than usual"),
+           "energy": ("weak match to all classes", "strong match to all classes"), "geometry": ("far from the familiar images", "close to the familiar images"),
+           "text": ("unusual relation to the class names", "near to all class names"), "perturbation": ("unstable under small changes", "stable under small changes")},
+    "ja": {"confidence": ("確信度の低下", "普段より高い確信度"), "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"), "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"),
+           "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"), "text": ("クラス名との関係が普通でない", "どのクラス名にも近い"),
+           "perturbation": ("小さな変化に不安定", "小さな変化に安定")}}
 
-GROUP_WORDS: dict[str, dict[str, str]] = {
-    "en": {"confidence": "loss of confidence", "uncertainty": "uncertainty between classes", "energy": "weak match to all classes", "geometry": "far from the familiar images",
-           "text": "unusual relation to the class names", "perturbation": "unstable under small changes", "other": "other evidence"},
-    "ja": {"confidence": "確信度の低下", "uncertainty": "クラス間の不確実性", "energy": "全クラスとの一致が弱い", "geometry": "見慣れた画像から遠い",
-           "text": "クラス名との関係が普通でない", "perturbation": "小さな変化に不安定", "other": "その他の証拠"}}
+
+def meaning(
+    group: str,  # evidence group of an axis
+    high: bool = True,  # which end of the axis
+    language: str = "en",  # "en" or "ja"
+) -> str:
+    "What an end of an axis means, in a few words."
+    return GROUP_WORDS[language].get(group, (group, group))[0 if high else 1]
 
 # %% ../nbs/13_explain.ipynb #2a52b544
 class Explainer:
@@ -221,9 +232,14 @@ class Explainer:
         if not 0 < coverage < 1: raise ValueError(f"coverage must lie in (0, 1), got {coverage}")
         self.space, self.coverage = space_of(axes), coverage
 
-    def table(self, evidence: Any) -> pd.DataFrame:  # coordinates, dominant, runner_up, excess, margin, percentile, outside, action
-        "The short explanation of many rows, one line each."
-        s, z = self.space, self.space.coordinates(evidence)
+    def table(self, evidence: Any) -> pd.DataFrame:  # as `describe`
+        "The short explanation of many rows, one line each, from their evidence."
+        index = evidence.index if isinstance(evidence, pd.DataFrame) else None
+        return self.describe(self.space.coordinates(evidence)).set_axis(range(len(evidence)) if index is None else index)
+
+    def describe(self, coordinates: npt.ArrayLike) -> pd.DataFrame:  # coordinates, dominant, runner_up, excess, margin, percentile, outside, action
+        "The short explanation of rows whose coordinates (n, k) are known."
+        s, z = self.space, np.asarray(coordinates, float)
         u, p, out = excess(s, z), id_percentile(z, s.levels, s.quantiles), outside(s, z, self.coverage)
         rows, lead, names = np.arange(len(z)), leading(u, out), np.array(s.names, dtype=object)
         rest = np.abs(u)
@@ -232,7 +248,7 @@ class Explainer:
         short = {"dominant": names[lead], "runner_up": names[second] if some else np.full(len(z), None), "excess": u[rows, lead],
                  "margin": np.abs(u[rows, lead]) - (rest.max(1) if some else 0), "percentile": p[rows, lead],
                  "outside": out.any(1), "action": suggest(u, out, s.groups)}
-        return pd.DataFrame({name: z[:, j] for j, name in enumerate(s.names)} | short, index=evidence.index if isinstance(evidence, pd.DataFrame) else None)
+        return pd.DataFrame({name: z[:, j] for j, name in enumerate(s.names)} | short)
 
     def reasons(self, evidence: Any, predictions: Sequence[str | None] | None = None, language: Literal["en", "ja"] = "en") -> list[str]:
         "The sentence of every row."

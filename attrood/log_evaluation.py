@@ -28,6 +28,16 @@ from .log import Log
 # %% ../nbs/12d_log_evaluation.ipynb #be5da90a
 TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection")
 
+# %% ../nbs/12d_log_evaluation.ipynb #af4e1ca3
+def _coordinates(
+    axes: AttributionAxes,  # fitted
+    rows: Log,  # to score
+    where: str,  # file name for error texts
+) -> pd.DataFrame:  # (n, axes with a weight)
+    """Return coordinates by axis name, without axes that have no weight at all."""
+    z = pd.DataFrame(axes.transform(log_evidence(axes, rows, where)), columns=[str(n) for n in axes.labels_.names])
+    return z.loc[:, np.asarray(axes.components_).any(1)]
+
 # %% ../nbs/12d_log_evaluation.ipynb #a0ef0332
 def evaluate_log(
     log: Log,  # with ID rows and at least one OoD domain
@@ -49,16 +59,15 @@ def evaluate_log(
     y = (~rows.is_id).astype(int)
     scores = evidence_frame(rows, list(evidence) if evidence else available_evidence(rows))
     varied = scores.columns[scores[(part == "train") & rows.is_id].std(ddof=0) > 0]
-    names = [str(n) for n in axes.labels_.names]
-    plane = [names[j] for j in (axes.labels_.z_u, axes.labels_.z_c) if j is not None]
-    coordinates = pd.DataFrame(axes.transform(log_evidence(axes, rows, where)), columns=names)
+    coordinates = _coordinates(axes, rows, where)
+    plane = [n for j in (axes.labels_.z_u, axes.labels_.z_c) if j is not None and (n := str(axes.labels_.names[j])) in coordinates]
     free = [str(n) for n in varied if n not in TRAINED]
     if "training_free" not in params and len(free) < len(varied):
         params = params | {"training_free": free}
     if len(set(plane)) == 2:
         params = {"plane": plane} | params
     result = evaluate_detectors(coordinates, scores[varied], y, rows.array(groups).astype(str), ids, **params)
-    result.settings.update({"axes": "given" if given else "fitted on the train rows", "k": len(names), "mode": axes.mode, "rows": len(rows), "groups": groups})
+    result.settings.update({"axes": "given" if given else "fitted on the train rows", "k": coordinates.shape[1], "mode": axes.mode, "rows": len(rows), "groups": groups})
     return result
 
 # %% ../nbs/12d_log_evaluation.ipynb #e856c773
@@ -76,7 +85,7 @@ def fit_decision(
     part = split_rows(rows.array("id").astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
         raise ValueError(f"{where} must have ID rows for a detector and for its threshold, at least 2 each, got {len(rows)} in all")
-    z = pd.DataFrame(axes.transform(log_evidence(axes, rows, where)), columns=[str(n) for n in axes.labels_.names])
+    z = _coordinates(axes, rows, where)
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
     return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
 

@@ -136,7 +136,7 @@ class Page:
             return f"[`{m[1]}`](#{where})" if where else m[0]
 
         parts, last = [], 0
-        for fence in re.finditer(r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ .*$", source, re.M | re.S):
+        for fence in re.finditer(r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ [^\n]*$", source, re.M | re.S):
             parts += [source[last:fence.start()], fence[0]]
             last = fence.end()
         parts.append(source[last:])
