@@ -11,27 +11,27 @@ import json
 import os
 import sys
 import time
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import __version__
-from .log import BUNDLED, LogError, bundled_log, read_log
+from .log import BUNDLED, bundled_log, read_log
 
 # %% ../nbs/16b_cli.ipynb #c55bb8ef
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Say why images are out of distribution for a vision-language model.")
 
 # %% ../nbs/16b_cli.ipynb #4d5f5f1c
-class ModeOption(str, Enum):
+class ModeOption(StrEnum):
     "Which axes to fit."
     default = "default"
     paper = "paper"
 
 
-class RunMode(str, Enum):
+class RunMode(StrEnum):
     "Which axes `attrood run` fits."
     both = "both"
     default = "default"
@@ -125,11 +125,13 @@ def score_command(
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
-    from attrood.card import axes_from_card, read_card, score_log
+    from attrood.card import axes_from_card, read_card
     from attrood.pipeline import write_scores
+    from attrood.scoring import score_log
 
-    fitted = axes_from_card(read_card(axes))
-    scores = score_log(fitted, load_log(log), log)
+    card = read_card(axes)
+    fitted = axes_from_card(card)
+    scores = score_log(fitted, load_log(log), log, card.get("decision"))
     write_scores(scores, out)
     say(scores.groupby("domain")[fitted.labels_.names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(scores)} rows written to {out}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .axes import AttributionAxes, Mode
-from .card import axis_card, fit_axes, fit_rows, log_evidence, score_log, write_card
+from .card import axis_card, fit_axes, fit_rows, log_evidence, write_card
 from .features import feature_name
 from .figures import plot_cv, plot_density, plot_loadings, plot_plane, save_figure
 from .files import atomic_folder, atomic_path
 from .log import Log
+from .log_evaluation import fit_decision
+from .scoring import score_log
 from .stability import seed_stability
 
 # %% ../nbs/16a_pipeline.ipynb #f818b96c
@@ -74,8 +76,9 @@ def analyse(
     with collected_notes() as notes:
         axes = fit_axes(log, mode, where=where, **params)
         stability = judge(axes, log)
-        scores = score_log(axes, log, where)
-    return Analysis(axes, axis_card(axes, log, stability=stability, notes=notes), scores, notes)
+        decision = fit_decision(axes, log, where=where)
+        scores = score_log(axes, log, where, decision)
+    return Analysis(axes, axis_card(axes, log, stability=stability, decision=decision, notes=notes), scores, notes)
 
 # %% ../nbs/16a_pipeline.ipynb #1f807164
 def formula(
@@ -92,13 +95,13 @@ def formula(
 # %% ../nbs/16a_pipeline.ipynb #ff4a0212
 def domain_profile(
     analysis: Analysis,
-) -> pd.DataFrame:  # a row per domain: role, rows, mean of each axis, share of rows whose dominant axis it is
+) -> pd.DataFrame:  # a row per domain: role, rows, mean of each axis, share of rows whose dominant axis it is, share called OoD
     "Where each domain lies on the axes, ID first."
     names = analysis.axes.labels_.names
     groups = analysis.scores.groupby(["role", "domain"], sort=True)
     mean = groups[names].mean()
-    top = pd.crosstab([analysis.scores["role"], analysis.scores["domain"]], analysis.scores["dominant_axis"], normalize="index").reindex(columns=names, fill_value=0.0)
-    return pd.concat([groups.size().rename("images"), mean, top.add_prefix("most on ")], axis=1).reset_index()
+    top = pd.crosstab([analysis.scores["role"], analysis.scores["domain"]], analysis.scores["dominant"], normalize="index").reindex(columns=names, fill_value=0.0)
+    return pd.concat([groups.size().rename("images"), mean, top.add_prefix("most on "), groups["ood"].mean().rename("called OoD")], axis=1).reset_index()
 
 # %% ../nbs/16a_pipeline.ipynb #dbf58a65
 def summary(
@@ -148,7 +151,7 @@ def write_figures(
     is_id, names = log.is_id, axes.labels_.names
     u, c = axes.labels_.z_u, axes.labels_.z_c
     first, second = (u, c) if u is not None and c is not None and u != c else (0, min(1, len(names) - 1))
-    unit = "ID standard deviations" if axes.standardize_ else "units of the evidence"
+    unit = "standard deviations" if axes.standardize_ else "units of the evidence"
     z, labels = scores[[names[first], names[second]]].to_numpy(), (f"{names[first]} ({unit})", f"{names[second]} ({unit})")
     files = save_figure(plot_plane(z, log.array("domain"), is_id, labels), folder / "fig1_plane")
     files += save_figure(plot_density(z, is_id, labels), folder / "fig2_density")
@@ -178,8 +181,10 @@ def run(
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
-    modes: list[Mode] = ["default", "paper"] if mode == "both" else [mode]  # type: ignore[list-item]
-    done = {}
+    if mode not in ("default", "paper", "both"):
+        raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
+    modes: list[Mode] = [m for m in get_args(Mode) if mode in (m, "both")]
+    done: dict[str, Analysis] = {}
     with atomic_folder(out, RESULTS) as part:
         for m in modes:
             step(f"{m} mode: fit axes and judge them")

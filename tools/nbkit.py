@@ -70,4 +70,4 @@ def notebook_paths() -> list[Path]:
 
 def group(path: Path) -> str:
     "The part of the site where a notebook stands."
-    return next((name for name, pattern in GROUPS if re.match(rf"(?:{pattern})[a-z]?_", path.name)), "")
+    return next((name for name, pattern in GROUPS if re.match(rf"(?:{pattern})[a-z0-9]*_", path.name)), "")

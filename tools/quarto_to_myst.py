@@ -136,7 +136,7 @@ class Page:
             return f"[`{m[1]}`](#{where})" if where else m[0]
 
         parts, last = [], 0
-        for fence in re.finditer(r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ .*$", source, re.M | re.S):
+        for fence in re.finditer(r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ [^\n]*$", source, re.M | re.S):
             parts += [source[last:fence.start()], fence[0]]
             last = fence.end()
         parts.append(source[last:])
@@ -247,7 +247,7 @@ class Book:
     "All notebooks, and what they refer to."
 
     def __init__(self, notebooks: list[Notebook], package: str):
-        self.symbols = reference.symbols(package)
+        self.package, self.symbols = package, reference.symbols(package)
         self.anchors: set[str] = set()
         self.tables = 0
         self.pages = [Page(nb, self) for nb in notebooks]
@@ -255,7 +255,10 @@ class Book:
             page.plan()
 
     def anchor(self, name: str) -> str | None:
-        "Where a name is documented: in the chapter that shows it, else in the reference."
+        "Where a name (`f`, `C.method`, `module.f`) is documented: in the chapter that shows it, else in the reference."
+        first, _, rest = name.removeprefix(f"{self.package}.").partition(".")
+        if rest in self.symbols and self.symbols[rest][0] == first:
+            name = rest
         if name not in self.symbols:
             return None
         module = self.symbols[name][0]
