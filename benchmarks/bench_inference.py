@@ -2,7 +2,7 @@
 
     python benchmarks/bench_inference.py [--images 96] [--small-images 4000] [--repeats 3] [--device cpu]
 
-Rows: photographs (full-size JPEG folder, ViT-B/32) and thumbnails (64-pixel Parquet, small ViT). Columns: the model alone on tensors in memory, a plain OpenCLIP loop
+Rows: photographs (full-size JPEG folder, ViT-B/32) and thumbnails (64-pixel Parquet, two small ViTs). Columns: the model alone on tensors in memory, a plain OpenCLIP loop
 image by image and batched (text encoded once, kindly), and attrood. The contestants take turns within each repeat, and each ratio is the median over the repeats of the
 ratios inside one repeat, so that other load on the machine hits all alike. Beside the rate stands the processor time per image, which other load hardly
 touches. Weights are random: speed does not depend on them.
@@ -31,8 +31,9 @@ from attrood.loader import cpu_count  # noqa: E402
 from attrood.vlm import VLM, load_vlm  # noqa: E402
 
 SHARED = next((p / "shared/data" for p in ROOT.parents if (p / "shared/data/images").is_dir()), None)
-SMALL = {"embed_dim": 128, "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 16},
-         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+SMALL = {f"ViT {layers}x{width}": {"embed_dim": width, "vision_cfg": {"image_size": 64, "layers": layers, "width": width, "head_width": 32, "patch_size": 16}, "text_cfg": TEXT}
+         for layers, width in ((4, 128), (2, 64))}
 
 
 def photographs(folder: Path, n: int) -> list[Path]:
@@ -150,10 +151,12 @@ def main() -> None:
             results.append(compare("photographs, ViT-B/32", vlm, files, str(folder / "photos"), folder, a.batch_size, a.repeats, min(32, a.images), options))
         if a.only != "photos":
             source = thumbnails(folder, a.small_images)
-            (folder / "attrood-bench-small.json").write_text(json.dumps(SMALL))
-            vlm = load_vlm(str(folder / "attrood-bench-small.json"), "random:0", a.device)
             images = pq.read_table(source).column("image").to_pylist()
-            results.append(compare("64-pixel Parquet, small ViT", vlm, images, str(source), folder, a.batch_size, a.repeats, min(500, len(images)), options))
+            for name, config in SMALL.items():
+                file = folder / f"attrood-bench-{name.replace(' ', '-')}.json"
+                file.write_text(json.dumps(config))
+                vlm = load_vlm(str(file), "random:0", a.device)
+                results.append(compare(f"64-pixel Parquet, {name}", vlm, images, str(source), folder, a.batch_size, a.repeats, min(200, len(images)), options))
     for r in results:
         print(json.dumps(r))
     keys = [k for k in results[0] if k not in ("case", "times")]
