@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .alignment import CentredCosine, CosinePattern, TextSpan
 from .evidence import EVIDENCE, array_evidence
 from .log import Log, LogError, make_log, unit_rows
 from .neglabel import NegLabel
@@ -73,7 +74,7 @@ class EmbeddingScores:
         cosines = x @ self.text.T
         found = {n: c.to_numpy() for n, c in array_evidence(cosines, self.scale, self.bias, ROW_SCORES).items()}
         for name, score in self.fitted.items():
-            found[name] = score.score(self.scale * cosines + self.bias if isinstance(score, KLMatching) else x)
+            found[name] = score.score(cosines if isinstance(score, CosinePattern) else self.scale * cosines + self.bias if isinstance(score, KLMatching) else x)
         if isinstance(vim := self.fitted.get("vim"), ViM):
             found["residual"] = vim.residual(x)
         if isinstance(knn := self.fitted.get("knn"), KNN) and reference is not None and (own := np.asarray(reference, bool)).any():
@@ -106,6 +107,8 @@ def fitted_params(
         return {"classes": len(score.typical)}
     if isinstance(score, ModalityGap):
         return {"gap": round(score.length, 6)}
+    if isinstance(score, TextSpan):
+        return {"rank": len(score.basis)}
     if isinstance(score, NegLabel):
         return {"negatives": len(score.words), "groups": score.groups, "words_sha256": hashlib.sha256("\n".join(score.words).encode()).hexdigest()}
     return {}
@@ -125,7 +128,7 @@ def fit_embedding_scores(
     t = unit_rows(text_embeddings, "text_embeddings")
     x = np.asarray(image_embeddings, np.float64)
     null = None if null_embedding is None else np.asarray(null_embedding, np.float64)
-    fitted: dict[str, FittedScore] = {} if neglabel is None else {"neglabel": neglabel}
+    fitted: dict[str, FittedScore] = {"text_span": TextSpan.fit(t)} | ({} if neglabel is None else {"neglabel": neglabel})
     if len(x):
         x = unit_rows(x, "image_embeddings")
         if x.shape[1] != t.shape[1]:
@@ -138,7 +141,8 @@ def fit_embedding_scores(
             "mahalanobis": Mahalanobis.fit(x, y), "relative_mahalanobis": Mahalanobis.fit(x, y, relative=True),
             "vim": ViM.fit(x, logit_scale * t, logit_bias),
             "knn": KNN.fit(x, min(50, max(1, len(x) // 20)) if k is None else k),
-            "prototype_cosine": Prototypes.fit(x, y), "gap_projection": ModalityGap.fit(x, t),
+            "prototype_cosine": Prototypes.fit(x, y), "gap_projection": ModalityGap.fit(x, t), "cosine_pattern": CosinePattern.fit(x @ t.T),
+            **({"centred_cosine": CentredCosine.fit(x, t)} if len(t) > 1 else {}),
         }
     return EmbeddingScores(t, float(logit_scale), float(logit_bias), fitted, null)
 

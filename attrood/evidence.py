@@ -218,7 +218,10 @@ def stored_evidence() -> list[Evidence]:  # entries without a score of a view
         Evidence("residual", g, "ViM, Wang et al. 2022", "‖residual‖"),
         Evidence("knn", g, "Sun et al. 2022", "squared distance to the k-th neighbour"),
         Evidence("prototype_cosine", g, "standard", "1 − max cos(x, class mean)"),
+        Evidence("centred_cosine", g, "ours; Liang et al. 2022", "−max cos(x − mean image, text − mean text)"),
         Evidence("gap_projection", t, "ours; Liang et al. 2022", "projection on image mean − text mean"),
+        Evidence("cosine_pattern", t, "ours; Lee et al. 2018", "log Mahalanobis distance of s to the reference rows'", params={"shrinkage": "ledoit-wolf"}),
+        Evidence("text_span", t, "ours; Wang et al. 2022", "−‖projection on the span of the texts‖"),
         Evidence("null_prompt", t, "ours", "cos(x, null prompt) − s₁"),
         Evidence("neglabel", t, "NegLabel, Jiang et al. 2024", "−mean over groups of Σ p of the classes", params={"temperature": "1/scale"}),
     ]

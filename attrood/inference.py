@@ -17,8 +17,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-import open_clip
-import torch
 from tqdm.auto import tqdm
 
 from .data import check_sources, open_source
@@ -26,9 +24,9 @@ from .images import MAX_PIXELS
 from .loader import Prepared, cpu_count, load_batches
 from .log import Log, log_from_embeddings, software_versions
 from .prompts import class_list, readable, template_list
-from .shards import Batch, RunFolder, plan_batches
+from .shards import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
 from .sources import Source
-from .vlm import VLM, load_vlm
+from .vlm import VLM, load_vlm, open_clip, torch
 
 # %% ../nbs/02b_inference.ipynb #c77463d5
 class InferenceError(RuntimeError):
@@ -282,14 +280,14 @@ def execute(
 ) -> Summary:
     "Do what is left of a run."
     summary.rejects_file = str(folder.rejects_path)
-    if not restart and folder.is_whole(run.record):
-        summary.status, (summary.images, summary.rejects) = "complete", folder.counts()
+    if not restart and is_joined(folder, run.record):
+        summary.status, (summary.images, summary.rejects) = "complete", run_counts(folder)
         return summary
     with folder.lock():
         folder.start(run.record, restart)
         missing = {b.shard for b in run.batches if not folder.has(b.shard)}
         todo = [b for b in run.batches if b.shard in missing]
-        summary.images, summary.rejects = folder.counts()
+        summary.images, summary.rejects = run_counts(folder)
         if not todo and folder.rejects_path.exists():
             summary.status = "complete"
             return summary
@@ -297,9 +295,9 @@ def execute(
         with closing(stream(todo)) as encoded:  # type: ignore[type-var]
             write_shards(run, folder, encoded, summary, max_rejects, progress)
         if not summary.images:
-            first = next(iter(folder.rejects()))
+            first = next(iter(list_rejects(folder)))
             raise InferenceError(f"none of the {summary.rejects} images could be read; the first one is {first['id']!r}: {first['reason']}")
-        folder.finish(run.record)
+        finish_run(folder, run.record)
     return summary
 
 # %% ../nbs/02b_inference.ipynb #03965237

@@ -9,12 +9,12 @@ __all__ = ['Prepared', 'prepare', 'cpu_count', 'load_batches']
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Full, Queue
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 # %% ../nbs/02b1_loader.ipynb #71395fc0
-def _offer(queue: "Queue[object]", item: object, stop: threading.Event) -> bool:
+def _offer(queue: "Queue[Any]", item: Any, stop: threading.Event) -> bool:
     "Put an item in a bounded queue; False if the consumer has gone."
     while not stop.is_set():
         try:
@@ -83,6 +83,12 @@ def _pool(workers: int, processes: bool) -> Executor:
     "A pool of threads, or of processes that do not inherit the model."
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if processes else ThreadPoolExecutor(workers, "attrood-decode")
 
+# %% ../nbs/02b1_loader.ipynb #23d6f07f
+def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Sample], float]:
+    "The samples of a batch, and the seconds it took to read them."
+    start = perf_counter()
+    return sources[b.source].read(b.start, b.stop), perf_counter() - start
+
 # %% ../nbs/02b1_loader.ipynb #151da219
 def load_batches(
     sources: Sequence[Source],
@@ -93,22 +99,18 @@ def load_batches(
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Prepared]:  # one per batch, in order
     "Prepare batches ahead of their use; an error of a source is raised where its batch would come."
-    def read(b: Batch) -> tuple[list[Sample], float]:
-        t = perf_counter()
-        return sources[b.source].read(b.start, b.stop), perf_counter() - t
-
     if workers == 0:
         for b in batches:
-            samples, seconds = read(b)
+            samples, seconds = _read(sources, b)
             yield prepare(b, samples, preprocessing, max_pixels, seconds)
         return
-    queue: Queue[object] = Queue(workers + 2)
+    queue: Queue[Any] = Queue(workers + 2)
     stop, pool = threading.Event(), _pool(workers, processes)
 
     def feed() -> None:
         try:
             for b in batches:
-                samples, seconds = read(b)
+                samples, seconds = _read(sources, b)
                 if not _offer(queue, pool.submit(prepare, b, samples, preprocessing, max_pixels, seconds), stop):
                     return
             _offer(queue, None, stop)
@@ -121,7 +123,7 @@ def load_batches(
         while (item := queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item.result() if isinstance(item, Future) else item  # type: ignore[misc]
+            yield item.result()
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

@@ -6,7 +6,6 @@
 __all__ = ['T', 'PrepareTask', 'EncodeActor', 'ray_batches', 'ray_sum']
 
 # %% ../nbs/02c_ray.ipynb #77764480
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -44,7 +43,7 @@ class PrepareTask:
         b, start = Batch(*(int(x) for x in row["batch"])), perf_counter()
         samples = self.sources[b.source].read(b.start, b.stop)
         ready = prepare(b, samples, self.preprocessing, self.max_pixels, perf_counter() - start)
-        return {"number": b.number, "data": pickle.dumps(ready)}
+        return {"number": b.number, "data": ready}
 
 # %% ../nbs/02c_ray.ipynb #16b516c4
 class EncodeActor:
@@ -53,13 +52,13 @@ class EncodeActor:
     def __init__(self, reference: Any, threads: int) -> None:
         import torch
         torch.set_num_threads(max(1, threads))
-        self.vlm: VLM = pickle.loads(_ray().get(reference))
+        self.vlm: VLM = _ray().get(reference)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"number": row["number"], "data": pickle.dumps(encode_batch(self.vlm, pickle.loads(row["data"])))}
+            return {"number": row["number"], "data": encode_batch(self.vlm, row["data"])}
         except InferenceError as e:  # carried back: the run stops, it is not retried
-            return {"number": row["number"], "data": pickle.dumps(e)}
+            return {"number": row["number"], "data": e}
 
 # %% ../nbs/02c_ray.ipynb #238e70f3
 def ray_batches(
@@ -75,14 +74,14 @@ def ray_batches(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
     gpu = run.vlm.device.startswith("cuda")
-    model = ray.put(pickle.dumps(replace(run.vlm, compiled=None)))
+    model = ray.put(replace(run.vlm, compiled=None))
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
     prepared = items.map(PrepareTask(run.sources, run.vlm.preprocessing, run.max_pixels).__call__, num_cpus=0.5)
     encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads), concurrency=workers, num_gpus=1 if gpu else 0, num_cpus=0.5)
     want = [b.number for b in batches]
     for expected, row in zip(want, encoded.iter_rows(), strict=True):
-        part = pickle.loads(row["data"])
+        part = row["data"]
         if isinstance(part, InferenceError):
             raise part
         if part.batch.number != expected:

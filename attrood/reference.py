@@ -51,7 +51,7 @@ def load_fitted(
     path: str | Path,  # a file that `save` wrote
 ) -> FittedScore:  # of the class that was saved
     "Read a fitted score back; raises ValueError if the file is not one."
-    for module in ("reference", "subspace", "neglabel"):  # their classes must be known
+    for module in ("reference", "subspace", "alignment", "neglabel"):  # their classes must be known
         import_module(f"attrood.{module}")
     kinds = {c.kind: c for c in FittedScore.__subclasses__()}
     try:

@@ -7,6 +7,7 @@ __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'A
            'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null']
 
 # %% ../nbs/09b_resampling.ipynb #1ff31843
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -19,7 +20,7 @@ from matplotlib.axes import Axes
 from threadpoolctl import threadpool_limits
 
 from .moments import Moments, block_moments, bootstrap_moments, moments, null_moments, permuted_moments, pool
-from .sparse_pca import sparse_pca
+from .sparse_pca import alpha_max, sparse_pca
 from .stability import axis_support, match_axes, span_angles, support_jaccard
 
 # %% ../nbs/09b_resampling.ipynb #52f856a9
@@ -27,13 +28,14 @@ AxisFit = Callable[[Moments], npt.ArrayLike]  # moments with leading axes (…) 
 
 def axis_fit(k: int,  # number of axes
              alpha: float,  # L1 penalty in the units of `sparse_pca`, for as many rows as the whole data
+             relative: bool = False,  # alpha is a share of `alpha_max` of each replicate instead
              n_starts: int = 4,  # starts of each fit
              standardize: bool = False,  # fit correlations times the number of rows instead of the scatter
              ) -> AxisFit:  # a function from moments to axes
     "Sparse PCA with fixed k and alpha, as a function of moments."
     def fit(m: Moments) -> np.ndarray:
         scatter = m.correlation * m.count[..., None, None] if standardize else m.scatter
-        return sparse_pca(scatter, k, alpha, n_starts=n_starts).components
+        return sparse_pca(scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts).components
     return fit
 
 # %% ../nbs/09b_resampling.ipynb #8f48efcf
@@ -176,6 +178,7 @@ def block_stability(blocks: Moments,  # (b,) moments of small random blocks of r
                     names: Sequence[str],  # (m,) features
                     owner: npt.ArrayLike | None = None,  # (b,) domain of each block
                     *,
+                    components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
                     X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
                     n_boot: int = 1000, n_half: int = 100, n_null: int = 200,  # replicates
                     level: float = 0.95,  # of the percentile intervals
@@ -188,7 +191,9 @@ def block_stability(blocks: Moments,  # (b,) moments of small random blocks of r
     t = {**THRESHOLDS, **(thresholds or {})}
     with threadpool_limits(1):  # same bits on any machine load
         total = pool(blocks)
-        W = np.asarray(fit(total), float)
+        refit = np.asarray(fit(total), float)
+        W = refit if components is None else np.asarray(components, float)
+        _warn_unlike(W, refit)
         boot = np.asarray(fit(bootstrap_moments(blocks, n_boot, strata=domains, seed=seed)), float)
         first, second = _halves(blocks, domains, n_half, seed + 1, fit, float(total.count))
         null, again, kind = _null(total, X, n_null, seed + 2)
@@ -222,6 +227,12 @@ def _leave_out(blocks: Moments, domains: npt.NDArray[Any], fit: AxisFit, count: 
     V = np.asarray(fit(scale_moments(pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
     return {str(d): v for d, v in zip(labels, V, strict=True)}
 
+def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
+    cosine = match_axes(W, refit).cosine[W.any(axis=-1)]
+    if (cosine < 0.99).any():
+        warnings.warn(f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; replicates are compared with axes of another fit",
+                      UserWarning, stacklevel=3)
+
 def _check(blocks: Moments, domains: npt.NDArray[Any], names: Sequence[str], n_boot: int, n_half: int, n_null: int, level: float, thresholds: dict[str, float] | None) -> None:
     if len(blocks) < 2: raise ValueError(f"blocks must be at least 2, got {len(blocks)}")
     if domains.shape != (len(blocks),): raise ValueError(f"owner must have shape ({len(blocks)},), got {domains.shape}")
@@ -241,7 +252,7 @@ def stability(X: npt.ArrayLike | pd.DataFrame,  # (n, m) features
               *,
               n_blocks: int = 1000,  # blocks of rows; at most one per row
               seed: int = 42,  # of everything random
-              **settings: Any,  # n_boot, n_half, n_null, level, thresholds of `block_stability`
+              **settings: Any,  # components, n_boot, n_half, n_null, level, thresholds of `block_stability`
               ) -> StabilityReport:  # agreement of every kind, and verdicts
     "Bootstrap, half splits, left-out domains and null for the axes of a fit, from rows."
     if names is None: names = [str(c) for c in X.columns] if isinstance(X, pd.DataFrame) else [f"x{j}" for j in range(np.shape(X)[-1])]
@@ -263,18 +274,19 @@ def plot_loading_intervals(report: StabilityReport,  # from `stability`
                            ax: Axes | None = None,  # None: a new figure
                            ) -> Axes:  # the axes object drawn on
     "Loadings of every axis with their bootstrap intervals."
-    W, low, high = (np.array(a) for a in (report.components, report.low, report.high))
+    W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
     k, m = W.shape
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, .16 * m * (k + 1) + .8)), dpi=100, layout="constrained")[1]
+    used = (W != 0) | (low != 0) | (high != 0)
+    crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
+    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
+    y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (.5 + crowd)
     for j in range(k):
-        y = np.arange(m) + (j - (k - 1) / 2) * .8 / k
-        colour, marker = _COLOURS[j % 7], _MARKERS[j % 7]
-        used = np.array(report.selected[j]) > 0
-        ax.hlines(y[used], low[j, used], high[j, used], color=colour, lw=2)
-        for firm, face in ((True, colour), (False, "white")):
-            at = used & ((np.array(report.selected[j]) >= report.settings["selected"]) == firm)
-            ax.plot(W[j, at], y[at], marker, ms=5, color=colour, mfc=face, label=labels[j] if firm else None)
+        at = used[j]
+        ax.hlines(y[j, at], low[j, at], high[j, at], color=_COLOURS[j % 7], lw=2)
+        for firm, face in ((True, _COLOURS[j % 7]), (False, "white")):
+            at = used[j] & ((selected[j] >= report.settings["selected"]) == firm)
+            ax.plot(W[j, at], y[j, at], _MARKERS[j % 7], ms=5, color=_COLOURS[j % 7], mfc=face, label=labels[j] if firm else None)
     ax.axvline(0, color="0.6", lw=.8)
     ax.set_yticks(range(m), report.names)
     ax.set(ylim=(m - .5, -.5), xlabel=f"loading, with its {100 * report.settings['level']:g} % bootstrap interval")
