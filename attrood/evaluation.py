@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .decision import choose_threshold, realised_rate, split_rows
+from .decision import Threshold, realised_rate, split_rows
 from .detectors import FITTERS, Detector, as_columns, fit_column, fixed_axes, ood_probability
 from .intervals import bootstrap_metrics, check_level, delong_test, holm
 from .metrics import auroc, brier, ece, ood_metrics
@@ -83,15 +83,24 @@ def _measure(
 def _decide(
     y: np.ndarray,  # (n,) bool, test rows
     score: np.ndarray,  # (n,) on the test rows
-    calibration: np.ndarray,  # scores of ID validation rows
-    acceptance: float,  # target share of ID rows accepted
+    t: Threshold | None,  # set on ID validation rows; None where their scores are constant
     level: float,  # of the interval and the flag
 ) -> dict[str, Any]:  # realised acceptance with limits, drift flag, share of OoD rows caught
-    """Set the threshold on ID validation rows and apply it to the test rows."""
-    t = choose_threshold(calibration, acceptance)
+    """Apply a threshold to the test rows."""
+    if t is None:
+        return {"accepted": float("nan"), "accepted_low": float("nan"), "accepted_high": float("nan"), "drifted": False, "caught": float("nan")}
     r = realised_rate(t, score[~y], level)
     numbers = {"accepted": r.rate, "accepted_low": r.low, "accepted_high": r.high, "drifted": r.drifted}
     return numbers | {"caught": float((score[y] > t.value).mean())}
+
+# %% ../nbs/12b_evaluation.ipynb #ae720ffd
+def _with_threshold(
+    d: Detector,  # fitted
+    id_rows: pd.DataFrame,  # ID validation rows
+    acceptance: float,  # target share of them accepted
+) -> Detector:  # with a threshold, or without where the scores are constant
+    """Set the threshold of a detector where its ID scores allow one."""
+    return d if np.ptp(d.score(id_rows)) == 0 else d.with_threshold(id_rows, acceptance)
 
 # %% ../nbs/12b_evaluation.ipynb #287c20ab
 def _completeness(
@@ -118,8 +127,8 @@ class Evaluation:
     opponents: pd.DataFrame  # per domain: which single score was chosen, on validation rows
     completeness: pd.DataFrame  # axes against all evidence, per domain and detector
     calibration: pd.DataFrame  # ECE and Brier of the logistic detector on axes, per domain
-    scores: dict[str, pd.DataFrame]  # test rows by domain: column y and a score per detector
-    detectors: dict[str, dict[str, Detector]]  # by domain and label
+    scores: dict[str, pd.DataFrame]  # test rows by domain: a score per detector, y, and the row's position in the input
+    detectors: dict[str, dict[str, Detector]]  # by domain and label, with thresholds
     settings: dict[str, Any]  # what was asked
 
     def to_dict(self) -> dict[str, Any]:  # plain, without scores and detectors; NaN becomes None
@@ -192,13 +201,14 @@ def _evaluate_domain(
         fitted[label] = ("single", fit_column(evidence, y, name), evidence)
         opponents.append({"opponent": label, "score": name, "auroc_validation": value, "auroc_test": auroc(y[te], evidence[name].to_numpy()[te])})
     scores = pd.DataFrame({k: d.score(t[te]) for k, (_, d, t) in fitted.items()})
+    fitted = {k: (i, _with_threshold(d, t[va & ~y], o["acceptance"]), t) for k, (i, d, t) in fitted.items()}
     rows = []
-    for label, (inputs, d, t) in fitted.items():
+    for label, (inputs, d, _) in fitted.items():
         s = scores[label].to_numpy()
         training = "none" if inputs == "single" else "labelled rows" if d.supervised else "ID rows"
         against = BEST_FREE if training == "ID rows" and BEST_FREE in fitted else BEST
         row = {"detector": label, "inputs": inputs, "training": training, "n_id": int((~y[te]).sum()), "n_ood": int(y[te].sum())}
-        row |= _measure(y[te], s, o["n_boot"], o["seed"], o["level"]) | _decide(y[te], s, d.score(t[va & ~y]), o["acceptance"], o["level"])
+        row |= _measure(y[te], s, o["n_boot"], o["seed"], o["level"]) | _decide(y[te], s, d.threshold, o["level"])
         test = delong_test(y[te], s, scores[against].to_numpy(), o["level"]) if inputs != "single" else None
         if test:
             row |= {"opponent": against, "difference": test.difference, "difference_low": test.low, "difference_high": test.high, "p": test.p}
@@ -207,7 +217,7 @@ def _evaluate_domain(
     if "logistic on axes" in fitted:
         p = ood_probability(fitted["logistic on axes"][1], axes[te])
         found["calibration"] = [{"ece_width": ece(y[te], p), "ece_mass": ece(y[te], p, binning="mass"), "brier": brier(y[te], p)}]
-    return found | {"scores": scores.assign(y=y[te].astype(int)), "detectors": {k: d for k, (_, d, _) in fitted.items()}}
+    return found | {"scores": scores.assign(y=y[te].astype(int), row=np.flatnonzero(te)), "detectors": {k: d for k, (_, d, _) in fitted.items()}}
 
 # %% ../nbs/12b_evaluation.ipynb #be13fd1f
 def evaluate_detectors(

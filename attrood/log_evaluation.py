@@ -26,7 +26,7 @@ from .files import atomic_path
 from .log import Log
 
 # %% ../nbs/12d_log_evaluation.ipynb #be5da90a
-TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection")
+TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection", "centred_cosine", "cosine_pattern")
 
 # %% ../nbs/12d_log_evaluation.ipynb #af4e1ca3
 def _coordinates(

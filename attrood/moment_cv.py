@@ -105,7 +105,7 @@ def grid_fits(
     *,
     relative: bool = True,  # alphas as a share of `alpha_max` of each training set, or scikit-learn's units
     n_starts: int = 4,  # starts for each fit
-    tol: float = 1e-6,  # see `sparse_pca`
+    tol: float = 1e-5,  # see `sparse_pca`
 ) -> GridFits:  # F x K x A fits
     "Fit every fold's training rows at every (k, alpha) in one call."
     train = leave_one_out(parts)

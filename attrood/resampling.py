@@ -7,6 +7,7 @@ __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'A
            'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null']
 
 # %% ../nbs/09b_resampling.ipynb #1ff31843
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -190,7 +191,9 @@ def block_stability(blocks: Moments,  # (b,) moments of small random blocks of r
     t = {**THRESHOLDS, **(thresholds or {})}
     with threadpool_limits(1):  # same bits on any machine load
         total = pool(blocks)
-        W = np.asarray(fit(total) if components is None else components, float)
+        refit = np.asarray(fit(total), float)
+        W = refit if components is None else np.asarray(components, float)
+        _warn_unlike(W, refit)
         boot = np.asarray(fit(bootstrap_moments(blocks, n_boot, strata=domains, seed=seed)), float)
         first, second = _halves(blocks, domains, n_half, seed + 1, fit, float(total.count))
         null, again, kind = _null(total, X, n_null, seed + 2)
@@ -223,6 +226,12 @@ def _leave_out(blocks: Moments, domains: npt.NDArray[Any], fit: AxisFit, count: 
     if len(labels) < 2: return {}
     V = np.asarray(fit(scale_moments(pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
     return {str(d): v for d, v in zip(labels, V, strict=True)}
+
+def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
+    cosine = match_axes(W, refit).cosine[W.any(axis=-1)]
+    if (cosine < 0.99).any():
+        warnings.warn(f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; replicates are compared with axes of another fit",
+                      UserWarning, stacklevel=3)
 
 def _check(blocks: Moments, domains: npt.NDArray[Any], names: Sequence[str], n_boot: int, n_half: int, n_null: int, level: float, thresholds: dict[str, float] | None) -> None:
     if len(blocks) < 2: raise ValueError(f"blocks must be at least 2, got {len(blocks)}")
@@ -268,9 +277,9 @@ def plot_loading_intervals(report: StabilityReport,  # from `stability`
     W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
     k, m = W.shape
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    used = selected > 0
+    used = (W != 0) | (low != 0) | (high != 0)
     crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
-    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, .2 * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
+    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
     y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (.5 + crowd)
     for j in range(k):
         at = used[j]
