@@ -30,7 +30,7 @@ def page(tmp_path: Path, *cells: tuple[str, str]) -> Page:
     path = tmp_path / "04_scores.ipynb"
     path.write_text(json.dumps(dict(cells=raw, metadata={}, nbformat=4, nbformat_minor=5)))
     book = object.__new__(Book)
-    book.package, book.anchors, book.tables = "attrood", set(), 0
+    book.package, book.anchors, book.tables, book.named = "attrood", set(), 0, set()
     book.symbols = {"scores.energy": ("scores", energy), "energy": ("scores", energy)}
     made = Page(Notebook(path), book)
     book.pages = [made]
@@ -48,6 +48,11 @@ def test_equations_figures_tables_and_sections(tmp_path):
                      ("code", '#| label: fig-f\n#| fig-cap: "The $\\\\cos$"\n1'), ("code", "#| label: tbl-t\n#| tbl-cap: Numbers\n1"))
     assert "$$\na\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, {numref}`scores-fig-f`, [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
     assert "{.lead}\nLead." in text and "(scores-sec-s)=\n## S" in text and "**Table 1.** Numbers" in text
+
+
+def test_links_between_notebooks(tmp_path):
+    text = converted(tmp_path, ("markdown", "# T\n\n## S {#own}\n\n[a](#own) [b](04_scores.ipynb#own) [c](03_log.ipynb#why) [d](03_log.ipynb) [e](https://x.y/z)"))
+    assert "[a](#scores-own) [b](#scores-own) [c](log.ipynb#why) [d](log.ipynb) [e](https://x.y/z)" in text
 
 
 def test_callouts(tmp_path):
