@@ -197,14 +197,19 @@ class Page:
             if name not in self.shown:
                 self.add_entry(name, f"{cell_id}-{name}")
 
+    def find(self, name: str):
+        "The module and object of a name that a cell of this notebook defines or shows."
+        return self.book.symbols.get(f"{self.nb.module}.{name}") or self.book.symbols.get(name)
+
     def add_entry(self, name: str, cell_id: str):
-        if name not in self.book.symbols:
+        if not (found := self.find(name)):
             raise DocError(f"{self.nb.path.name}: {name} is not among the public names of a module")
-        module, obj = self.book.symbols[name]
+        module, obj = found
         if (anchor := reference.label(module, name, "api")) in self.defined:
             return
         self.defined.add(anchor)
-        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3)), cell_id))
+        entry = reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3))
+        self.cells.append(self.md_cell(entry, cell_id))
 
     def level(self, wanted: int) -> int:
         "The heading level of an entry, not more than one below the heading before it."
@@ -222,7 +227,7 @@ class Page:
             names = re.findall(r"^show_doc\(([\w.]+)", source, re.M) if source else []
             if directives.keys() & {"export", "exports"}:
                 names += re.findall(r"^(?:async )?(?:def|class) ([A-Za-z]\w*)", source, re.M)
-            self.book.anchors |= {reference.label(self.book.symbols[n][0], n, "api") for n in names if n in self.book.symbols}
+            self.book.anchors |= {reference.label(found[0], n, "api") for n in names if (found := self.find(n))}
 
     def convert(self) -> dict:
         "The MyST notebook."
@@ -256,12 +261,11 @@ class Book:
 
     def anchor(self, name: str) -> str | None:
         "Where a name (`f`, `C.method`, `module.f`) is documented: in the chapter that shows it, else in the reference."
-        first, _, rest = name.removeprefix(f"{self.package}.").partition(".")
-        if rest in self.symbols and self.symbols[rest][0] == first:
-            name = rest
+        name = name.removeprefix(f"{self.package}.")
         if name not in self.symbols:
             return None
         module = self.symbols[name][0]
+        name = name.removeprefix(f"{module}.") if f"{module}.{name}" not in self.symbols else name
         book = reference.label(module, name, "api")
         return book if book in self.anchors else reference.label(module, name, "ref")
 
