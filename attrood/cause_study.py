@@ -9,6 +9,7 @@ __all__ = ['CauseStudy', 'study_causes', 'instability_tables', 'cause_tables', '
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 import numpy as np
@@ -43,6 +44,11 @@ def _settings(causes: Sequence[str] | None, severities: Sequence[int]) -> Iterat
         yield from ((name, s) for s in (severities if CAUSES[name].group == "camera" else range(1, count + 1)) if s <= count)
 
 # %% ../nbs/14d_cause_study.ipynb #0d3f9ad9
+def _changed(pictures: Sequence[Any], keys: Sequence[str], cause: str, severity: int, seed: int, options: dict[str, Any], i: int) -> Any:
+    "Picture i, changed."
+    return perturb(pictures[i], cause, severity, seed, str(keys[i]), **options)
+
+
 def study_causes(
     images: Sequence[Any],  # (n,) Pillow images or uint8 arrays
     keys: Sequence[str],  # (n,) names of the images, all different
@@ -81,10 +87,11 @@ def study_causes(
     for name, s in plan:
         step(f"{name} {s}")
         own = {k: v for k, v in options.items() if k != "text" or name.startswith("text_")}
-        copies.setdefault(name, []).append(run(lambda i, name=name, s=s, own=own: perturb(pictures[i], name, s, seed, str(keys[i]), **own), study))
+        change = partial(_changed, pictures, keys, name, s, seed, own)
+        copies.setdefault(name, []).append(run(change, study))
     blocks = [base[is_ref], base[study], *(c for v in copies.values() for c in v)]
     parts = [("reference", 0, np.flatnonzero(is_ref)), ("none", 0, study), *((name, s, study) for name, s in plan)]
-    cause, severity = ([v for *pair, r in parts for v in [pair[k]] * len(r)] for k in (0, 1))
+    cause, severity = [c for c, _, r in parts for _ in r], [s for _, s, r in parts for _ in r]
     rows = np.concatenate([r for _, _, r in parts])
     image, mask, x = [str(keys[i]) for i in rows], np.array([c == "reference" for c in cause]), np.concatenate(blocks)
     named = known[rows] if all(v is not None for v in known[is_ref]) else None
