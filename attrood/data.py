@@ -62,7 +62,8 @@ class TFDSSource(Source):
     kind = "tfds"
 
     def _open(self) -> None:
-        tfds, self._sources = _tfds(), {}
+        tfds = _tfds()
+        self._sources: dict[str, Any] = {}
         builder = _tfds_builder(self.location, self.data_dir, self.download)
         features = builder.info.features
         if builder.info.file_format.file_suffix != "array_record":
@@ -81,6 +82,7 @@ class TFDSSource(Source):
         return {**self.__dict__, "_builder": None, "_sources": {}}
 
     def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
         return self._parts
 
     def _source(self, part: str) -> Any:
@@ -103,12 +105,15 @@ class TFDSSource(Source):
         return out
 
     def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it."
         return self._names
 
     def content(self) -> str:
+        "What changes when the set changes."
         return json.dumps([self.location, self.version, sorted(self._parts.items())])
 
     def describe(self) -> dict[str, Any]:
+        "The entry of this source in a log's manifest."
         return super().describe() | {"version": self.version, "license": self.license}
 
 # %% ../nbs/01a_data.ipynb #36695df8

@@ -218,7 +218,7 @@ def fit_one_class_svm(
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
     gamma = 1 / m.shape[1]
-    svm = OneClassSVM(nu=nu, gamma=gamma).fit((m[~ood] - mean) / scale)
+    svm = OneClassSVM(nu=nu, gamma=gamma, tol=1e-8).fit((m[~ood] - mean) / scale)
     numbers = {"support": svm.support_vectors_, "dual": svm.dual_coef_[0], "offset": -svm.intercept_[0], "gamma": gamma}
     return Detector("one_class_svm", "one_class_svm", names, {"mean": mean, "scale": scale} | {k: np.asarray(v) for k, v in numbers.items()})
 

@@ -88,8 +88,11 @@ def oodscore(
 
     Paper, equation (15), with the g that its published means imply. Temperature 1 on logits (1/scale on cosines).
     """
-    z = as_rows(logits)
-    return combine_oodscore(conf(z), normalized_entropy(z))
+    def block(b: np.ndarray) -> np.ndarray:
+        gap, e, total = shifted_exp(b)
+        h = np.log(total) - np.einsum("nc,nc->n", e, gap) / total
+        return combine_oodscore(1 / total, np.minimum(h / max(math.log(b.shape[1]), 1e-300), 1))  # h is 0 where C = 1
+    return in_blocks(block, as_rows(logits))
 
 
 def combine_oodscore(
@@ -218,7 +221,10 @@ def stored_evidence() -> list[Evidence]:  # entries without a score of a view
         Evidence("residual", g, "ViM, Wang et al. 2022", "‖residual‖"),
         Evidence("knn", g, "Sun et al. 2022", "squared distance to the k-th neighbour"),
         Evidence("prototype_cosine", g, "standard", "1 − max cos(x, class mean)"),
+        Evidence("centred_cosine", g, "ours; Liang et al. 2022", "−max cos(x − mean image, text − mean text)"),
         Evidence("gap_projection", t, "ours; Liang et al. 2022", "projection on image mean − text mean"),
+        Evidence("cosine_pattern", t, "ours; Lee et al. 2018", "log Mahalanobis distance of s to the reference rows'", params={"shrinkage": "ledoit-wolf"}),
+        Evidence("text_span", t, "ours; Wang et al. 2022", "−‖projection on the span of the texts‖"),
         Evidence("null_prompt", t, "ours", "cos(x, null prompt) − s₁"),
         Evidence("neglabel", t, "NegLabel, Jiang et al. 2024", "−mean over groups of Σ p of the classes", params={"temperature": "1/scale"}),
     ]
@@ -246,7 +252,7 @@ def array_evidence(
     def block(b: np.ndarray) -> np.ndarray:
         view = ArrayView(b, scale, logit_bias)
         return np.stack([EVIDENCE[n].sign * EVIDENCE[n].of(view) for n in wanted], axis=1)
-    return pd.DataFrame(in_blocks(block, z), columns=wanted)
+    return pd.DataFrame(in_blocks(block, z, cells=1 << 16), columns=wanted)
 
 
 def as_names(

@@ -8,6 +8,7 @@ __all__ = ['PAPER_EVIDENCE', 'feature_name', 'IDReference', 'id_mask', 'id_refer
 # %% ../nbs/05a_features.ipynb #6e221ed1
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,9 @@ def feature_name(
 # %% ../nbs/05a_features.ipynb #ecbe5a85
 @dataclass(frozen=True)
 class IDReference:
-    "Means and standard deviations of the evidence over the ID rows (paper (16))."
-    mean: np.ndarray  # (M,) of oriented evidence
-    scale: np.ndarray  # (M,) population standard deviation; 1 where it is 0
+    "Means of the evidence over the ID rows (paper (16)), and the unit to measure differences in."
+    mean: np.ndarray  # (M,) of oriented evidence over the ID rows
+    scale: np.ndarray  # (M,) population standard deviation over the ID rows or all rows; 1 where it is 0
     rows: int  # number of ID rows
 
 # %% ../nbs/05a_features.ipynb #8f7c0ae8
@@ -51,27 +52,30 @@ def id_mask(
         raise ValueError(f"y must mark ID rows with 0, False or 'id', got none among {n} rows")
     return is_id
 
-# %% ../nbs/05a_features.ipynb #5cd1ad62
+# %% ../nbs/05a_features.ipynb #fba0c231
 def id_reference(
     evidence: npt.ArrayLike,  # (n, M), higher for more OoD
     is_id: npt.ArrayLike,  # (n,) bool
+    scale_of: Literal["id", "all"] = "id",  # rows whose standard deviation is the unit
 ) -> IDReference:
-    "The ID means and scales that features are measured against (paper (16))."
-    rows = np.asarray(evidence, dtype=np.float64)[np.asarray(is_id, dtype=bool)]
-    if rows.ndim != 2 or not len(rows):
-        raise ValueError(f"evidence must have shape (n, M) and is_id at least one True, got {np.shape(evidence)} with {int(np.sum(is_id))} ID rows")
-    mean = rows.mean(0)
-    scale = np.sqrt(((rows - mean) ** 2).mean(0))
+    "The ID means and the units that features are measured against (paper (16))."
+    e, mask = np.asarray(evidence, dtype=np.float64), np.asarray(is_id, dtype=bool)
+    if e.ndim != 2 or not mask.any():
+        raise ValueError(f"evidence must have shape (n, M) and is_id at least one True, got {np.shape(evidence)} with {int(np.sum(mask))} ID rows")
+    if scale_of not in ("id", "all"):
+        raise ValueError(f"scale_of must be 'id' or 'all', got {scale_of!r}")
+    rows = e if scale_of == "all" else e[mask]
+    scale = np.sqrt(((rows - rows.mean(0)) ** 2).mean(0))
     flat = scale <= 1e-12 * np.maximum(np.abs(rows).max(0), np.finfo(float).tiny)  # rounding alone
-    return IDReference(mean, np.where(flat, 1.0, scale), len(rows))
+    return IDReference(e[mask].mean(0), np.where(flat, 1.0, scale), int(mask.sum()))
 
 # %% ../nbs/05a_features.ipynb #c5354949
 def difference_features(
     evidence: npt.ArrayLike,  # (n, M), higher for more OoD
     reference: IDReference,
-    standardize: bool = False,  # divide by the ID standard deviation
+    standardize: bool | str = False,  # divide by the reference's scale
 ) -> np.ndarray:  # (n, M) float64, the matrix X
-    "The drop/gain matrix X (paper (17) to (23)), in units of the evidence or of ID standard deviations."
+    "The drop/gain matrix X (paper (17) to (23)), in units of the evidence or of standard deviations."
     difference = np.asarray(evidence, dtype=np.float64) - reference.mean
     return difference / reference.scale if standardize else difference
 

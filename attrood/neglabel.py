@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['NOUN_TEMPLATE', 'ADJECTIVE_TEMPLATE', 'mine_negatives', 'wordnet_words', 'neglabel_score', 'NegLabel', 'embed_words']
 
-# %% ../nbs/04d_neglabel.ipynb #c384dab2
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+# %% ../nbs/04d_neglabel.ipynb #2b4f859f
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -53,9 +54,8 @@ def wordnet_words(
         raise ValueError(f"pos must be 'noun' or 'adj', got {pos!r}")
     missing = "WordNet needs the package nltk and its corpus: `pip install nltk`, then `python -m nltk.downloader wordnet`, or pass your own words"
     try:
-        if reader is None:
-            from nltk.corpus import wordnet as reader
-        synsets = [s for letter in letters[pos] for s in reader.all_synsets(letter)]
+        source = reader if reader is not None else import_module("nltk.corpus").wordnet
+        synsets = [s for letter in letters[pos] for s in source.all_synsets(letter)]
     except (ImportError, LookupError) as error:
         raise ValueError(missing) from error
     names = (name.replace("_", " ") for s in synsets if s.lexname() not in exclude for name in s.lemma_names())

@@ -117,12 +117,8 @@ def gen(
         raise ValueError(f"gamma must be > 0, got {gamma}")
     if top < 1:
         raise ValueError(f"top must be >= 1, got {top}")
-    tau = tau_of(similarity, temperature)
-    total, largest = similarity.sum_gap(tau), similarity.top(top)
-    q = np.exp((largest - largest[:, :1]) / tau - total[:, None])
-    rest = 1 - q
-    rest[:, 0] = np.exp(similarity.rest_gap(tau, 1) - total)
-    return ((q * rest) ** gamma).sum(axis=1)
+    log_p, log_q = similarity.log_odds(tau_of(similarity, temperature), top)
+    return np.exp(gamma * (log_p + log_q)).sum(axis=1)
 
 # %% ../nbs/04b_scores.ipynb #31b5b18b
 @rowwise

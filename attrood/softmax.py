@@ -45,9 +45,10 @@ def as_temperature(
 def shifted_exp(
     z: np.ndarray,  # (n, C) checked rows
     temperature: float = 1.0,  # T, in the unit of the row
+    peak: np.ndarray | None = None,  # (n, 1) largest of each row, if it is known
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # gaps (z − m)/T (n, C), their exponentials (n, C), the sums S (n,)
     "Exponentials of the gaps to the row's peak, with the gaps and the sums."
-    gap = z - z.max(axis=1, keepdims=True)
+    gap = z - (z.max(axis=1, keepdims=True) if peak is None else peak)
     if temperature != 1.0:
         gap /= z.dtype.type(temperature)
     e = np.exp(gap)

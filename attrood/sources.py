@@ -167,6 +167,7 @@ class FolderSource(Source):
             raise ValueError(f"folder {self.location} holds no image file ({', '.join(SUFFIXES[:6])}, …)")
 
     def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
         return {"": len(self.files)}
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
@@ -174,9 +175,11 @@ class FolderSource(Source):
         return [(_utf8(n), self.root / n, _utf8(n.split("/")[0]) if "/" in n else None) for n in names]
 
     def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it."
         return sorted({_utf8(n.split("/")[0]) for n in self.files if "/" in n})
 
     def content(self) -> str:
+        "What changes when the set changes."
         return json.dumps(sorted(self._sizes.items()))
 
 # %% ../nbs/01_sources.ipynb #b3b09f55
@@ -217,6 +220,7 @@ class ParquetSource(Source):
         return {**self.__dict__, "_cache": None}  # a row group does not travel
 
     def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
         return {"": int(self._starts[-1])}
 
     def _group(self, g: int) -> pa.Table:
@@ -248,15 +252,18 @@ class ParquetSource(Source):
         return list(dict.fromkeys(v for f in self.files for v in pq.read_table(f, columns=[column]).column(0).unique().to_pylist()))
 
     def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it."
         values = self._names or (self._unique(self.label) if self.label else [])
         return list(values) if self._names else sorted(str(v) for v in values if v is not None)
 
     def content(self) -> str:
+        "What changes when the set changes."
         if self.key and len(self._unique(self.key)) < self._starts[-1]:
             raise ValueError(f"column {self.key!r} of {self.location} must name every row differently, some ids appear twice")
         return json.dumps([(Path(f).name, os.stat(f).st_size, int(pq.read_metadata(f).num_rows)) for f in self.files])
 
     def describe(self) -> dict[str, Any]:
+        "The entry of this source in a log's manifest."
         licence = self.metadata.get("license") or self.metadata.get("licence") or ""
         return super().describe() | {"license": licence}
 
@@ -311,6 +318,7 @@ class TarSource(Source):
             raise ValueError(f"{self.location} holds no image member")
 
     def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
         return {"": len(self._index)}
 
     @staticmethod
@@ -333,10 +341,12 @@ class TarSource(Source):
         return out
 
     def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it."
         rows = range(len(self._index))
         return sorted({label for i in rows for _, _, label in self._fetch(np.array([i])) if label is not None})
 
     def content(self) -> str:
+        "What changes when the set changes."
         return json.dumps([(Path(f).name, os.stat(f).st_size) for f in self.files] + [len(self._index)])
 
 # %% ../nbs/01_sources.ipynb #4c203386
@@ -359,14 +369,17 @@ class MemorySource(Source):
         super().__init__("memory", domain, role)
 
     def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
         return {"": len(self.images)}
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
         return [(self.keys[i], self.images[i], self.labels[i]) for i in rows]
 
     def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it."
         return sorted({x for x in self.labels if x is not None})
 
     def content(self) -> str:
+        "What changes when the set changes."
         digest = [hashlib.sha256(x if isinstance(x, bytes) else str(x).encode() if isinstance(x, str | Path) else np.ascontiguousarray(x).tobytes()).hexdigest() for x in self.images]
         return json.dumps([digest, self.keys])

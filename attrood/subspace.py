@@ -15,14 +15,15 @@ import numpy.typing as npt
 from .reference import FittedScore, load_fitted, unit
 from .softmax import as_rows, in_blocks, log_sum_exp
 
-# %% ../nbs/04c_subspace.ipynb #5ba9d398
+# %% ../nbs/04c_subspace.ipynb #8f35a839
 def default_dimension(
     d: int,  # embedding width
+    n: int,  # reference rows
 ) -> int:  # D
-    "Principal directions as the authors choose them: 1000 from d = 2048, 512 from 768, else half."
-    return 1000 if d >= 2048 else 512 if d >= 768 else d // 2
+    "Principal directions as the authors choose them (1000 from d = 2048, 512 from 768, else half), but at most a quarter of the rows."
+    return max(1, min(1000 if d >= 2048 else 512 if d >= 768 else d // 2, n // 4))
 
-
+# %% ../nbs/04c_subspace.ipynb #5ba9d398
 @dataclass(frozen=True, eq=False)
 class ViM(FittedScore):
     """Virtual-logit matching: scaled residual minus the log-sum-exp of the logits.
@@ -48,9 +49,9 @@ class ViM(FittedScore):
         x, W = as_rows(features, "features").astype(np.float64), as_rows(weights, "weights").astype(np.float64)
         if x.shape[1] != W.shape[1]:
             raise ValueError(f"weights must have {x.shape[1]} columns, as features have, got {W.shape[1]}")
-        D = default_dimension(x.shape[1]) if dimension is None else dimension
-        if not 1 <= D < x.shape[1]:
-            raise ValueError(f"dimension must be in 1..{x.shape[1] - 1}, got {D}")
+        D, most = default_dimension(x.shape[1], len(x)) if dimension is None else dimension, min(x.shape[1], len(x)) - 1
+        if not 1 <= D <= most:
+            raise ValueError(f"dimension must be in 1..{most}, below the width and the number of features, got {D}")
         b = np.broadcast_to(np.asarray(bias, np.float64), len(W)).copy()
         origin = -np.linalg.pinv(W) @ b
         centred = x - origin

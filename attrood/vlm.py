@@ -114,13 +114,8 @@ class VLM:
         "One vector per class: the mean over its prompts, scaled to length one."
         key = hashlib.sha256(json.dumps([1, self.weights_sha256, list(class_names), list(templates)]).encode()).hexdigest()
         file = cache_folder() / "text" / f"{key}.npy"
-        if cache:
-            try:
-                found = np.load(file, allow_pickle=False)
-                if found.ndim == 2 and len(found) == len(class_names) and np.isfinite(found).all():
-                    return found
-            except (OSError, ValueError, EOFError):
-                pass  # absent or broken: made again
+        if cache and (found := _kept(file, len(class_names))) is not None:
+            return found
         prompts = self.encode_texts([t.format(c) for c in class_names for t in templates])
         mean = prompts.reshape(len(class_names), len(templates), -1).mean(1)
         out = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
@@ -129,6 +124,15 @@ class VLM:
         if cache:
             _keep(file, out)
         return out
+
+# %% ../nbs/02a_vlm.ipynb #21ec874a
+def _kept(file: Path, rows: int) -> np.ndarray | None:
+    "A cache entry, or None if it is absent or broken."
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and len(found) == rows and np.isfinite(found).all() else None
 
 # %% ../nbs/02a_vlm.ipynb #8a55006a
 def _keep(file: Path, array: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """What no notebook can check of itself: the package as installed, and that the tree is one piece."""
 import ast
 import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -21,7 +22,7 @@ NOTEBOOKS = notebook_paths()
 FLAGS = set(settings()["tst_flags"].split())
 HEAVY = ("torch", "torchvision", "open_clip", "tensorflow_datasets", "array_record", "webdataset", "ray")
 DEV = ("nbdev", "fastcore", "execnb")
-MAX_MODULE, MAX_FUNCTION, MAX_CLASS, MAX_BYTES = 400, 40, 80, 500_000
+MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_BYTES = 400, 40, 140, 500_000  # lines, lines below the signature, lines, bytes
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 modules = pytest.mark.parametrize("name", MODULES)
@@ -55,13 +56,16 @@ def test_modules_import_without_development_tools():
 def test_modules_without_extras_import_or_say_what_to_install():
     code = f"""
 import sys
-sys.modules.update(dict.fromkeys({HEAVY + DEV!r}))
-import {PACKAGE}
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {HEAVY + DEV!r}: raise ModuleNotFoundError('No module named ' + name, name=name)
+sys.meta_path.insert(0, Absent())
 for m in {MODULES!r}:
     try: __import__('{PACKAGE}.' + m)
-    except ImportError as e: assert "pip install '{PACKAGE}[" in str(e), (m, str(e))
+    except ImportError as e:
+        if "pip install '{PACKAGE}[" not in str(e): print(m, e)
 """
-    python(code)
+    assert python(code) == ""
 
 
 def test_the_command_line_loads_nothing_heavy():
@@ -87,25 +91,26 @@ def test_a_module_is_short_and_plain(name):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "", *(a.name for a in node.names)]
             assert "*" not in names, f"line {node.lineno}: wildcard import"
             roots = {n.split(".")[0] for n in names}
-            assert not roots & {"pickle", "dill", "cloudpickle", *DEV}, f"line {node.lineno}: {roots}"
+            serial = set() if name == "ray_engine" else {"pickle", "dill", "cloudpickle"}  # between Ray's own workers, never in a file
+            assert not roots & {*serial, *DEV}, f"line {node.lineno}: {roots}"
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             assert ast.unparse(node.exc.func) != "Exception", f"line {node.lineno}: bare Exception"
 
 
 @modules
 def test_public_functions_are_typed_and_documented(name):
+    module = importlib.import_module(f"{PACKAGE}.{name}")
     tree = ast.parse((ROOT / PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-    owners = [(tree, "")] + [(n, n.name) for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
-    for owner, label in owners:
+    owners = [(tree, module)] + [(n, getattr(module, n.name)) for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    for owner, obj in owners:
         for f in owner.body:
             if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"):
-                where = f"{label}.{f.name}".lstrip(".")
-                assert ast.get_docstring(f), f"{where} has no docstring"
-                if f.decorator_list and any("command" in ast.unparse(d) or "callback" in ast.unparse(d) for d in f.decorator_list):
-                    continue
-                untyped = [a.arg for a in f.args.posonlyargs + f.args.args + f.args.kwonlyargs if a.annotation is None and a.arg not in ("self", "cls")]
+                where = f"{getattr(obj, '__qualname__', name)}.{f.name}"
+                assert inspect.getdoc(getattr(obj, f.name)), f"{where} has no docstring"
+                args = f.args.posonlyargs + f.args.args + f.args.kwonlyargs
+                untyped = [a.arg for a in args if a.annotation is None and a.arg not in ("self", "cls")]
                 assert not untyped, f"{where}: no type for {untyped}"
-                assert f.returns is not None or f.name.endswith("setter"), f"{where}: what does it return?"
+                assert f.returns is not None or "setter" in map(ast.unparse, f.decorator_list), f"{where}: what does it return?"
 
 
 # notebooks and what is made from them
@@ -133,6 +138,20 @@ def test_notebook_opens_with_title_and_sentence(path):
 
 
 @notebooks
+def test_headings_are_in_order(path):
+    level = 0
+    for i, c in enumerate(Notebook(path).cells):
+        if c["cell_type"] != "markdown":
+            continue
+        for marks, words in re.findall(r"^(#+) +(.*)$", re.sub(r"^```.*?^```", "", c["source"], flags=re.M | re.S), re.M):
+            assert not words.startswith("#"), f"cell {i}: {marks} {words!r} is a heading whose text starts with #"
+            assert len(marks) > 1 or level == 0, f"cell {i}: a second title, {words!r}"
+            if ".callout" not in c["source"]:
+                assert len(marks) <= level + 1, f"cell {i}: {words!r} skips a level"
+                level = len(marks)
+
+
+@notebooks
 def test_notebook_is_small_and_holds_no_error(path):
     assert path.stat().st_size <= MAX_BYTES
     for i, _, _, outputs in code_cells(path):
@@ -156,12 +175,11 @@ def test_outputs_say_nothing_of_this_machine(path):
 def test_exported_cells_are_short(path):
     for i, directives, source, _ in code_cells(path):
         if directives.keys() & {"export", "exports", "exporti"}:
-            lines = {getattr(n, "name", ""): n.end_lineno - n.lineno + 1 for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
+            lines = {n.name: n.end_lineno - n.body[0].lineno + 1 for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
             assert max(lines.values(), default=0) <= MAX_FUNCTION, f"cell {i}: {lines}"
-            limit = MAX_CLASS if re.search(r"^class ", source, re.M) else MAX_FUNCTION
-            assert source.count("\n") < limit, f"cell {i} has {source.count(chr(10)) + 1} lines"
+            assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
             public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)
-            assert len(public) <= 1, f"cell {i} defines {public}"
+            assert len(public) <= 2, f"cell {i} defines {public}"
 
 
 @notebooks
@@ -176,7 +194,7 @@ def test_flagged_cells_import_nothing(path):
 @notebooks
 def test_flagged_cells_have_run(path):
     for i, directives, source, outputs in code_cells(path):
-        speaks = re.search(r"\bprint\(|\bdisplay\(", source) or re.match(r"[\w.]+(\(.*\))?$", (source.splitlines() or [""])[-1])
+        speaks = re.search(r"\bprint\(|\bdisplay\(", source) or re.match(r"(?!test_)[\w.]+(\(.*\))?$", (source.splitlines() or [""])[-1])
         if FLAGS & directives.keys() and speaks and "export" not in directives:
             assert outputs, f"cell {i} ({', '.join(FLAGS & directives.keys())}) is committed without its output"
 

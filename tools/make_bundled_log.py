@@ -3,13 +3,15 @@
 Usage: python tools/make_bundled_log.py CLIP_VITB32_PHOTOS.npz
 
 The input holds embeddings of OpenAI CLIP ViT-B/32 (image_embeddings, text_embeddings, class_names, label, source, shift, sample_id). Only what is
-computed from them is kept: scalars and the ten best cosines, no embedding and no image.
+computed from them is kept: scalars, the ten best cosines and every evidence that the embeddings allow, no embedding and no image. A fifth of the ID
+rows, chosen by a hash of their ids, is the reference that distances are fitted on; the column `reference` marks them.
 """
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from attrood.embedded import embedding_evidence, reference_rows
 from attrood.log import log_from_embeddings, write_log
 
 DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
@@ -24,9 +26,11 @@ def main(npz: Path, out: Path) -> None:
     domains = np.array([DOMAIN[s] for s in z["shift"]])
     roles = np.where(z["shift"] == "none", "id", "ood")
     sources = [{"domain": d, "role": "id" if d == "animal_photos" else "ood", "rows": int((domains == d).sum()), **WHAT[d]} for d in sorted(WHAT)]
+    reference = reference_rows(z["sample_id"].tolist(), roles)
+    columns, evidence = embedding_evidence(z["image_embeddings"], z["text_embeddings"], 100.0, reference, z["label"])
     log = log_from_embeddings(
         z["image_embeddings"], z["text_embeddings"], z["class_names"].tolist(), 100.0, ids=z["sample_id"].tolist(), domains=domains.tolist(),
-        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"]}, sources=sources,
+        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"], **columns}, evidence=evidence, sources=sources,
         model={"name": "ViT-B-32-quickgelu", "pretrained": "openai", "weights": "OpenAI CLIP ViT-B/32"}, templates=["a {}"], precision="fp16 embeddings",
         notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0).",
     )

@@ -7,6 +7,8 @@
 Cells that nbdev_test skips are skipped here too and keep the outputs they have. A second run leaves git diff empty.
 """
 import argparse
+import base64
+import io
 import json
 import os
 import subprocess
@@ -16,7 +18,23 @@ from pathlib import Path
 
 from nbkit import NBS, ROOT, notebook_paths, settings, split_directives
 
+SMALL = 20_000  # bytes up to which a picture is left as it is
 SHOWN = 2.0  # seconds from which a cell is named in the table
+
+
+def smaller(png: str) -> str:
+    "A picture in 256 colours where that saves a third: figures of a notebook then stay small enough to commit."
+    from PIL import Image
+
+    raw = base64.b64decode(png)
+    image = Image.open(io.BytesIO(raw))
+    if len(raw) < SMALL or image.mode == "P":
+        return png
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    out = io.BytesIO()
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode() if out.tell() < 2 / 3 * len(raw) else png
 
 
 def run_here(path: Path, flags: list[str]) -> dict:
@@ -41,6 +59,9 @@ def run_here(path: Path, flags: list[str]) -> dict:
             slow.append([i, round(seconds, 1)])
         if shell.exc:
             raise SystemExit(f"{path.name}, cell {i}:\n{shell.prettytb(fname=path)}")
+        for o in cell.outputs:
+            if "image/png" in o.get("data", {}):
+                o["data"]["image/png"] = smaller("".join(o["data"]["image/png"]))
     clean_nb(nb)
     write_nb(nb, path)
     return {"slow": slow}

@@ -1,0 +1,148 @@
+"""The command line as a process: wrong input, interruption, and the same bytes for the same input."""
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from attrood.log import Log, write_log
+
+from conftest import command, environment
+
+
+def set_column(log: Log, name: str, values: np.ndarray) -> Log:
+    "A log with one column replaced, unchecked."
+    return replace(log, table=log.table.set_column(log.table.column_names.index(name), name, pa.array(values)))
+
+
+def spoil(folder: Path, log: Log) -> dict[str, tuple[list[str], str]]:
+    "Every kind of wrong input: name -> arguments, and what the one line must say."
+    energy = log.array("energy").copy()
+    energy[7] = np.nan
+    infinite = log.array("conf").copy()
+    infinite[9] = np.inf
+    write_log(log, folder / "good.parquet")
+    write_log(replace(log, table=log.table.drop_columns(["energy"])), folder / "column.parquet")
+    write_log(replace(log, manifest=replace(log.manifest, schema_version=2)), folder / "version.parquet")
+    write_log(log.select(~log.is_id), folder / "noid.parquet")
+    write_log(log.select(log.is_id), folder / "oneset.parquet")
+    write_log(set_column(log, "energy", energy), folder / "nan.parquet")
+    write_log(set_column(log, "conf", infinite), folder / "inf.parquet")
+    few = np.r_[np.flatnonzero(log.is_id)[:2], np.flatnonzero(~log.is_id)[:2]]
+    write_log(log.select(few), folder / "few.parquet")
+    (folder / "empty").mkdir()
+    (folder / "text.parquet").write_text("not parquet")
+    pq.write_table(pa.table({"a": [1]}), folder / "other.parquet")
+    whole = (folder / "good.parquet").read_bytes()
+    (folder / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    (folder / "card.json").write_text("{}")
+    (folder / "file").write_text("in the way")
+    return {
+        "missing file": (["run", "nowhere.parquet"], "nowhere.parquet: no such file"),
+        "folder without Parquet": (["run", "empty"], "empty holds no .parquet file"),
+        "no Parquet": (["run", "text.parquet"], "text.parquet is no readable Parquet file"),
+        "no log": (["run", "other.parquet"], "other.parquet is Parquet but no attrood log"),
+        "truncated": (["run", "cut.parquet"], "cut.parquet is no readable Parquet file, or is cut off"),
+        "missing column": (["run", "column.parquet"], "column.parquet lacks column 'energy'"),
+        "schema version": (["run", "version.parquet"], "version.parquet has log schema version 2"),
+        "no ID rows": (["run", "noid.parquet"], "noid.parquet has no ID rows"),
+        "one domain": (["run", "oneset.parquet"], "oneset.parquet has rows of one domain only ('animal_photos')"),
+        "NaN": (["run", "nan.parquet"], f"'energy' holds nan in row 7 (id '{log.array('id')[7]}')"),
+        "infinity": (["run", "inf.parquet"], f"'conf' holds inf in row 9 (id '{log.array('id')[9]}')"),
+        "fewer rows than folds": (["run", "few.parquet", "--mode", "paper"], "n_folds = 5"),
+        "fewer rows than folds, fit": (["fit", "few.parquet", "--mode", "paper", "-o", "a.json"], "n_folds = 5"),
+        "card that is none": (["score", "good.parquet", "--axes", "card.json"], "card.json is JSON but no axis card"),
+        "card that is missing": (["score", "good.parquet", "--axes", "no.json"], "no.json: no axis card can be read"),
+        "output is a file": (["run", "good.parquet", "-o", "file"], "is a file"),
+        "output in a file": (["run", "good.parquet", "-o", "file/out"], "cannot write to"),
+        "unknown option": (["run", "--nonsense"], "No such option"),
+        "unknown mode": (["run", "--mode", "papre"], "papre"),
+    }
+
+
+def test_wrong_input_gets_one_line_status_2_and_no_file(attrood, tmp_path, small_log):
+    for name, (args, say) in spoil(tmp_path, small_log).items():
+        before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+        done = attrood(*args)
+        assert done.returncode == 2, (name, done.stderr)
+        assert say in done.stderr, (name, done.stderr)
+        assert done.stdout == "", name
+        assert "Traceback" not in done.stderr, name
+        if "unknown" not in name:
+            assert done.stderr.splitlines()[-1].startswith("attrood: "), (name, done.stderr)
+        assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before, name
+
+
+def test_card_that_needs_more_than_the_log_has(attrood, tmp_path, small_log):
+    write_log(small_log, tmp_path / "log.parquet")
+    assert attrood("fit", "log.parquet", "-o", "axes.json", "--evidence", "conf", "--evidence", "energy", "--evidence", "entropy").returncode == 0
+    card = json.loads((tmp_path / "axes.json").read_text())
+    card["evidence"][1]["name"] = "knn50"
+    (tmp_path / "axes.json").write_text(json.dumps(card))
+    done = attrood("score", "log.parquet", "--axes", "axes.json")
+    assert (done.returncode, (tmp_path / "scores.parquet").exists()) == (2, False)
+    assert "log.parquet lacks the evidence 'knn50'" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(attrood, tmp_path, small_log):
+    write_log(small_log, tmp_path / "log.parquet")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    done = attrood("run", "log.parquet", "-o", "locked/out")
+    assert done.returncode == 2 and "cannot write to" in done.stderr
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    "Every file below a folder."
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_same_input_same_bytes(attrood, tmp_path, small_log):
+    "Whatever the order of rows, their division into files, and the number of threads."
+    order = np.random.default_rng(0).permutation(len(small_log))
+    mixed = replace(small_log, table=small_log.table.take(pa.array(order)))
+    write_log(small_log, tmp_path / "one/all.parquet")
+    write_log(mixed.select(np.arange(200, len(small_log))), tmp_path / "two/a.parquet")
+    write_log(mixed.select(np.arange(200)), tmp_path / "two/b.parquet")
+    assert attrood("run", "one", "-o", "out1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1").returncode == 0
+    assert attrood("run", "two", "-o", "out2", OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2").returncode == 0
+    one, two = results(tmp_path / "out1"), results(tmp_path / "out2")
+    assert one.keys() == two.keys() and "axes.json" in one and "paper/axes.json" in one
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_killed_at_any_moment_leaves_old_or_new(attrood, tmp_path, small_log):
+    write_log(small_log, tmp_path / "log.parquet")
+    write_log(small_log.select(np.arange(0, len(small_log), 2)), tmp_path / "half.parquet")
+    start = time.perf_counter()
+    assert attrood("run", "log.parquet", "-o", "out", "--mode", "default").returncode == 0
+    took = time.perf_counter() - start
+    new = results(tmp_path / "out")
+    assert attrood("run", "half.parquet", "-o", "out", "--mode", "default").returncode == 0
+    old = results(tmp_path / "out")
+    assert old != new
+    for share in np.random.default_rng(1).uniform(0.2, 1.0, 6):
+        process = subprocess.Popen(command("run", "log.parquet", "-o", "out", "--mode", "default"), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(share * took)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert results(tmp_path / "out") in (old, new)
+    assert attrood("run", "log.parquet", "-o", "out", "--mode", "default").returncode == 0
+    assert results(tmp_path / "out") == new
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".out")] == []  # parts of killed runs are swept
+
+
+def test_run_imports_no_torch_and_no_nbdev(tmp_path, small_log):
+    write_log(small_log, tmp_path / "log.parquet")
+    code = ("import sys; sys.argv = ['attrood', 'run', 'log.parquet', '--mode', 'default']\n"
+            "from attrood.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+            "print([m for m in ('torch', 'open_clip', 'nbdev', 'fastcore', 'execnb', 'ray', 'tensorflow') if m in sys.modules])")
+    done = subprocess.run([*command()[:2], code], capture_output=True, text=True, cwd=tmp_path, env=environment())
+    assert done.stdout.strip() == "[]", done.stderr

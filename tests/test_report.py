@@ -1,0 +1,194 @@
+"""The report in a real browser: headless Chromium over its debugging protocol, without a network."""
+import asyncio
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.request
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attrood.log import bundled_log
+from attrood.pipeline import analyse
+from attrood.report import write_report
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+tornado_websocket = pytest.importorskip("tornado.websocket")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+HOSTILE = {0: "</script><script>window.pwned = 1</script>", 1: "\"'><img src=x onerror=window.pwned=1>.jpg", 2: "line\nbreak\t.jpg", 3: "\u202egpj.exe\u2066x", 4: "{{ 7*7 }}${1}`&amp;&lt;b&gt;"}
+
+
+class Browser:
+    """A headless Chromium with one tab."""
+
+    def __init__(self, folder):
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--disable-background-networking", "--no-first-run",
+                   "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        port, end = None, time.time() + 60
+        while port is None and time.time() < end:
+            found = re.search(r"ws://127\.0\.0\.1:(\d+)/", self.process.stderr.readline())
+            port = found and found[1]
+        assert port, "Chromium did not start"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as r:
+            page = next(t for t in json.load(r) if t["type"] == "page")
+        self.loop, self.number, self.events = asyncio.new_event_loop(), 0, []
+        self.socket = self.loop.run_until_complete(self._connect(page["webSocketDebuggerUrl"]))
+        self.call("Performance.enable", timeDomain="threadTicks")
+        for domain in ("Page", "Runtime", "Log", "Network"): self.call(f"{domain}.enable")
+
+    async def _connect(self, url):
+        return await tornado_websocket.websocket_connect(url, max_message_size=1 << 28)
+
+    def call(self, method, **params):
+        self.number += 1
+        return self.loop.run_until_complete(self._call(self.number, method, params))
+
+    async def _call(self, number, method, params):
+        await self.socket.write_message(json.dumps({"id": number, "method": method, "params": params}))
+        while True:
+            message = json.loads(await asyncio.wait_for(self.socket.read_message(), 60))
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def js(self, code):
+        result = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def until(self, code, seconds=20):
+        end = time.time() + seconds
+        while not (value := self.js(code)):
+            assert time.time() < end, f"{code} never held"
+            time.sleep(0.05)
+        return value
+
+    def open(self, path, width=1280, height=900, phone=False, dark=False):
+        self.call("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'")
+        self.events.clear()
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        start = time.time()
+        self.call("Page.navigate", url=path.as_uri())
+        self.until("location.protocol === 'file:' && document.documentElement?.dataset.drawn")
+        return time.time() - start
+
+    def errors(self):
+        bad = [e["params"] for e in self.events if e["method"] == "Runtime.exceptionThrown" or (e["method"] == "Log.entryAdded" and e["params"]["entry"]["level"] == "error")
+               or (e["method"] == "Runtime.consoleAPICalled" and e["params"]["type"] == "error")]
+        return bad + (self.js("window.attroodErrors") or [])
+
+    def requests(self):
+        urls = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        return [u for u in urls if not u.startswith(("file:", "data:", "blob:"))]
+
+    def hover(self, row):
+        """Move the mouse to the point of a row; the text of the tip."""
+        x, y = self.js("(() => { const p = document.getElementById('plot'); p.scrollIntoView({block: 'center'}); const d = JSON.parse(document.getElementById('data').textContent);"
+                       f"const a = p._fullLayout.xaxis, b = p._fullLayout.yaxis, r = p.getBoundingClientRect(), i = {row};"
+                       "return [r.left + a._offset + a.d2p(d.rows.z[d.plane[0]][i]), r.top + b._offset + b.d2p(d.rows.z[d.plane[1]][i])]; })()")
+        for step in (8, 0): self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x - step, y=y)
+        return self.until("document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent")
+
+    def screenshot(self, path, full=False):
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=full)["data"]))
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    b = Browser(tmp_path_factory.mktemp("profile"))
+    yield b
+    b.close()
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return analyse(bundled_log())
+
+
+def hostile_scores(analysis):
+    scores = analysis.scores.copy()
+    for i, name in HOSTILE.items(): scores.loc[i, "id"] = name
+    scores.loc[scores["domain"] == "animals_32px", "domain"] = HOSTILE[1]
+    scores["prediction"] = scores["prediction"].replace("gazelle", HOSTILE[0])
+    return scores
+
+
+def shown(text):
+    """The text as the page shows it: control and direction marks written out."""
+    return text.replace("\n", "\\n").replace("\t", "\\t").replace("\u202e", "\\u202e").replace("\u2066", "\\u2066")
+
+
+@needs_browser
+def test_page_works_offline(analysis, browser, tmp_path):
+    path = write_report(tmp_path / "report.html", analysis.card, analysis.scores)
+    browser.open(path)
+    text = browser.hover(int(analysis.scores["z_u"].argmax()))
+    assert "why: " in text and "suggestion: " in text and "domain: " in text
+    assert browser.js("document.querySelectorAll('#plot canvas').length + document.querySelectorAll('#plot .points path').length") > 0
+    browser.js("document.getElementById('ax').selectedIndex = 2, document.getElementById('ax').dispatchEvent(new Event('change')), document.getElementById('theme').click()")
+    browser.js("document.querySelector('#legend input').click()")
+    assert browser.errors() == [] and browser.requests() == []
+    if out := os.environ.get("ATTROOD_SHOTS"):
+        from pathlib import Path
+        for name, args in {"desktop": {}, "phone": {"width": 390, "height": 844, "phone": True}, "dark": {"dark": True}, "phone_dark": {"width": 390, "height": 844, "phone": True, "dark": True}}.items():
+            browser.open(path, **args)
+            time.sleep(0.5)
+            browser.screenshot(Path(out) / f"{name}.png")
+
+
+@needs_browser
+def test_drawn_points_are_the_rows(analysis, browser, tmp_path):
+    browser.open(write_report(tmp_path / "report.html", analysis.card, analysis.scores))
+    assert browser.js("document.getElementById('plot').data.slice(0, -1).reduce((s, t) => s + t.x.length, 0)") == len(analysis.scores)
+    x = browser.js("document.getElementById('plot').data[0].customdata.slice(0, 5)")
+    z = browser.js("document.getElementById('plot').data[0].x.slice(0, 5)")
+    assert np.allclose(analysis.scores["z_u"].to_numpy()[x], z, rtol=1e-3)
+
+
+@needs_browser
+def test_hostile_names_are_text(analysis, browser, tmp_path):
+    path = write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis), pd.DataFrame({"detector": list(HOSTILE.values())}), title=HOSTILE[0])
+    browser.open(path)
+    for i, name in HOSTILE.items():
+        assert shown(name) in browser.js(f"attrood.show({i})")
+        assert shown(name) in browser.js("document.getElementById('detail').textContent")
+    body = browser.js("document.body.innerText")
+    assert shown(HOSTILE[1]) in body and shown(HOSTILE[0]) == browser.js("document.title")
+    assert browser.js("typeof window.pwned") == "undefined" and browser.js("document.querySelectorAll('img[src=x]').length") == 0
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", browser.js("document.documentElement.innerText"))
+    assert browser.errors() == [] and browser.requests() == []
+
+
+@needs_browser
+def test_phone_has_no_sideways_scroll(analysis, browser, tmp_path):
+    browser.open(write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis)), width=390, height=844, phone=True)
+    assert browser.js("document.documentElement.scrollWidth") <= 390
+    assert browser.errors() == []
+
+
+@needs_browser
+def test_twenty_thousand_rows(analysis, browser, tmp_path):
+    scores = pd.concat([analysis.scores] * 14, ignore_index=True)[:20_000]
+    scores["id"] = [f"train/some_class_name/image-{i:07d}.jpg" for i in range(len(scores))]
+    path = write_report(tmp_path / "report.html", analysis.card, scores)
+    seconds, size = browser.open(path), path.stat().st_size
+    used = next(m["value"] for m in browser.call("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration")  # processor time of the page's thread
+    print(f"{size / 1e6:.1f} MB, drawn after {seconds:.2f} s, {used:.2f} s of processor time")
+    assert size <= 15e6 and browser.errors() == []
+    assert used < 3, f"took {used:.1f} s"
+    assert "image-" in browser.hover(12345)
