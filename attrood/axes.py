@@ -99,7 +99,7 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         n_components_grid: Sequence[int] = (1, 2, 3, 4),  # K of (29), paper mode
         alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # A of (29), paper mode
         rule: Rule = "coverage",  # how k and alpha are chosen, default mode
-        coverage: float = 0.9,  # share of every feature's variance that the axes must explain, rule "coverage"
+        coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # F; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; left open

@@ -44,9 +44,9 @@ def converted(tmp_path: Path, *cells: tuple[str, str]) -> str:
 
 
 def test_equations_figures_tables_and_sections(tmp_path):
-    text = converted(tmp_path, ("markdown", "# T\n\n> Lead.\n\n## S {#sec-s}\n\n$$ a $$ {#eq-a}\n\nSee @eq-a, @fig-f, @tbl-t, @sec-s, `@eq-a`."),
+    text = converted(tmp_path, ("markdown", "# T\n\n> Lead.\n\n## S {#sec-s}\n\n$$ a < b $$ {#eq-a}\n\nSee @eq-a, @fig-f, @tbl-t, @sec-s, `@eq-a`."),
                      ("code", '#| label: fig-f\n#| fig-cap: "The $\\\\cos$"\n1'), ("code", "#| label: tbl-t\n#| tbl-cap: Numbers\n1"))
-    assert "$$\na\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, {numref}`scores-fig-f`, [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
+    assert "$$\na \\lt  b\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, {numref}`scores-fig-f`, [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
     assert "{.lead}\nLead." in text and "(scores-sec-s)=\n## S" in text and "**Table 1.** Numbers" in text
 
 

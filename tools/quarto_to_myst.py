@@ -108,6 +108,7 @@ class Page:
         "A markdown cell in MyST."
         def change(s):
             s = re.sub(r"^(#+ .*?)\s*\{#([\w-]+)[^}]*\}[ \t]*$", lambda m: f"({self.own(m[2])})=\n{m[1]}", s, flags=re.M)
+            s = re.sub(r"\$\$.+?\$\$", lambda m: m[0].replace("<", r"\lt ").replace(">", r"\gt "), s, flags=re.S)  # else they would be tags
             s = re.sub(r"\$\$\s*(.+?)\s*\$\$[ \t]*\{#(eq-[\w-]+)\}", lambda m: f"\n\n$$\n{m[1]}\n$$ ({self.own(m[2])})\n\n", s, flags=re.S)
             s = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{([^}]*)\}", self.image, s)
             s = re.sub(r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s)
