@@ -130,7 +130,7 @@ def summary(
         best = axes.table_.sort_values(["k", "mse"]).groupby("k").head(1) if "mse" in axes.table_ else axes.table_
         lines += ["", "selection, best cell of each k:", best[[c for c in best if not c.startswith("fold_")]].to_string(index=False, float_format=lambda v: f"{v:.4g}")]
     lines += ["", f"chosen: k = {axes.n_components_}, alpha = {axes.alpha_:g}" + (f" ({choice['reason']})" if choice.get("reason") else "")]
-    lines += ["", "axes:", *("  " + formula(axes, j) for j in range(axes.n_components_))]
+    lines += ["", f"axes ({axes.explained_variance_ratio_.sum():.1%} of the variance):", *(f"  {axes.explained_variance_ratio_[j]:6.1%}  {formula(axes, j, 2)}" for j in range(axes.n_components_))]
     lines += [f"  tie: {t}" for t in axes.labels_.ties]
     st = card.get("stability", {})
     if "mean" in st:

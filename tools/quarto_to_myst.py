@@ -83,6 +83,7 @@ class Page:
                 found = [split_directives(c["source"])[0].get("label", "")]
             else:
                 found = re.findall(r"\{#((?:eq|fig|tbl|sec)-[\w-]+)[^}]*\}", CODE.sub("", c["source"]))
+                self.book.named |= {self.own(n) for n in re.findall(r"^#+ .*\{#([\w-]+)[^}]*\}[ \t]*$", c["source"], re.M)}
             for name in filter(None, found):
                 if name in self.labels:
                     raise DocError(f"{self.nb.path.name}: the label {name} is defined twice")
@@ -107,13 +108,21 @@ class Page:
         "A markdown cell in MyST."
         def change(s):
             s = re.sub(r"^(#+ .*?)\s*\{#([\w-]+)[^}]*\}[ \t]*$", lambda m: f"({self.own(m[2])})=\n{m[1]}", s, flags=re.M)
+            s = re.sub(r"\$\$.+?\$\$", lambda m: m[0].replace("<", r"\lt ").replace(">", r"\gt "), s, flags=re.S)  # else they would be tags
             s = re.sub(r"\$\$\s*(.+?)\s*\$\$[ \t]*\{#(eq-[\w-]+)\}", lambda m: f"\n\n$$\n{m[1]}\n$$ ({self.own(m[2])})\n\n", s, flags=re.S)
             s = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{([^}]*)\}", self.image, s)
             s = re.sub(r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s)
             s = REFERENCE.sub(self.refer, s)
-            return re.sub(r"\]\((?:\./)?\d+[a-z0-9]*_(\w+)\.ipynb", r"](\1.ipynb", s)
+            return re.sub(r"\]\((?:\./)?(?:\d+[a-z0-9]*_(\w+)\.ipynb)?(?:#([\w.-]+))?\)", self.link, s)
 
         return self.doclinks(callouts(outside_code(source, change)))
+
+    def link(self, m: re.Match) -> str:
+        "A link to a notebook or a heading; one with its own `{#name}` is found by that name."
+        name, anchor = m[1] or self.name, m[2] or ""
+        if f"{name}-{anchor}" in self.book.named:
+            return f"](#{name}-{anchor})"
+        return f"]({m[1]}.ipynb{'#' + anchor if anchor else ''})" if m[1] else m[0]
 
     def image(self, m: re.Match) -> str:
         "An image with attributes: a figure if it has a label."
@@ -255,6 +264,7 @@ class Book:
         self.package, self.symbols = package, reference.symbols(package)
         self.anchors: set[str] = set()
         self.tables = 0
+        self.named: set[str] = set()  # headings with a name of their own, as page-name
         self.pages = [Page(nb, self) for nb in notebooks]
         for page in self.pages:
             page.plan()
