@@ -145,7 +145,8 @@ def _state(model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
 # %% ../nbs/02e_pocket_train.ipynb #0016afc7
 def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]], size: int, lowp: bool) -> float:
     "A few steps on batches of (uint8 images, class indices); the mean loss."
-    torch, total, words = need("torch"), 0.0, None
+    torch, total = need("torch"), 0.0
+    words: Any = None
     tokens, n_class = text
     for i, (images, target) in enumerate(batches):
         prompt = tokens[torch.randint(len(tokens), (n_class,)), torch.arange(n_class)]
