@@ -21,7 +21,8 @@ from .guard import check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
 from .moments import moments
 from .selection import choose_1se, paper_cv, paper_fit
-from .sparse_pca import adjusted_variance, alpha_max, sparse_pca
+from .selection_rules import ALPHAS, Rule, select_axes
+from .sparse_pca import adjusted_variance
 
 # %% ../nbs/08b_axes.ipynb #dc498c80
 def coordinates(
@@ -59,27 +60,29 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
     components = np.zeros((k, len(names)))
     components[:, keep] = model.components_
     labels = paper_labels(components, evidence_groups(names, est.groups, "paper"))
-    return {"components_": components, "labels_": labels, "dropped_": dropped, "alpha_": float(alpha), "table_": table,
+    scatter = moments(kept).scatter
+    explained = adjusted_variance(model.components_, scatter).sum(1) / np.trace(scatter)
+    return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "dropped_": dropped, "alpha_": float(alpha), "table_": table,
             "choice_": choice.to_dict() if choice else {"k": k, "alpha": float(alpha), "rule": "given"}}
 
-# %% ../nbs/08b_axes.ipynb #cb68706d
+# %% ../nbs/08b_axes.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
     "The same stages mended: the guard first, moments instead of rows, a rule that does not favour large k, one-to-one names."
-    report = guard(X, names)
-    keep = np.isin(names, report.kept)
+    report = guard(X, names, variance_threshold=est.variance_threshold, rank_correlation=est.rank_correlation)
+    if not report.kept:
+        raise ValueError(f"X must have a feature that varies, got none among {', '.join(names)}")
+    keep, rank = np.isin(names, report.kept), report.rank
+    ks = None if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
+    strata = is_id if est.stratify and min(is_id.sum(), (~is_id).sum()) >= est.n_folds else None
+    chosen = select_axes(X[:, keep], est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage,
+                         strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
+    components = np.zeros((chosen.k, len(names)))
+    components[:, keep] = chosen.components
     scatter = moments(X[:, keep]).scatter
-    most = report.rank if est.n_components == "auto" else check_n_components(est.n_components, report.rank)
-    alpha = 0.1 if est.alpha == "auto" else est.alpha
-    for k in range(1 if est.n_components == "auto" else most, most + 1):
-        fit = sparse_pca(scatter, k, alpha * alpha_max(scatter))
-        explained = adjusted_variance(fit.components, scatter).sum() / np.trace(scatter)
-        if explained > 0.95:
-            break
-    components = np.zeros((k, len(names)))
-    components[:, keep] = fit.components
-    labels = assign_labels(components, evidence_groups(names, est.groups))
-    return {"components_": components, "labels_": labels, "dropped_": {d.name: d.reason for d in report.dropped}, "alpha_": float(alpha),
-            "table_": None, "choice_": {"k": k, "alpha": alpha, "reason": f"{explained:.1%} of the variance"}}
+    explained = adjusted_variance(chosen.components, scatter).sum(1) / np.trace(scatter)
+    labels, choice = assign_labels(components, evidence_groups(names, est.groups), explained), chosen.to_dict()
+    return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "alpha_": float(chosen.alpha),
+            "dropped_": {d.name: d.reason for d in report.dropped}, "guard_": report.to_dict(), "table_": chosen.table, "choice_": {k: v for k, v in choice.items() if k != "table"}}
 
 # %% ../nbs/08b_axes.ipynb #e3a1acb0
 class AttributionAxes(TransformerMixin, BaseEstimator):
@@ -95,7 +98,10 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         groups: Mapping[str, str] | None = None,  # evidence -> group, wins over the registry
         n_components_grid: Sequence[int] = (1, 2, 3, 4),  # K of (29), paper mode
         alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # A of (29), paper mode
-        n_folds: int = 5,  # F, paper mode; the paper leaves it open
+        rule: Rule = "coverage",  # how k and alpha are chosen, default mode
+        coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
+        rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
+        n_folds: int = 5,  # F; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; left open
         fold_seed: int = 42,  # left open
         solver_seed: int = 42,  # scikit-learn's random_state, paper mode
@@ -105,6 +111,7 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
     ):
         self.n_components, self.alpha, self.mode, self.standardize, self.groups = n_components, alpha, mode, standardize, groups
         self.n_components_grid, self.alpha_grid, self.n_folds, self.stratify, self.fold_seed = n_components_grid, alpha_grid, n_folds, stratify, fold_seed
+        self.rule, self.coverage, self.rank_correlation = rule, coverage, rank_correlation
         self.solver_seed, self.tie, self.variance_threshold, self.verbose = solver_seed, tie, variance_threshold, verbose
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> "AttributionAxes":

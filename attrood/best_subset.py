@@ -69,7 +69,7 @@ def _best(S: np.ndarray, Q: np.ndarray, supports: np.ndarray) -> Subset:
     best = int(value.argmax())
     w = np.zeros(len(S))
     w[supports[best]] = axis[best]
-    w /= max(np.linalg.norm(w), 1e-300)
+    w /= max(float(np.linalg.norm(w)), 1e-300)
     return Subset(supports[best], w * (1 if w.sum() >= 0 else -1), float(max(value[best], 0)))
 
 # %% ../nbs/06c_best_subset.ipynb #4a55f335

@@ -83,7 +83,7 @@ def axis_card(
         for n, g, m, s, q in zip(axes.evidence_, groups, ref.mean, ref.scale, axes.evidence_quantiles_, strict=True)
     ]
     named = [
-        {"name": n, "group": labels.groups[j], "share": labels.shares[j], "id_quantiles": axes.id_quantiles_[j], "contributions": {g: c[j] for g, c in C.items()},
+        {"name": n, "group": labels.groups[j], "share": labels.shares[j], "explained_variance_ratio": axes.explained_variance_ratio_[j], "id_quantiles": axes.id_quantiles_[j], "contributions": {g: c[j] for g, c in C.items()},
          "weights": {e: w for e, w in zip(axes.evidence_, axes.components_[j], strict=True) if w != 0}}
         for j, n in enumerate(labels.names)
     ]
@@ -140,6 +140,7 @@ def axes_from_card(
     axes.reference_ = IDReference(np.array([e["id_mean"] for e in card["evidence"]]), np.array([e["id_scale"] for e in card["evidence"]]), card["provenance"]["id_rows"])
     axes.components_ = np.array([[a["weights"].get(n, 0.0) for n in names] for a in card["axes"]])
     axes.labels_ = Labels(**card["labels"])
+    axes.explained_variance_ratio_ = np.array([a["explained_variance_ratio"] for a in card["axes"]])
     axes.id_quantiles_ = np.array([a["id_quantiles"] for a in card["axes"]])
     axes.evidence_quantiles_ = np.array([e["id_quantiles"] for e in card["evidence"]])
     axes.dropped_ = {e["name"]: e["dropped"] for e in card["evidence"] if e["dropped"]}

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROW_SCORES', 'reference_rows', 'evaluation_rows', 'EmbeddingScores', 'fitted_params', 'fit_embedding_scores',
-           'save_embedding_scores', 'load_embedding_scores', 'TextSide', 'embedding_evidence', 'add_embedding_evidence']
+           'save_embedding_scores', 'load_embedding_scores', 'TextSide', 'embedding_evidence', 'check_text',
+           'marked_rows', 'store_evidence', 'add_embedding_evidence', 'add_evidence_to_files']
 
 # %% ../nbs/04f_embedded.ipynb #f64e3efc
 import hashlib
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from .alignment import CentredCosine, CosinePattern, TextSpan
 from .evidence import EVIDENCE, array_evidence
-from .log import Log, LogError, make_log, unit_rows
+from .log import Log, LogError, log_files, make_log, read_log, unit_rows, write_log
 from .neglabel import NegLabel
 from .reference import KNN, FittedScore, KLMatching, Mahalanobis, Prototypes, load_fitted
 from .subspace import ModalityGap, ViM, null_prompt
@@ -205,7 +206,42 @@ def embedding_evidence(
     columns = scores.columns(x, mask)
     return columns | ({"reference": mask} if mask.any() else {}), scores.entries()
 
-# %% ../nbs/04f_embedded.ipynb #a2a0101d
+# %% ../nbs/04f_embedded.ipynb #e3ed7128
+def check_text(
+    log: Log,  # a log with the column image_embedding
+    text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
+) -> np.ndarray:  # (C, d) unit rows
+    "Text embeddings as unit rows, or an error if the log keeps no embeddings or was made with others."
+    if "image_embedding" not in log.table.column_names:
+        raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
+    t = unit_rows(text_embeddings, "text_embeddings")
+    if log.manifest.text_sha256 and hashlib.sha256(np.ascontiguousarray(t.astype("<f4")).tobytes()).hexdigest() != log.manifest.text_sha256:
+        raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
+    return t
+
+
+def marked_rows(
+    log: Log,  # an inference log
+    fraction: float,  # share of the ID rows, unless the log marks them
+) -> np.ndarray:  # (n,) True for reference rows
+    "The reference rows that a log marks, or those that the hash of the ids chooses."
+    known = "reference" in log.table.column_names
+    return log.array("reference").astype(bool) if known else reference_rows(log.array("id"), log.array("role"), fraction)
+
+# %% ../nbs/04f_embedded.ipynb #15139ab5
+def store_evidence(
+    log: Log,  # a log with the column image_embedding
+    scores: EmbeddingScores,  # fitted
+    reference: np.ndarray,  # (n,) True for rows that the scores were fitted on
+    keep_embeddings: bool = False,  # keep the column image_embedding
+) -> Log:  # the same rows with further evidence columns
+    "A log with the columns of fitted scores."
+    columns = scores.columns(log.array("image_embedding"), reference) | {"reference": reference}
+    dropped = {*columns, *([] if keep_embeddings else ["image_embedding"])}
+    old = {name: log.array(name) for name in log.table.column_names if name not in dropped}
+    return make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **scores.entries()}))
+
+
 def add_embedding_evidence(
     log: Log,  # a log with the column image_embedding
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
@@ -215,16 +251,36 @@ def add_embedding_evidence(
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
 ) -> Log:  # the same rows with further evidence columns
     "Add all evidence that a log's own embeddings allow."
-    if "image_embedding" not in log.table.column_names:
-        raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
-    m, t = log.manifest, unit_rows(text_embeddings, "text_embeddings")
-    if m.text_sha256 and hashlib.sha256(np.ascontiguousarray(t.astype("<f4")).tobytes()).hexdigest() != m.text_sha256:
-        raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
-    known = "reference" in log.table.column_names
-    mask = log.array("reference").astype(bool) if known else reference_rows(log.array("id"), log.array("role"), fraction)
-    labels = log.array("label")
-    named = use_labels and all(name is not None for name in labels[mask])
-    columns, entries = embedding_evidence(log.array("image_embedding"), t, m.logit_scale, mask, labels if named else None, m.logit_bias, **options)
-    dropped = {*columns, *([] if keep_embeddings else ["image_embedding"])}
-    old = {name: log.array(name) for name in log.table.column_names if name not in dropped}
-    return make_log(old | columns, replace(m, evidence={**m.evidence, **entries}))
+    m, t, mask = log.manifest, check_text(log, text_embeddings), marked_rows(log, fraction)
+    labels = log.array("label")[mask]
+    named = use_labels and all(name is not None for name in labels)
+    scores = fit_embedding_scores(log.array("image_embedding")[mask], t, labels if named else None, m.logit_scale, m.logit_bias, **options)
+    return store_evidence(log, scores, mask, keep_embeddings)
+
+# %% ../nbs/04f_embedded.ipynb #23ddfff6
+def add_evidence_to_files(
+    path: str | Path,  # a log with the column image_embedding: a file or a folder of files
+    text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
+    out: str | Path,  # folder for the new files, another than `path`
+    fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
+    use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
+    keep_embeddings: bool = False,  # keep the column image_embedding
+    **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
+) -> EmbeddingScores:  # the fitted scores, to be saved for new images
+    "Add embedding evidence to a log of any number of files."
+    files, folder = log_files(path), Path(out)
+    if folder.resolve() in {Path(path).resolve(), files[0].parent.resolve()}:
+        raise ValueError(f"out must be another folder than that of the log, got {out}")
+    rows, labels = [], []
+    for file in files:
+        log = read_log(file)
+        t, mask = check_text(log, text_embeddings), marked_rows(log, fraction)
+        rows.append(log.array("image_embedding")[mask])
+        labels.append(log.array("label")[mask])
+    names = np.concatenate(labels)
+    named = use_labels and all(name is not None for name in names)
+    scores = fit_embedding_scores(np.concatenate(rows), t, names if named else None, log.manifest.logit_scale, log.manifest.logit_bias, **options)
+    for file in files:
+        log = read_log(file)
+        write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)
+    return scores

@@ -88,8 +88,11 @@ def oodscore(
 
     Paper, equation (15), with the g that its published means imply. Temperature 1 on logits (1/scale on cosines).
     """
-    z = as_rows(logits)
-    return combine_oodscore(conf(z), normalized_entropy(z))
+    def block(b: np.ndarray) -> np.ndarray:
+        gap, e, total = shifted_exp(b)
+        h = np.log(total) - np.einsum("nc,nc->n", e, gap) / total
+        return combine_oodscore(1 / total, np.minimum(h / max(math.log(b.shape[1]), 1e-300), 1))  # h is 0 where C = 1
+    return in_blocks(block, as_rows(logits))
 
 
 def combine_oodscore(

@@ -77,6 +77,12 @@ def read_encoded(data: bytes | str | Path) -> bytes:
         raise ImageError("empty file")
     return data
 
+# %% ../nbs/01b_images.ipynb #329b54ac
+def _upright(image: Image.Image) -> Image.Image:
+    "Turned as its EXIF or XMP orientation says; most files have none, and are not copied."
+    marked = any(k in image.info for k in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
+    return ImageOps.exif_transpose(image) if marked or image.format not in ("JPEG", "PNG", "GIF", "BMP") else image
+
 # %% ../nbs/01b_images.ipynb #0cbf2847
 def decode_image(
     data: bytes | str | Path | np.ndarray | Image.Image,  # encoded bytes, a file, or pixels (H, W[, 3 or 4])
@@ -91,7 +97,7 @@ def decode_image(
         if width * height > max_pixels:
             raise ImageError(f"too large: {width} x {height} pixels, at most {max_pixels} are decoded")
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return to_rgb(_upright(image))
     except UnidentifiedImageError as e:
         raise ImageError("not an image that Pillow can read") from e
     except Image.DecompressionBombError as e:

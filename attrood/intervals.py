@@ -22,43 +22,43 @@ def _resamples(
     ood: np.ndarray,  # (n,) bool
     n_boot: int,  # number of resamples
     seed: int,  # ID and OoD rows draw from two streams of this seed
-    block: int = 4_000_000,  # counts held at a time
-) -> Iterator[np.ndarray]:  # (b, n) how often each row was drawn
+    block: int = 2_000_000,  # rows drawn at a time
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (b, n_id) and (b, n_ood) rows drawn
     """Yield blocks of stratified resamples; the blocks' size does not change the draws."""
     parts = [(np.flatnonzero(ood == c), np.random.default_rng([seed, c])) for c in (0, 1)]
     step = max(1, block // ood.size)
     for start in range(0, n_boot, step):
         b = min(step, n_boot - start)
-        counts = np.zeros((b, ood.size))
-        for rows, rng in parts:
-            drawn = rng.integers(0, rows.size, (b, rows.size)) + rows.size * np.arange(b)[:, None]
-            counts[:, rows] = np.bincount(drawn.ravel(), minlength=b * rows.size).reshape(b, -1)
-        yield counts
+        of_id, of_ood = (rows[rng.integers(0, rows.size, (b, rows.size))] for rows, rng in parts)
+        yield of_id, of_ood
 
-# %% ../nbs/11b_intervals.ipynb #240ca716
-def _weighted_metrics(
+
+def _count(
+    groups: np.ndarray,  # (b, m) group numbers, overwritten
+    size: int,  # number of groups
+) -> np.ndarray:  # (b, size) how often each group occurs in each row
+    """Count the groups of every resample."""
+    groups += size * np.arange(len(groups))[:, None]
+    return np.bincount(groups.ravel(), minlength=size * len(groups)).reshape(-1, size)
+
+# %% ../nbs/11b_intervals.ipynb #a4c24e33
+def _counted_metrics(
     t: np.ndarray,  # (b, g) OoD rows drawn at each distinct score, highest score first
     f: np.ndarray,  # (b, g) ID rows drawn there
     tpr: float,  # target rate of both operating points
 ) -> dict[str, np.ndarray]:  # (b,) values by name
     """Return the metrics of many resamples at once."""
-
-    def precision(pos: np.ndarray, neg: np.ndarray) -> np.ndarray:
-        found, taken = np.cumsum(pos, 1), np.cumsum(pos + neg, 1)
-        return (pos * found / np.maximum(taken, 1)).sum(1) / found[:, -1]
-
-    def miss(pos: np.ndarray, neg: np.ndarray) -> np.ndarray:
-        rate = np.cumsum(pos, 1) / pos.sum(1, keepdims=True)
-        first = (rate >= tpr).argmax(1)[:, None]
-        return np.take_along_axis(np.cumsum(neg, 1), first, 1)[:, 0] / neg.sum(1)
-
-    above, at = np.cumsum(t, 1), f"{100 * tpr:g}"
+    above, beside = np.cumsum(t, 1), np.cumsum(f, 1)
+    n1, n0 = above[:, -1], beside[:, -1]
+    below, under = n1[:, None] - above + t, n0[:, None] - beside + f  # at or below each score
+    last = above.shape[1] - 1 - (under[:, ::-1] / n0[:, None] >= tpr).argmax(1)  # from the lowest score up
+    first, row, at = (above / n1[:, None] >= tpr).argmax(1), np.arange(len(t)), f"{100 * tpr:g}"
     return {
-        "auroc": (f * (above - t / 2)).sum(1) / (above[:, -1] * f.sum(1)),
-        "aupr_out": precision(t, f),
-        "aupr_in": precision(f[:, ::-1], t[:, ::-1]),
-        f"fpr{at}_id_positive": miss(f[:, ::-1], t[:, ::-1]),
-        f"fpr{at}_ood_positive": miss(t, f),
+        "auroc": (f * (above - t / 2)).sum(1) / (n1 * n0),
+        "aupr_out": (t * above / np.maximum(above + beside, 1)).sum(1) / n1,
+        "aupr_in": (f * under / np.maximum(under + below, 1)).sum(1) / n0,
+        f"fpr{at}_id_positive": below[row, last] / n1,
+        f"fpr{at}_ood_positive": beside[row, first] / n0,
     }
 
 # %% ../nbs/11b_intervals.ipynb #83206671
@@ -73,15 +73,12 @@ def bootstrap_metrics(
     ood, s = check_scores(y, score)
     if n_boot < 1 or not 0 < tpr < 1:
         raise ValueError(f"n_boot must be at least 1 and tpr in (0, 1), got {n_boot} and {tpr}")
-    order = np.argsort(-s, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(s[order]) != 0])  # first row of each distinct score
-    parts = []
-    for counts in _resamples(ood, n_boot, seed):
-        drawn = counts[:, order]
-        t = np.add.reduceat(drawn * ood[order], starts, axis=1)
-        f = np.add.reduceat(drawn * ~ood[order], starts, axis=1)
-        parts.append(pd.DataFrame(_weighted_metrics(t, f, tpr)))
-    return pd.concat(parts, ignore_index=True)
+    levels, group = np.unique(-s, return_inverse=True)  # group 0 has the highest score
+    parts = [
+        _counted_metrics(_count(group[of_ood], levels.size), _count(group[of_id], levels.size), tpr)
+        for of_id, of_ood in _resamples(ood, n_boot, seed)
+    ]
+    return pd.concat([pd.DataFrame(p) for p in parts], ignore_index=True)
 
 # %% ../nbs/11b_intervals.ipynb #4c383117
 class Interval(NamedTuple):
@@ -117,9 +114,9 @@ def bootstrap_interval(
         raise ValueError(f"metric must be one of {', '.join(draws.columns)}, got {metric!r}")
     ood, s = check_scores(y, score)
     groups, inverse = np.unique(-s, return_inverse=True)
-    t, f = (np.bincount(inverse[rows], minlength=groups.size)[None].astype(float) for rows in (ood, ~ood))
+    t, f = (np.bincount(inverse[rows], minlength=groups.size)[None] for rows in (ood, ~ood))
     low, high = np.quantile(draws[metric], [tail, 1 - tail])
-    return Interval(float(_weighted_metrics(t, f, tpr)[metric][0]), float(low), float(high))
+    return Interval(float(_counted_metrics(t, f, tpr)[metric][0]), float(low), float(high))
 
 # %% ../nbs/11b_intervals.ipynb #eee2ecac
 class DeLong(NamedTuple):

@@ -90,6 +90,7 @@ def paper_labels(
 def assign_labels(
     components: npt.ArrayLike,  # (k, M) weights on comparable scales
     groups: Sequence[str],  # (M,)
+    strength: npt.ArrayLike | None = None,  # (k,) variance that each axis explains; None: all alike
     tolerance: float = 1e-9,  # relative difference that counts as a tie
 ) -> Labels:
     "Names by one-to-one assignment of groups to axes on shares of contribution; the rest are numbered."
@@ -97,11 +98,15 @@ def assign_labels(
     order, w = list(C), np.array(list(C.values())).T  # (k, G)
     share = w / np.where(w.sum(1, keepdims=True) > 0, w.sum(1, keepdims=True), 1)
     k = len(share)
+    v = np.ones(k) if strength is None else np.maximum(np.asarray(strength, dtype=np.float64), 0)
+    if v.shape != (k,):
+        raise ValueError(f"strength must have shape ({k},), got {v.shape}")
+    value = share * (v / v.max() if v.any() else 1 + v)[:, None]
     earlier = -tolerance * np.arange(k)[:, None] / max(k, 1)  # a tie goes to the earlier axis
-    rows, cols = linear_sum_assignment(share + earlier, maximize=True)
+    rows, cols = linear_sum_assignment(value + earlier, maximize=True)
     owner = {order[g]: int(j) for j, g in zip(rows, cols, strict=True) if share[j, g] > 0}
     named = {j: g for g, j in owner.items()}
-    ties = [line for g, j in owner.items() for line in _tie(g, share[:, order.index(g)], j, tolerance)]
+    ties = [line for g, j in owner.items() for line in _tie(g, value[:, order.index(g)], j, tolerance)]
     label = [named.get(j, order[int(share[j].argmax())]) for j in range(k)]
     count = dict.fromkeys(owner, 1)
     names = []
@@ -111,4 +116,4 @@ def assign_labels(
         suffix = "" if j in named or count[g] == 1 else str(count[g])
         names.append(f"z_{SYMBOL.get(g, g)}{suffix}")
     shares = [float(share[j, order.index(g)]) for j, g in enumerate(label)]
-    return Labels(names, label, shares, owner.get("uncertainty"), owner.get("confidence"), "one-to-one assignment of groups to axes on shares of contribution", ties)
+    return Labels(names, label, shares, owner.get("uncertainty"), owner.get("confidence"), "one-to-one assignment of groups to axes on shares of contribution, weighted by explained variance", ties)

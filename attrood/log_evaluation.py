@@ -36,7 +36,7 @@ def _coordinates(
 ) -> pd.DataFrame:  # (n, axes with a weight)
     """Return coordinates by axis name, without axes that have no weight at all."""
     z = pd.DataFrame(axes.transform(log_evidence(axes, rows, where)), columns=[str(n) for n in axes.labels_.names])
-    return z.loc[:, np.asarray(axes.components_).any(1)]
+    return z[[name for name, w in zip(z.columns, axes.components_, strict=True) if np.any(w)]]
 
 # %% ../nbs/12d_log_evaluation.ipynb #a0ef0332
 def evaluate_log(

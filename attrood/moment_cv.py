@@ -138,7 +138,7 @@ def moment_cv(
     kind: Kind = "ridge",  # how rows are rebuilt
     ridge: float = 0.01,  # shrinkage for "ridge"
     relative: bool = False,  # alphas as a share of `alpha_max`, or scikit-learn's units
-    n_starts: int = 16,  # starts for each fit
+    n_starts: int = 4,  # starts for each fit
 ) -> pd.DataFrame:  # as `paper_cv`
     "The paper's cross-validation table (29) to (32) from moments."
     fits = grid_fits(parts, ks, alphas, relative=relative, n_starts=n_starts)

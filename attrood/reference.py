@@ -87,7 +87,7 @@ def class_means(
     np.add.at(sums, index, x)
     return sums / np.bincount(index, minlength=count)[:, None]
 
-# %% ../nbs/04c_reference.ipynb #9e9700b0
+# %% ../nbs/04c_reference.ipynb #88b43284
 def covariance(
     centred: np.ndarray,  # (n, d) rows with their mean taken off
     shrinkage: str = "ledoit-wolf",  # "ledoit-wolf" or "empirical"
@@ -98,7 +98,7 @@ def covariance(
         raise ValueError(f"shrinkage must be 'ledoit-wolf' or 'empirical', got {shrinkage!r}")
     return estimators[shrinkage](assume_centered=True, store_precision=False).fit(centred).covariance_
 
-
+# %% ../nbs/04c_reference.ipynb #9e9700b0
 def whitening(
     sigma: np.ndarray,  # (d, d) covariance
 ) -> np.ndarray:  # (d, r) matrix W with W Wᵀ = Σ⁻¹, the pseudo-inverse where Σ is singular

@@ -30,12 +30,13 @@ def axis_fit(k: int,  # number of axes
              alpha: float,  # L1 penalty in the units of `sparse_pca`, for as many rows as the whole data
              relative: bool = False,  # alpha is a share of `alpha_max` of each replicate instead
              n_starts: int = 4,  # starts of each fit
+             tol: float = 1e-6,  # largest change of a loading in a round; resampling spreads axes far more
              standardize: bool = False,  # fit correlations times the number of rows instead of the scatter
              ) -> AxisFit:  # a function from moments to axes
     "Sparse PCA with fixed k and alpha, as a function of moments."
     def fit(m: Moments) -> np.ndarray:
         scatter = m.correlation * m.count[..., None, None] if standardize else m.scatter
-        return sparse_pca(scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts).components
+        return sparse_pca(scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts, tol=tol).components
     return fit
 
 # %% ../nbs/09b_resampling.ipynb #8f48efcf

@@ -23,10 +23,10 @@ def score_log(
     log: Log,
     where: str = "the log",  # file name for error texts
     decision: Mapping[str, Any] | None = None,  # the card's "decision"; adds `distance` and `ood`
-) -> pd.DataFrame:  # (n, ·) id, domain, role, label, prediction, one column per axis, dominant, excess, percentile, outside, action
+) -> pd.DataFrame:  # (n, ·) id, domain, role, label, prediction, conf, one column per axis, dominant, excess, percentile, outside, action
     "Coordinates, dominant axis, suggested action and decision for every row of a log."
     table = Explainer(axes).table(log_evidence(axes, log, where))
     names = list(axes.labels_.names)
     columns = [*names, "dominant", "runner_up", "excess", "margin", "percentile", "outside", "action"]
-    frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction"]], table[columns]], axis=1)
+    frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], table[columns]], axis=1)
     return frame if decision is None else pd.concat([frame, decide(decision, frame[names])], axis=1)

@@ -22,7 +22,7 @@ from .sparse_pca import alpha_max, sparse_pca
 # %% ../nbs/07b_selection_rules.ipynb #f7c0e170
 Rule = Literal["coverage", "entries", "parallel", "explained", "1se", "paper"]
 RULES: tuple[str, ...] = ("coverage", "entries", "parallel", "explained", "1se", "paper")
-ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # shares of alpha_max
+ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # shares of alpha_max
 
 # %% ../nbs/07b_selection_rules.ipynb #3770acc8
 @dataclass(frozen=True)
@@ -92,19 +92,24 @@ def _sparsest(table: pd.DataFrame, k: int, column: str, least: float) -> float:
     return float(rows.alpha.to_numpy()[good].max())
 
 
+def _cheapest(table: pd.DataFrame, least: float, axis_cost: float = 3.0) -> tuple[int, float, str]:
+    "Fewest loadings, an axis counting as three, among the cells that cover every feature."
+    enough, top = table[table.coverage >= least], table.coverage.max()
+    if len(enough) == 0:
+        enough = table[table.coverage >= top - 0.01]
+    cost = (enough.loadings + axis_cost * enough.k).round(6)
+    chosen = enough.assign(cost=cost).sort_values(["cost", "k", "alpha"], ascending=[True, True, False]).iloc[0]
+    short = "" if top >= least else f", the most that the grid has, short of {least:g}"
+    return int(chosen.k), float(chosen.alpha), f"fewest loadings, {chosen.loadings:.3g}, with every feature explained to at least {chosen.coverage:.3f}{short}"
+
+
 def _choose(table: pd.DataFrame, rule: str, total: Moments, least: float) -> tuple[int, float, str]:
     if rule in ("paper", "1se"):
         return _one_se(table)
     best = table.groupby("k")[["explained", "coverage"]].max()
     ks = best.index.to_numpy()
     if rule == "coverage":
-        enough = ks[best.coverage >= least]
-        if len(enough) == 0:
-            k = int(ks[best.coverage.argmax()])
-            alpha = _sparsest(table, k, "coverage", best.coverage[k] - 0.01)
-            return k, alpha, f"no k of the grid covers every feature to {least:g}; the best covers the worst one to {best.coverage[k]:.3f}"
-        k = int(enough[0])
-        return k, _sparsest(table, k, "coverage", least), f"smallest k whose coordinates explain every feature to at least {least:g}; {best.coverage[k]:.3f} at best"
+        return _cheapest(table, least)
     if rule == "parallel":
         k = int(min(parallel_k(total), table.k.max()))
         reason = f"{k} eigenvalues of the correlation matrix exceed those of unrelated columns"
@@ -121,10 +126,11 @@ def select_axes(
     data: npt.ArrayLike | Moments,  # (n, m) features, or the moments of folds along a leading axis
     rule: Rule = "coverage",  # how k and alpha are chosen
     *,
-    ks: Sequence[int] | None = None,  # numbers of axes to try; None: 1 to the rank, at most 10
+    ks: Sequence[int] | None = None,  # numbers of axes to try; None: 1 to the rank, at most 8
     alphas: Sequence[float] = ALPHAS,  # penalties to try, shares of `alpha_max`
-    least: float = 0.9,  # coverage asked for by the rule "coverage", 0 to 1
-    strata: npt.ArrayLike | None = None,  # (n,) e.g. ID or not: folds hold them in proportion
+    least: float = 0.8,  # coverage asked for by the rule "coverage", 0 to 1
+    standardize: bool = True,  # fit on columns scaled to unit variance, so that alpha is a correlation
+    strata: npt.ArrayLike | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, where there are enough rows
     n_folds: int = 5,  # folds, if data are rows
     seed: int = 42,  # of the folds
 ) -> Selection:  # k, alpha, reason, table and the axes of all rows
@@ -133,9 +139,11 @@ def select_axes(
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
     if not 0 < least <= 1:
         raise ValueError(f"least must be in (0, 1], got {least}")
-    parts = data if isinstance(data, Moments) else fold_moments(data, strata, n_folds, seed)
+    parts = data if isinstance(data, Moments) else _folds(data, strata, n_folds, seed)
     if parts.count.ndim != 1:
         raise ValueError(f"data must be rows, or moments with one leading axis of at least two folds, got shape {parts.count.shape}")
+    spread = np.sqrt(np.diag(pool(parts).covariance)) if standardize else np.ones(parts.mean.shape[-1])
+    parts = _scaled(parts, spread)
     total = pool(parts)
     rank = _rank(total.correlation)
     grid = _ks(ks, rank, parts.mean.shape[-1])
@@ -144,10 +152,10 @@ def select_axes(
     k, alpha, reason = _choose(table, rule, total, least)
     scale = alpha_max(total.scatter)
     best = sparse_pca(total.scatter, k, alpha * scale, tol=1e-12, max_iter=5000)
-    edges = _edges(k, alpha, grid, alphas, rank)
+    edges = _edges(k, alpha, table, rank)
     if edges:
         warnings.warn(f"the choice k = {k}, alpha = {alpha:g} is at the end of the grid ({', '.join(edges)}); widen it", UserWarning, stacklevel=2)
-    return Selection(k, alpha, rule, reason, edges, rank, table, best.components)
+    return Selection(k, alpha, rule, reason, edges, rank, table, _unscaled(best.components, spread))
 
 # %% ../nbs/07b_selection_rules.ipynb #74e75ef2
 def _rank(correlation: np.ndarray, tolerance: float = 1e-10) -> int:
@@ -160,7 +168,7 @@ def _ks(ks: Sequence[int] | None, rank: int, m: int) -> list[int]:
     if rank == 0:
         raise ValueError("data must have a feature that varies, got none")
     if ks is None:
-        return list(range(1, min(rank, 10) + 1))
+        return list(range(1, min(rank, 8) + 1))
     grid = sorted({int(k) for k in ks})
     if not grid or grid[0] < 1:
         raise ValueError(f"ks must be whole numbers >= 1, got {list(ks)}")
@@ -169,15 +177,38 @@ def _ks(ks: Sequence[int] | None, rank: int, m: int) -> list[int]:
     return grid
 
 
-def _edges(k: int, alpha: float, ks: Sequence[int], alphas: Sequence[float], rank: int) -> tuple[str, ...]:
-    "Ends of the grid at which the choice stands, where more could be had."
-    edges = []
-    if len(ks) > 1 and k == max(ks) < rank:
+def _edges(k: int, alpha: float, table: pd.DataFrame, rank: int) -> tuple[str, ...]:
+    "Ends of the grid at which the choice stands although the table still moves there."
+    ks, edges = table.k.unique(), []
+    if len(ks) > 1 and k == ks.max() < rank:
         edges.append("largest k")
-    if len(ks) > 1 and k == min(ks) > 1:
+    if len(ks) > 1 and k == ks.min() > 1:
         edges.append("smallest k")
-    if len(alphas) > 1 and alpha == max(alphas):
-        edges.append("largest alpha")
-    if len(alphas) > 1 and alpha == min(alphas) > 0:
-        edges.append("smallest alpha")
+    rows = table[table.k == k].sort_values("alpha")
+    for side, last, name in ((rows.iloc[::-1], rows.alpha.max(), "largest alpha"), (rows, rows.alpha.min(), "smallest alpha")):
+        if len(rows) > 1 and alpha == last > 0 and side.loadings.iloc[0] != side.loadings.iloc[1]:
+            edges.append(name)
     return tuple(edges)
+
+# %% ../nbs/07b_selection_rules.ipynb #2a1481c5
+def _folds(X: npt.ArrayLike, strata: npt.ArrayLike | None, n_folds: int, seed: int) -> Moments:
+    "Moments of folds; fewer folds, and no strata, where rows are too few."
+    X = np.asarray(X, dtype=float)
+    if X.ndim != 2 or len(X) < 4:
+        raise ValueError(f"data must be a matrix with at least 4 rows, got shape {X.shape}")
+    if strata is not None and np.unique(np.asarray(strata), return_counts=True)[1].min() < n_folds:
+        strata = None
+    return fold_moments(X, strata, min(n_folds, len(X) // 2), seed)
+
+
+def _scaled(parts: Moments, spread: np.ndarray) -> Moments:
+    "Moments of columns divided by their spread; constant columns stay."
+    s = np.where(spread > 0, spread, 1.0)
+    return Moments(parts.count, parts.mean / s, parts.scatter / s[:, None] / s, parts.low / s)
+
+
+def _unscaled(components: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    "Unit axes for the columns as given, with the same coordinates up to length."
+    W = components / np.where(spread > 0, spread, 1.0)
+    norm = np.linalg.norm(W, axis=1, keepdims=True)
+    return W / np.where(norm > 0, norm, 1.0)

@@ -44,14 +44,14 @@ def _t(a: np.ndarray) -> np.ndarray:
 
 
 def _code_step(U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    "Lasso sweeps: U (p, r, k), V (p, k, m), R (p, r, m), alpha (p, k) -> V."
-    V, cross, gram = V.copy(), _t(U) @ R, _t(U) @ U
-    k = V.shape[1]
+    "Lasso sweeps: U (p, r, k) with unit columns or zero ones, V (p, k, m), R (p, r, m), alpha (p,) -> V."
+    V, cross, k, alpha = V.copy(), _t(U) @ R, U.shape[2], alpha[:, None]
+    off = _t(U) @ U
+    off[:, np.arange(k), np.arange(k)] = 0
     for _ in range(3 if k > 1 else 1):
         for j in range(k):
-            size = gram[:, j, j, None]
-            z = cross[:, j] - (gram[:, j, None] @ V)[:, 0] + size * V[:, j]
-            V[:, j] = np.sign(z) * np.maximum(np.abs(z) - alpha[:, j, None], 0) / np.where(size > 0, size, 1)
+            z = cross[:, j] - (off[:, j, None] @ V)[:, 0] if k > 1 else cross[:, 0]
+            V[:, j] = z - np.minimum(np.maximum(z, -alpha), alpha)
     return V
 
 
@@ -65,8 +65,8 @@ def _dictionary_step(
         u = cross[:, :, j] - (U @ gram[:, :, j, None])[:, :, 0] + size * U[:, :, j]
         norm = np.maximum(np.sqrt((u * u).sum(1, keepdims=True)), size)
         U[:, :, j] = np.where(size > 0, u / np.where(norm > 0, norm, 1), U[:, :, j])
-    penalty = (np.where(np.isfinite(alpha), alpha, 0)[:, :, None] * np.abs(V)).sum((1, 2))
-    value = 0.5 * total - (cross * U).sum((1, 2)) + 0.5 * ((_t(U) @ U) * gram).sum((1, 2)) + penalty
+    fit = 0.5 * np.einsum("pij,pij->p", _t(U) @ U, gram) - np.einsum("pij,pij->p", cross, U)
+    value = 0.5 * total + fit + alpha * np.abs(V).reshape(len(V), -1).sum(1)
     return U, value
 
 # %% ../nbs/06b_sparse_pca.ipynb #cf59b29f
@@ -79,7 +79,7 @@ def _alternate(
     R: np.ndarray,  # (p, r, m)
     U: np.ndarray,  # (p, r, k)
     V: np.ndarray,  # (p, k, m)
-    alpha: np.ndarray,  # (p, k), inf for axes that must stay zero
+    alpha: np.ndarray,  # (p,)
     max_iter: int,
     tol: float,
 ) -> dict[str, np.ndarray]:
@@ -92,12 +92,12 @@ def _alternate(
         Vn = _code_step(Ue, Ve, R, alpha)
         Un, fn = _dictionary_step(Ue, Vn, R, alpha, total)
         back = (fn > f) & (bold > 0)
-        back3 = back[:, None, None]
-        dU, dV = np.where(back3, 0, Un - U), np.where(back3, 0, Vn - V)
-        U, V, f = np.where(back3, U, Un), np.where(back3, V, Vn), np.where(back, f, fn)
+        if back.any():
+            Un[back], Vn[back], fn[back] = U[back], V[back], f[back]
+        dU, dV, U, V, f = Un - U, Vn - V, Un, Vn, fn
         bold = np.where(back, 0, np.minimum(np.maximum(1.1 * bold, 0.3), 0.98))
         Ue, Ve = _unit(U + bold[:, None, None] * dU, 1), V + bold[:, None, None] * dV
-        still = np.abs(dV).max((1, 2)) <= tol * np.abs(V).max((1, 2))
+        still = np.abs(dV).reshape(len(V), -1).max(1) <= tol * np.abs(V).reshape(len(V), -1).max(1)
         calm = np.where(still & ~back, calm + 1, 0)
         done = calm >= 2
         if it == max_iter or done.any():
@@ -150,11 +150,11 @@ def _starts(R: np.ndarray, k: int, n_starts: int, seed: int) -> np.ndarray:  # (
 # %% ../nbs/06b_sparse_pca.ipynb #783f488a
 def _revive(R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, max_iter: int, tol: float) -> None:
     "Give dead axes the longest residual column, in place, as long as that lowers the objective."
-    for _ in range(alpha.shape[1]):
+    for _ in range(run["V"].shape[1]):
         E = R - run["U"] @ run["V"]
         length = np.sqrt((E * E).sum(1))
         column = length.argmax(1)
-        dead = (run["V"] == 0).all(-1) & (length.max(1)[:, None] > alpha * (1 + 1e-9))
+        dead = (run["V"] == 0).all(-1) & (length.max(1) > alpha * (1 + 1e-9))[:, None]
         at = np.flatnonzero(dead.any(1))
         if len(at) == 0:
             return
@@ -255,12 +255,20 @@ def sparse_pca(
     given = None if init is None else np.broadcast_to(np.asarray(init, dtype=float), (*shape, width, m)).reshape(p, width, m)
     n_starts = n_starts or (16 if given is None else 1)
     chunk = max(1, int(3e7 / (n_starts * m * m)))  # problems at a time: about 240 MB
-    parts = [
-        _fit_chunk(S[i : i + chunk], k[i : i + chunk], a[i : i + chunk], width, None if given is None else given[i : i + chunk], n_starts, max_iter, tol, seed)
-        for i in range(0, p, chunk)
-    ]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return SparsePCAFit(**{name: value.reshape((*shape, *value.shape[1:])) for name, value in joined.items()})
+    out = {"components": np.zeros((p, width, m)), "strength": np.zeros((p, width)), "objective": np.zeros(p)}
+    out |= {"converged": np.zeros(p, bool), "n_iter": np.zeros(p, int), "start": np.zeros(p, int)}
+    for size in np.unique(k):
+        same = np.flatnonzero(k == size)
+        for at in (same[i : i + chunk] for i in range(0, len(same), chunk)):
+            part = _fit_chunk(S[at], int(size), a[at], None if given is None else given[at, :size], n_starts, max_iter, tol, seed)
+            for name, value in part.items():
+                out[name][at, ...] = _pad(value, out[name].shape[1:])
+    return SparsePCAFit(**{name: value.reshape((*shape, *value.shape[1:])) for name, value in out.items()})
+
+
+def _pad(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    "Zeros at the end of the second axis."
+    return np.pad(value, [(0, 0), (0, shape[0] - value.shape[1])] + [(0, 0)] * (len(shape) - 1)) if shape else value
 
 # %% ../nbs/06b_sparse_pca.ipynb #49035ad1
 def _join_twins(run: dict[str, np.ndarray]) -> np.ndarray:
@@ -275,19 +283,16 @@ def _join_twins(run: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _fit_chunk(
-    S: np.ndarray, k: np.ndarray, a: np.ndarray, width: int, given: np.ndarray | None, n_starts: int, max_iter: int, tol: float, seed: int
+    S: np.ndarray, k: int, a: np.ndarray, given: np.ndarray | None, n_starts: int, max_iter: int, tol: float, seed: int
 ) -> dict[str, np.ndarray]:
     R, scale = _root(S)
     scale1 = np.where(scale > 0, scale, 1)
-    limit = np.where(np.arange(width) < k[:, None], (a / scale1)[:, None], np.inf)
-    starts = np.zeros((n_starts, *R.shape[:2], width))
-    for size in np.unique(k):
-        at = k == size
-        starts[:, at, :, :size] = _starts(R[at], int(size), n_starts, seed)
-    if given is not None:
-        starts[1:] = starts[:-1].copy()
-        starts[0] = _unit(R @ _t(given * np.isfinite(limit)[:, :, None]), 1)
-    run = _solve(R, limit, starts, max_iter, tol)
+    if given is None:
+        starts = _starts(R, k, n_starts, seed)
+    else:
+        first = _unit(R @ _t(given), 1)[None]
+        starts = first if n_starts == 1 else np.concatenate([first, _starts(R, k, n_starts - 1, seed)])
+    run = _solve(R, a / scale1, starts, max_iter, tol)
     components, strength = _canonical(_join_twins(run))
     return {
         "components": components,

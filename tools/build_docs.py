@@ -83,7 +83,7 @@ def write_reference(book: Book, package: str) -> None:
     for module in modules:
         (folder / f"{module}.md").write_text(reference.page(package, module, book.anchors, book.prose(module)), encoding="utf-8")
         doc = inspect.getdoc(sys.modules[f"{package}.{module}"]) or ""
-        names = [n for n, (m, _) in book.symbols.items() if m == module and "." not in n]
+        names = reference.public_names(sys.modules[f"{package}.{module}"])
         links = ", ".join(f"[`{n}`](#{reference.label(module, n, 'ref')})" for n in names)
         rows.append(f"## [`{package}.{module}`]({module}.md)\n\n{book.prose(module)(doc)}\n\n{links}\n")
     head = "# API by module\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"

@@ -10,7 +10,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?[ \t]*(.*)$")
-GROUPS = (("The book", r"0\d|1\d"), ("Results", r"2\d"), ("How-to guides", r"9[0-7]"), ("Appendix", r"9[89]"))  # by the number a file starts with
+GROUPS = (  # the parts of the site, by the number that a notebook's name starts with
+    ("The problem", r"00"),
+    ("From images to a log", r"0[1-3]"),
+    ("From a log to evidence", r"0[45]"),
+    ("From evidence to axes", r"0[6-9]|10"),
+    ("From axes to answers", r"1[1-9]"),
+    ("Results", r"2\d"),
+    ("How-to guides", r"9[0-7]"),
+    ("Appendix", r"9[89]"),
+)
 
 
 def settings() -> dict[str, str]:

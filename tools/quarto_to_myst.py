@@ -83,6 +83,7 @@ class Page:
                 found = [split_directives(c["source"])[0].get("label", "")]
             else:
                 found = re.findall(r"\{#((?:eq|fig|tbl|sec)-[\w-]+)[^}]*\}", CODE.sub("", c["source"]))
+                self.book.named |= {self.own(n) for n in re.findall(r"^#+ .*\{#([\w-]+)[^}]*\}[ \t]*$", c["source"], re.M)}
             for name in filter(None, found):
                 if name in self.labels:
                     raise DocError(f"{self.nb.path.name}: the label {name} is defined twice")
@@ -107,13 +108,21 @@ class Page:
         "A markdown cell in MyST."
         def change(s):
             s = re.sub(r"^(#+ .*?)\s*\{#([\w-]+)[^}]*\}[ \t]*$", lambda m: f"({self.own(m[2])})=\n{m[1]}", s, flags=re.M)
+            s = re.sub(r"\$\$.+?\$\$", lambda m: m[0].replace("<", r"\lt ").replace(">", r"\gt "), s, flags=re.S)  # else they would be tags
             s = re.sub(r"\$\$\s*(.+?)\s*\$\$[ \t]*\{#(eq-[\w-]+)\}", lambda m: f"\n\n$$\n{m[1]}\n$$ ({self.own(m[2])})\n\n", s, flags=re.S)
             s = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{([^}]*)\}", self.image, s)
             s = re.sub(r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s)
             s = REFERENCE.sub(self.refer, s)
-            return re.sub(r"\]\((?:\./)?\d+[a-z0-9]*_(\w+)\.ipynb", r"](\1.ipynb", s)
+            return re.sub(r"\]\((?:\./)?(?:\d+[a-z0-9]*_(\w+)\.ipynb)?(?:#([\w.-]+))?\)", self.link, s)
 
         return self.doclinks(callouts(outside_code(source, change)))
+
+    def link(self, m: re.Match) -> str:
+        "A link to a notebook or a heading; one with its own `{#name}` is found by that name."
+        name, anchor = m[1] or self.name, m[2] or ""
+        if f"{name}-{anchor}" in self.book.named:
+            return f"](#{name}-{anchor})"
+        return f"]({m[1]}.ipynb{'#' + anchor if anchor else ''})" if m[1] else m[0]
 
     def image(self, m: re.Match) -> str:
         "An image with attributes: a figure if it has a label."
@@ -197,14 +206,19 @@ class Page:
             if name not in self.shown:
                 self.add_entry(name, f"{cell_id}-{name}")
 
+    def find(self, name: str):
+        "The module and object of a name that a cell of this notebook defines or shows."
+        return self.book.symbols.get(f"{self.nb.module}.{name}") or self.book.symbols.get(name)
+
     def add_entry(self, name: str, cell_id: str):
-        if name not in self.book.symbols:
+        if not (found := self.find(name)):
             raise DocError(f"{self.nb.path.name}: {name} is not among the public names of a module")
-        module, obj = self.book.symbols[name]
+        module, obj = found
         if (anchor := reference.label(module, name, "api")) in self.defined:
             return
         self.defined.add(anchor)
-        self.cells.append(self.md_cell(reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3)), cell_id))
+        entry = reference.entry(name, module, obj, self.markdown, self.level(4 if "." in name else 3))
+        self.cells.append(self.md_cell(entry, cell_id))
 
     def level(self, wanted: int) -> int:
         "The heading level of an entry, not more than one below the heading before it."
@@ -222,7 +236,7 @@ class Page:
             names = re.findall(r"^show_doc\(([\w.]+)", source, re.M) if source else []
             if directives.keys() & {"export", "exports"}:
                 names += re.findall(r"^(?:async )?(?:def|class) ([A-Za-z]\w*)", source, re.M)
-            self.book.anchors |= {reference.label(self.book.symbols[n][0], n, "api") for n in names if n in self.book.symbols}
+            self.book.anchors |= {reference.label(found[0], n, "api") for n in names if (found := self.find(n))}
 
     def convert(self) -> dict:
         "The MyST notebook."
@@ -250,18 +264,18 @@ class Book:
         self.package, self.symbols = package, reference.symbols(package)
         self.anchors: set[str] = set()
         self.tables = 0
+        self.named: set[str] = set()  # headings with a name of their own, as page-name
         self.pages = [Page(nb, self) for nb in notebooks]
         for page in self.pages:
             page.plan()
 
     def anchor(self, name: str) -> str | None:
         "Where a name (`f`, `C.method`, `module.f`) is documented: in the chapter that shows it, else in the reference."
-        first, _, rest = name.removeprefix(f"{self.package}.").partition(".")
-        if rest in self.symbols and self.symbols[rest][0] == first:
-            name = rest
+        name = name.removeprefix(f"{self.package}.")
         if name not in self.symbols:
             return None
         module = self.symbols[name][0]
+        name = name.removeprefix(f"{module}.") if f"{module}.{name}" not in self.symbols else name
         book = reference.label(module, name, "api")
         return book if book in self.anchors else reference.label(module, name, "ref")
 

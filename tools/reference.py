@@ -25,16 +25,19 @@ def methods(cls: type) -> list[str]:
 
 
 def symbols(package: str) -> dict[str, tuple[str, object]]:
-    "Every documented name (`f`, `C`, `C.method`) of the package: its module and the object."
+    "Every documented name, as `module.f` or `module.C.method`, and alone where only one module has it: its module and the object."
     found: dict[str, tuple[str, object]] = {}
     for path in sorted((ROOT / package).glob("[!_]*.py")):
         module = importlib.import_module(f"{package}.{path.stem}")
         for name in public_names(module):
             obj = getattr(module, name)
-            found[name] = (path.stem, obj)
+            found[f"{path.stem}.{name}"] = (path.stem, obj)
             if inspect.isclass(obj):
-                found |= {f"{name}.{m}": (path.stem, vars(obj)[m]) for m in methods(obj)}
-    return found
+                found |= {f"{path.stem}.{name}.{m}": (path.stem, vars(obj)[m]) for m in methods(obj)}
+    alone: dict[str, list] = {}
+    for qualified, where in found.items():
+        alone.setdefault(qualified.split(".", 1)[1], []).append(where)
+    return found | {name: where[0] for name, where in alone.items() if len(where) == 1 and name not in found}
 
 
 def label(module: str, name: str, where: str) -> str:

@@ -1,0 +1,122 @@
+"""The tools that make the site and the README: what they turn into what, and what they refuse."""
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+import check_site  # noqa: E402
+import readme  # noqa: E402
+import reference  # noqa: E402
+from nbkit import Notebook, group, split_directives  # noqa: E402
+from quarto_to_myst import Book, DocError, Page, slug  # noqa: E402
+
+
+def energy(
+    logits: list[float],  # (n,) one per class
+    temperature: float = 1.0,  # T > 0
+) -> float:  # rises with OoD
+    "Free energy."
+    return temperature
+
+
+def page(tmp_path: Path, *cells: tuple[str, str]) -> Page:
+    "A page of a book that documents one function, from (kind, source) pairs."
+    raw = [dict(cell_type=k, id=f"c{i}", metadata={}, source=s, **({"outputs": [], "execution_count": None} if k == "code" else {}))
+           for i, (k, s) in enumerate(cells)]
+    path = tmp_path / "04_scores.ipynb"
+    path.write_text(json.dumps(dict(cells=raw, metadata={}, nbformat=4, nbformat_minor=5)))
+    book = object.__new__(Book)
+    book.package, book.anchors, book.tables, book.named = "attrood", set(), 0, set()
+    book.symbols = {"scores.energy": ("scores", energy), "energy": ("scores", energy)}
+    made = Page(Notebook(path), book)
+    book.pages = [made]
+    made.plan()
+    return made
+
+
+def converted(tmp_path: Path, *cells: tuple[str, str]) -> str:
+    "All markdown of the converted page."
+    return "\n".join(c["source"] for c in page(tmp_path, *cells).convert()["cells"] if c["cell_type"] == "markdown")
+
+
+def test_equations_figures_tables_and_sections(tmp_path):
+    text = converted(tmp_path, ("markdown", "# T\n\n> Lead.\n\n## S {#sec-s}\n\n$$ a < b $$ {#eq-a}\n\nSee @eq-a, @fig-f, @tbl-t, @sec-s, `@eq-a`."),
+                     ("code", '#| label: fig-f\n#| fig-cap: "The $\\\\cos$"\n1'), ("code", "#| label: tbl-t\n#| tbl-cap: Numbers\n1"))
+    assert "$$\na \\lt  b\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, {numref}`scores-fig-f`, [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
+    assert "{.lead}\nLead." in text and "(scores-sec-s)=\n## S" in text and "**Table 1.** Numbers" in text
+
+
+def test_links_between_notebooks(tmp_path):
+    text = converted(tmp_path, ("markdown", "# T\n\n## S {#own}\n\n[a](#own) [b](04_scores.ipynb#own) [c](03_log.ipynb#why) [d](03_log.ipynb) [e](https://x.y/z)"))
+    assert "[a](#scores-own) [b](#scores-own) [c](log.ipynb#why) [d](log.ipynb) [e](https://x.y/z)" in text
+
+
+def test_callouts(tmp_path):
+    text = converted(tmp_path, ("markdown", '# T\n\n:::{.callout-note collapse="true"}\n## Title\nBody `energy`\n:::\n\n::: {.callout-tip}\nShort\n:::'))
+    assert "{admonition} Title\n:class: note\n:collapsible: closed\n\nBody" in text and "{tip}\n" in text
+
+
+def test_names_link_to_their_entry_but_not_in_code_or_headings(tmp_path):
+    text = converted(tmp_path, ("markdown", "# T `energy`\n\n`energy`, `scores.energy` and `other`\n\n```\n`energy`\n```"), ("code", "#| export\ndef energy(): pass"))
+    assert "# T `energy`\n" in text and "[`energy`](#api-scores-energy), [`scores.energy`](#api-scores-energy) and `other`" in text
+    assert "```\n`energy`\n```" in text and "### `energy`" in text.replace("## `energy`", "### `energy`")
+
+
+@pytest.mark.parametrize("bad, message", [("@fig-gone", "@fig-gone is not defined"), (":::{.callout-danger}\nx\n:::", "unknown kind 'danger'")])
+def test_what_the_site_cannot_show_is_refused(tmp_path, bad, message):
+    with pytest.raises(DocError, match=message):
+        converted(tmp_path, ("markdown", f"# T\n\n{bad}"))
+
+
+def test_an_entry_has_signature_types_and_comments():
+    text = reference.entry("energy", "scores", energy, lambda s: s)
+    assert "energy(logits, temperature=1.0)" in text and "| `temperature` | `float` | `1.0` | T > 0 |" in text
+    assert "| **returns** | `float` |  | rises with OoD |" in text
+
+
+def test_hidden_cells_and_warnings_stay_out(tmp_path):
+    made = page(tmp_path, ("markdown", "# T"), ("code", "#| hide\nx"), ("code", "#| echo: false\ny")).convert()["cells"]
+    assert len(made) == 1
+
+
+def test_slugs_are_those_of_pandoc():
+    assert [slug(h) for h in ("2. What `energy` says!", "日本語 terms", "A & B")] == ["what-energy-says", "日本語-terms", "a-b"]
+
+
+def test_directives_keep_quoted_values():
+    assert split_directives('#| label: fig-a\n#| fig-cap: "A: $\\\\tau$"\nx = 1') == ({"label": "fig-a", "fig-cap": "A: $\\tau$"}, "x = 1")
+
+
+def test_groups_follow_the_numbers():
+    names = ["00_problem", "02b0_shards", "04a_evidence", "10_figures", "13_explain", "20_results", "91_own", "99_equations"]
+    assert len({group(Path(f"{n}.ipynb")) for n in names}) == len(names)
+
+
+@pytest.mark.parametrize("body, fault", [
+    ('<a href="gone.html">x</a>', "leads nowhere"), ('<a href="#gone">x</a>', "no such anchor"), ('<img src="gone.png">', "leads nowhere"),
+    ('<script src="https://cdn.example/x.js"></script>', "loads https"), ("<p>:::{.callout-note}</p>", "raw ':::'"), ("<p>see @fig-x</p>", "raw '@fig-x"),
+    ("<p>{#eq-x}</p>", "raw '{#eq-"), ('<div class="cell_input"><pre>#| hide</pre></div>', "raw directive"),
+])
+def test_the_checker_finds(tmp_path, body, fault):
+    (tmp_path / "index.html").write_text(f"<html><body>{body}</body></html>")
+    assert any(fault in line for line in check_site.link_problems(*site(tmp_path)) + check_site.raw_problems(*site(tmp_path)))
+
+
+def site(folder: Path):
+    "What the checker's functions take."
+    root = folder.resolve()
+    return root, {p: check_site.Reader(p.read_text()) for p in root.rglob("*.html")}
+
+
+def test_the_checker_accepts_a_good_page(tmp_path):
+    (tmp_path / "index.html").write_text('<a href="#here">x</a><p id="here">say <code>:::</code> or <code>@fig-x</code>, a@b.c</p>')
+    assert check_site.link_problems(*site(tmp_path)) + check_site.raw_problems(*site(tmp_path)) == []
+
+
+def test_readme_dialect():
+    text = readme.markdown("![p](images/a.svg){width=50%}\n[q](04a_evidence.ipynb#energy)\n\n:::{.callout-note}\nMind\n:::", "https://x/y")
+    assert text == "![p](nbs/images/a.svg)\n[q](https://x/y/evidence.html#energy)\n\n> [!NOTE]\n> Mind"
