@@ -79,6 +79,7 @@ def _save(path: Path, tensors: dict[str, Any], note: dict[str, Any]) -> None:
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as part:
         need("safetensors.torch").save_file(flat, part, metadata={"attrood": json.dumps(note)})
+        os.chmod(part, 0o644)  # safetensors writes files that nobody else may read
 
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
