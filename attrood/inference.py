@@ -8,6 +8,7 @@ __all__ = ['InferenceError', 'Encoded', 'check_finite', 'encode_batch', 'encode_
 
 # %% ../nbs/02b_inference.ipynb #71cf9e85
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -292,7 +293,8 @@ def execute(
             summary.status = "complete"
             return summary
         summary.status = "resumed" if len(todo) < len(run.batches) else "written"
-        with closing(stream(todo)) as encoded:  # type: ignore[type-var]
+        with closing(stream(todo)) as encoded, warnings.catch_warnings():  # type: ignore[type-var]
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags: what matters is a reject
             write_shards(run, folder, encoded, summary, max_rejects, progress)
         if not summary.images:
             first = next(iter(list_rejects(folder)))

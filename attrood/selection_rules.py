@@ -23,7 +23,7 @@ from .stability import match_axes
 # %% ../nbs/07b_selection_rules.ipynb #f7c0e170
 Rule = Literal["coverage", "entries", "parallel", "explained", "1se", "paper"]
 RULES: tuple[str, ...] = ("coverage", "entries", "parallel", "explained", "1se", "paper")
-ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # shares of alpha_max
+ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of alpha_max; above, shared features are lost
 
 # %% ../nbs/07b_selection_rules.ipynb #3770acc8
 @dataclass(frozen=True)

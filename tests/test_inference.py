@@ -125,6 +125,19 @@ def test_four_ways_in_give_the_same_vectors(tmp_path, small):
         assert np.abs(log.array("conf")[order[kind]] - logs["memory"].array("conf")[order["memory"]]).max() < 1e-5
 
 
+def test_decoding_in_processes_gives_the_same(tmp_path):
+    from attrood.images import Preprocessing
+    from attrood.loader import load_batches
+    from attrood.shards import plan_batches
+    from attrood.sources import MemorySource
+
+    source = MemorySource([encoded(i) for i in range(20)] + [b"broken"])
+    plan, small = plan_batches([len(source)], 8, 16), Preprocessing(size=(32, 32))
+    here, there = (list(load_batches([source], plan, small, workers=2, processes=p)) for p in (False, True))
+    for a, b in zip(here, there, strict=True):
+        assert (a.ids, a.rejects) == (b.ids, b.rejects) and np.array_equal(a.pixels, b.pixels)
+
+
 def test_probabilities_of_a_plain_loop(tmp_path, small):
     import open_clip
     import torch
