@@ -142,7 +142,7 @@ def suggest(
     energy, doubtful = g == "energy", np.isin(g, ("confidence", "uncertainty"))
     unmatched = (u[:, energy] > 0).any(1) if energy.any() else group == "text"
     wavers = ((u > 0) & out)[:, doubtful].any(1)
-    answers = [(~out.any(1), "accept"), ((top < 0) & np.isin(group, ("energy", "text")), "retake"), (top < 0, "accept"),
+    answers = [(~out.any(1), "accept"), ((top < 0) & (group == "energy"), "retake"), (top < 0, "accept"),
                (np.isin(group, ("confidence", "uncertainty")), "prompt"), ((group == "energy") | unmatched, "class"), (wavers, "retake")]
     return np.select([a for a, _ in answers], [b for _, b in answers], default="fine-tune").astype(str)
 
@@ -207,9 +207,9 @@ def _words(facts: Mapping[str, Any], language: str) -> str:
 GROUP_WORDS: dict[str, dict[str, tuple[str, str]]] = {  # what high and low mean
     "en": {"confidence": ("loss of confidence", "more confident than usual"), "uncertainty": ("uncertainty between classes", "less uncertain than usual"),
            "energy": ("weak match to all classes", "strong match to all classes"), "geometry": ("far from the familiar images", "close to the familiar images"),
-           "text": ("unusual relation to the class names", "near to all class names"), "perturbation": ("unstable under small changes", "stable under small changes")},
+           "text": ("unusual relation to the class names", "usual relation to the class names"), "perturbation": ("unstable under small changes", "stable under small changes")},
     "ja": {"confidence": ("確信度の低下", "普段より高い確信度"), "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"), "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"),
-           "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"), "text": ("クラス名との関係が普通でない", "どのクラス名にも近い"),
+           "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"), "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"),
            "perturbation": ("小さな変化に不安定", "小さな変化に安定")}}
 
 
