@@ -215,12 +215,13 @@ def main(argv: list[str] | None = None) -> int:  # exit status
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peak", type=float, default=2e-3, help="largest learning rate")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, for processors that lack it")
     a = parser.parse_args(argv)
     try:
         if a.what == "train":
             train = importlib.import_module("attrood.pocket_train").train_pocket
-            result = train(a.data, a.run, a.minutes, a.seed, a.workers, lowp=not a.float32)["history"][-1]
+            result = train(a.data, a.run, a.minutes, a.seed, a.workers, peak=a.peak, lowp=not a.float32)["history"][-1]
         elif a.what == "export":
             result = importlib.import_module("attrood.pocket_train").export_pocket(a.run, a.out)
         else:

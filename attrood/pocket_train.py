@@ -79,6 +79,7 @@ def _save(path: Path, tensors: dict[str, Any], note: dict[str, Any]) -> None:
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as part:
         need("safetensors.torch").save_file(flat, part, metadata={"attrood": json.dumps(note)})
+        os.chmod(part, 0o644)  # safetensors writes files that nobody else may read
 
 
 def _load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -145,7 +146,8 @@ def _state(model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
 # %% ../nbs/02e_pocket_train.ipynb #0016afc7
 def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]], size: int, lowp: bool) -> float:
     "A few steps on batches of (uint8 images, class indices); the mean loss."
-    torch, total, words = need("torch"), 0.0, None
+    torch, total = need("torch"), 0.0
+    words: Any = None
     tokens, n_class = text
     for i, (images, target) in enumerate(batches):
         prompt = tokens[torch.randint(len(tokens), (n_class,)), torch.arange(n_class)]

@@ -64,8 +64,8 @@ def add_columns(log: Log, folder: Path) -> Log:
         sides = {f"{domain}/{i}": min(Image.open(io.BytesIO(b)).size) for i, b in zip(table["id"].to_pylist(), table["image"].to_pylist(), strict=True)}
         rows = (frame["domain"] == domain).to_numpy()
         side[rows] = [sides[i] for i in frame["id"][rows]]
-    food = ["id" if r == "id" else kind_of(label) for r, label in zip(frame["role"], frame["label"], strict=True)]
     shift = ["none" if d == "food101" else OOD[d][1] for d in frame["domain"]]
+    food = ["id" if s == "none" else kind_of(label) if s == "objects" else "no" for s, label in zip(shift, frame["label"], strict=True)]
     manifest = log.manifest
     columns = {**manifest.columns, "shift": "string", "side": "int32", "food": "string"}
     table = log.table
