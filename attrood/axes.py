@@ -72,10 +72,9 @@ def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str],
     if not report.kept:
         raise ValueError(f"X must have a feature that varies, got none among {', '.join(names)}")
     keep, rank = np.isin(names, report.kept), report.rank
-    ks = None if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
-    strata = is_id if est.stratify and min(is_id.sum(), (~is_id).sum()) >= est.n_folds else None
-    chosen = select_axes(X[:, keep], est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage,
-                         strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
+    ks = range(min(rank, est.min_components), min(rank, est.max_components) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
+    chosen = select_axes(X[:, keep], est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage, agree=est.agreement,
+                         strata=is_id if est.stratify and not is_id.all() else None, n_folds=est.n_folds, seed=est.fold_seed)
     components = np.zeros((chosen.k, len(names)))
     components[:, keep] = chosen.components
     scatter = moments(X[:, keep]).scatter
@@ -100,6 +99,9 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # A of (29), paper mode
         rule: Rule = "coverage",  # how k and alpha are chosen, default mode
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
+        agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
+        min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
+        max_components: int = 12,  # most axes to try, default mode
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # F; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; left open
@@ -111,7 +113,8 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
     ):
         self.n_components, self.alpha, self.mode, self.standardize, self.groups = n_components, alpha, mode, standardize, groups
         self.n_components_grid, self.alpha_grid, self.n_folds, self.stratify, self.fold_seed = n_components_grid, alpha_grid, n_folds, stratify, fold_seed
-        self.rule, self.coverage, self.rank_correlation = rule, coverage, rank_correlation
+        self.rule, self.coverage, self.agreement, self.rank_correlation = rule, coverage, agreement, rank_correlation
+        self.min_components, self.max_components = min_components, max_components
         self.solver_seed, self.tie, self.variance_threshold, self.verbose = solver_seed, tie, variance_threshold, verbose
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> "AttributionAxes":

@@ -238,7 +238,7 @@ def plot_confusion(
     "Confusion of causes: each row is a true cause, in percent."
     m = 100 * confusion_matrix(told.causes, told.predicted, labels=list(told.names), normalize="true")
     if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
-    ax.imshow(m, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
+    ax.imshow(m, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (i, j), v in np.ndenumerate(m):
         if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=8, color="white" if v > 55 else "black")
     ax.set_xticks(range(len(m)), told.names, rotation=40, ha="right")

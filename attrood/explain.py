@@ -139,11 +139,12 @@ def suggest(
     if u.ndim != 2 or out.shape != u.shape or u.shape[1] != len(g): raise ValueError(f"excess and outside must have {len(g)} columns for {len(g)} groups, got shapes {u.shape} and {out.shape}")
     lead = leading(u, out)
     top, group = u[np.arange(len(u)), lead], g[lead]
-    def high(*kinds: str) -> npt.NDArray[np.bool_]: return ((u > 0) & out & np.isin(g, kinds)).any(1)
-    fit, doubt = np.isin(group, ("energy", "text")), np.isin(group, ("confidence", "uncertainty"))
-    answers = [(~out.any(1), "accept"), ((top < 0) & fit, "retake"), (top < 0, "accept"), (doubt, "prompt"), (fit | high("energy", "text"), "class"),
-               (high("confidence", "uncertainty"), "retake"), (np.isin(group, ("geometry", "perturbation")), "fine-tune")]
-    return np.select([a for a, _ in answers], [b for _, b in answers], default="prompt").astype(str)
+    energy, doubtful = g == "energy", np.isin(g, ("confidence", "uncertainty"))
+    unmatched = (u[:, energy] > 0).any(1) if energy.any() else group == "text"
+    wavers = ((u > 0) & out)[:, doubtful].any(1)
+    answers = [(~out.any(1), "accept"), ((top < 0) & np.isin(group, ("energy", "text")), "retake"), (top < 0, "accept"),
+               (np.isin(group, ("confidence", "uncertainty")), "prompt"), ((group == "energy") | unmatched, "class"), (wavers, "retake")]
+    return np.select([a for a, _ in answers], [b for _, b in answers], default="fine-tune").astype(str)
 
 
 def leading(

@@ -8,6 +8,7 @@ __all__ = ['InferenceError', 'Encoded', 'check_finite', 'encode_batch', 'encode_
 
 # %% ../nbs/02b_inference.ipynb #71cf9e85
 import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -128,7 +129,10 @@ def open_sources(
     out = []
     for role, group in (("id", id), ("ood", ood)):
         for s in [group] if isinstance(group, str | Source) else group:
-            out.append(s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download))
+            source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
+            if source.role != role:
+                raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
+            out.append(source)
     check_sources(out)
     return out
 
@@ -148,6 +152,7 @@ class Run:
     texts: np.ndarray  # (C, d) unit rows
     batches: list[Batch]
     record: dict[str, Any]  # what decides the rows
+    described: list[dict[str, Any]]  # the sources' entries in the manifest
     embeddings: bool = False  # store image vectors
     max_pixels: int = MAX_PIXELS
 
@@ -166,13 +171,13 @@ class Run:
     ) -> "Run":
         "Lay a run out."
         names = class_list(classes, [(c, _data_set(s)) for s in sources if s.role == "id" for c in s.class_names()] if classes is None else ())
-        prompts = template_list(templates)
+        prompts, described = template_list(templates), [s.describe() for s in sources]
         texts = vlm.text_embeddings(names, prompts, cache)
         record = {
             "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256}, "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
-            "precision": vlm.precision, "sources": [f"{s.role} {s.domain} {s.fingerprint()}" for s in sources], "batch_size": batch_size, "shard_rows": shard_rows,
+            "precision": vlm.precision, "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described], "batch_size": batch_size, "shard_rows": shard_rows,
             "embeddings": embeddings, "max_pixels": max_pixels}
-        return cls(sources, vlm, names, prompts, texts, plan_batches([len(s) for s in sources], batch_size, shard_rows), record, embeddings, max_pixels)
+        return cls(sources, vlm, names, prompts, texts, plan_batches([len(s) for s in sources], batch_size, shard_rows), record, described, embeddings, max_pixels)
 
     def log(self, parts: Sequence[Encoded]) -> Log | None:
         "The rows of one shard; None if all its images are rejects."
@@ -186,7 +191,7 @@ class Run:
             roles=[s.role for s, p in zip(sources, parts, strict=True) for _ in p.ids],
             labels=[None if x is None else readable(x, _data_set(s)) for s, p in zip(sources, parts, strict=True) for x in p.labels],
             keep_embeddings=self.embeddings, model={"name": self.vlm.name, "pretrained": self.vlm.pretrained, "weights_sha256": self.vlm.weights_sha256},
-            preprocessing=self.vlm.preprocessing.to_dict(), precision=self.vlm.precision, templates=self.templates, sources=[s.describe() for s in self.sources],
+            preprocessing=self.vlm.preprocessing.to_dict(), precision=self.vlm.precision, templates=self.templates, sources=self.described,
             software=software_versions() | {"torch": torch.__version__, "open_clip": open_clip.__version__})
 
     def rejects(self, parts: Sequence[Encoded]) -> list[dict[str, str]]:
@@ -292,7 +297,8 @@ def execute(
             summary.status = "complete"
             return summary
         summary.status = "resumed" if len(todo) < len(run.batches) else "written"
-        with closing(stream(todo)) as encoded:  # type: ignore[type-var]
+        with closing(stream(todo)) as encoded, warnings.catch_warnings():  # type: ignore[type-var]
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags: what matters is a reject
             write_shards(run, folder, encoded, summary, max_rejects, progress)
         if not summary.images:
             first = next(iter(list_rejects(folder)))

@@ -25,6 +25,7 @@ def _bare(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name.lower()).strip()
 
 # %% ../nbs/02_prompts.ipynb #946a429b
+@lru_cache(maxsize=1 << 16)
 def readable(
     label: str,  # a label as its data set writes it
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101

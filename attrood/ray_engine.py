@@ -6,6 +6,7 @@
 __all__ = ['T', 'PrepareTask', 'EncodeActor', 'ray_batches', 'ray_sum']
 
 # %% ../nbs/02c_ray.ipynb #77764480
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -30,6 +31,15 @@ def _ray() -> Any:
         import ray.data
     except ImportError as e:
         raise ImportError("engine 'ray' needs Ray Data: pip install 'attrood[ray]'") from e
+    return ray
+
+# %% ../nbs/02c_ray.ipynb #ac3184bb
+def _started(address: str | None) -> Any:
+    "Ray, started here or joined by address if it is not yet, and without its chatter."
+    ray = _ray()
+    if not ray.is_initialized():
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
 
 # %% ../nbs/02c_ray.ipynb #c44c559d
@@ -68,9 +78,7 @@ def ray_batches(
     address: str | None = None,  # of a cluster; None uses the Ray of this process or starts one
 ) -> Iterator[Encoded]:  # in order
     "Encode batches with Ray Data; the engine behind `infer(engine='ray')`."
-    ray = _ray()
-    if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray = _started(address)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
     gpu = run.vlm.device.startswith("cuda")
@@ -78,7 +86,7 @@ def ray_batches(
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
     prepared = items.map(PrepareTask(run.sources, run.vlm.preprocessing, run.max_pixels).__call__, num_cpus=0.5)
-    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads), concurrency=workers, num_gpus=1 if gpu else 0, num_cpus=0.5)
+    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
     want = [b.number for b in batches]
     for expected, row in zip(want, encoded.iter_rows(), strict=True):
         part = row["data"]
@@ -95,9 +103,7 @@ def ray_sum(
     address: str | None = None,  # of a cluster
 ) -> T:
     "The sum of a function over items, computed by Ray tasks."
-    ray = _ray()
-    if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray = _started(address)
     task, add = ray.remote(function), ray.remote(lambda a, b: a + b)
     level = [task.remote(x) for x in items]
     if not level:

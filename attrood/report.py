@@ -203,7 +203,7 @@ def fact_tables(
     "The tables at the end of the page."
     out, choice, st = [], card.get("selection") or {}, card.get("stability") or {}
     if detectors is not None and len(detectors):
-        wanted = ["domain", "detector", "inputs", "auroc", "auroc_low", "auroc_high", "aupr_ood", "fpr95", "fpr_at_95_tpr", "opponent", "difference", "p"]
+        wanted = ["domain", "detector", "inputs", "auroc", "auroc_low", "auroc_high", "fpr95_id_positive", "tnr95_ood_positive", "opponent", "difference", "p"]
         keep = [c for c in wanted if c in detectors] if {"auroc"} <= set(detectors) else list(detectors)
         rows = detectors[keep].head(60).astype(object).where(detectors[keep].head(60).notna(), None).to_dict("records")
         out.append(_table("Detectors", rows, "How well the coordinates, and single scores, find the images that are not familiar. OoD is the positive class; AUROC 0.5 is chance.", True))
@@ -226,6 +226,7 @@ def fact_tables(
     prov = dict(card.get("provenance") or {})
     sources = prov.pop("sources", None)
     out.append(_table("Where this comes from", [{"what": k.replace("_", " "), "value": v} for k, v in prov.items()], words=True))
+    if card.get("notes"): out.append(_table("Notes from the run", [{"note": n} for n in card["notes"]], words=True))
     if sources: out.append(_table("Sources of the images", sources, words=True))
     return out
 
@@ -277,8 +278,9 @@ def render_report(
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("data/report.html.j2").read_text(encoding="utf-8"))
     return template.render(title=visible(title), subtitle=" · ".join(h for h in head if h), lead=_lead(card, scores, table), domains=cards, axes=axes, picks=picks,
-                           plane=[visible(space.names[j]) for j in (u, c)], tables=fact_tables(card, detectors), notes=[visible(n) for n in card.get("notes") or []],
-                           unit="Features are in ID standard deviations." if card.get("standardize") else "Features are differences from the ID mean.",
+                           plane=[visible(space.names[j]) for j in (u, c)], tables=fact_tables(card, detectors),
+                           unit={"all": "Features are in standard deviations of all images.", False: "Features are differences from the ID mean."}.get(
+                               card.get("standardize", False), "Features are in ID standard deviations."),
                            intervals=f"{100 * level:.0f} %" if level else "", version=__version__, data=script_json(data), plotly=plotly.offline.get_plotlyjs())
 
 

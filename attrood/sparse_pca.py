@@ -48,7 +48,7 @@ def _code_step(U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray) -
     V, cross, k, alpha = V.copy(), _t(U) @ R, U.shape[2], alpha[:, None]
     off = _t(U) @ U
     off[:, np.arange(k), np.arange(k)] = 0
-    for _ in range(3 if k > 1 else 1):
+    for _ in range(2 if k > 1 else 1):
         for j in range(k):
             z = cross[:, j] - (off[:, j, None] @ V)[:, 0] if k > 1 else cross[:, 0]
             V[:, j] = z - np.minimum(np.maximum(z, -alpha), alpha)
@@ -112,7 +112,7 @@ def _alternate(
     return out
 
 # %% ../nbs/06b_sparse_pca.ipynb #45e7dd26
-def _varimax(L: np.ndarray, rounds: int = 30) -> np.ndarray:  # (p, m, k) -> (p, k, k) rotations
+def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p, k, k) rotations
     T = np.broadcast_to(np.eye(L.shape[-1]), (len(L), L.shape[-1], L.shape[-1]))
     for _ in range(rounds):
         Z = L @ T

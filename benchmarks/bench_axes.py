@@ -36,6 +36,18 @@ def evidence(n, m, seed=0):
     return rng.normal(size=(n, causes)) @ loadings + 0.1 * rng.normal(size=(n, m))
 
 
+def paper_like(n, seed=0):
+    "Five columns of rank 3 with the covariance that a CLIP log of the paper's kind has: conf drop twice, entropy gain, energy gain, their oodscore."
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n, 3))
+    Z -= Z.mean(0)
+    Z = np.linalg.solve(np.linalg.cholesky(Z.T @ Z / n), Z.T).T
+    sd = np.array([0.45755764, 0.42762115, 0.68245431])
+    C = np.array([[1, 0.88201323, 0.01329134], [0.88201323, 1, -0.0230525], [0.01329134, -0.0230525, 1]])
+    conf, entropy, energy = (Z @ np.linalg.cholesky(C * np.outer(sd, sd)).T).T
+    return np.c_[conf, conf, entropy, energy, (conf + entropy) / 2]
+
+
 def clock(call, repeats=3):
     "Least time of a few calls, and the last result."
     best = np.inf
@@ -46,11 +58,11 @@ def clock(call, repeats=3):
     return best, result
 
 
-def ours(X):
+def ours(X, n_starts):
     parts = fold_moments(X)
-    choice = choose_1se(moment_cv(parts, KS, ALPHAS), warn=False)
+    choice = choose_1se(moment_cv(parts, KS, ALPHAS, n_starts=n_starts), warn=False)
     scatter = pool(parts).scatter
-    return [sparse_pca(scatter, choice.k, choice.alpha, seed=s).components for s in SEEDS]
+    return [sparse_pca(scatter, choice.k, choice.alpha, n_starts=n_starts, seed=s).components for s in SEEDS]
 
 
 def sklearn_fit(X, k, alpha, seed=42):
@@ -63,12 +75,13 @@ def sklearn_fit(X, k, alpha, seed=42):
 
 def stages(n, cells, repeats=3):
     "Seconds of both for 100 fold fits (on 4/5 of the rows), one final fit and three seeds; scikit-learn timed on `cells` and scaled."
-    X = evidence(n, 5)
-    mine, _ = clock(lambda: ours(X), repeats)
+    X = paper_like(n)
+    mine, _ = clock(lambda: ours(X, 1), repeats)
+    four, _ = clock(lambda: ours(X, 4), repeats)
     timed = [sklearn_fit(X[: n * 4 // 5], k, a) for k, a in cells]
-    whole = sklearn_fit(X, *cells[-1])
+    whole = sklearn_fit(X, 3, 0.5)
     theirs = 100 * float(np.mean(timed)) + (1 + len(SEEDS)) * whole
-    print(f"| {n:,} | {theirs:,.1f} | {len(timed) + 1} of 104 fits timed | {mine:.3f} | {theirs / mine:,.0f} |", flush=True)
+    print(f"| {n:,} | {theirs:,.1f} | {len(timed) + 1} of 104 fits timed | {mine:.3f} | {theirs / mine:,.0f} | {four:.3f} | {theirs / four:,.0f} |", flush=True)
 
 
 def one_pass(n, m):
@@ -136,10 +149,10 @@ def main():
         global NOW
         NOW = time.perf_counter
     grid = [(k, a) for k in KS for a in ALPHAS]
-    print("## Stages 5 to 8 at M = 5\n\n| rows | scikit-learn, s | how | this package, s | ratio |\n|---|---|---|---|---|")
-    stages(20_000, grid[::7] if args.quick else grid)
+    print("## Stages 5 to 8 at M = 5\n\n| rows | scikit-learn, s | how | one start as there, s | ratio | four starts, s | ratio |\n|---|---|---|---|---|---|---|")
+    stages(20_000, grid)
     if not args.quick:
-        stages(1_000_000, [(2, 1.0), (4, 8.0)], repeats=1)
+        stages(1_000_000, [(1, 1.0), (2, 2.0), (3, 1.0), (4, 4.0)], repeats=1)
     print("\n## One pass\n\n| matrix | X.T @ X, ms | moments, ms | ratio |\n|---|---|---|---|")
     for n, m in ((1_000_000, 5), (200_000, 25), (100_000, 50)):
         one_pass(n, m)

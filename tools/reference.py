@@ -68,7 +68,7 @@ def parameters(obj: object) -> tuple[list[dict], str]:
             notes = comments(obj)
             rows = [dict(name=n.target.id, type=ast.unparse(n.annotation), default=default_of(n.value), note=notes.get(n.target.id, ""), star="")
                     for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")]
-            return rows, ""
+            return rows or inherited(obj), ""
         tree, obj = init, plain(obj).__init__
     args, rows, notes = tree.args, [], comments(plain(obj))
     positional = args.posonlyargs + args.args
@@ -85,6 +85,15 @@ def parameters(obj: object) -> tuple[list[dict], str]:
         rows.append(dict(name=a.arg, type=ast.unparse(a.annotation) if a.annotation else "", star=star,
                          default=default_of(d), note=notes.get(a.arg, "")))
     return rows, ast.unparse(tree.returns) if tree.returns else ""
+
+
+def inherited(cls: type) -> list[dict]:
+    "The parameters of a class that adds none of its own; exceptions are shown without."
+    if issubclass(cls, BaseException):
+        return []
+    known = inspect.signature(cls).parameters.values()
+    return [dict(name=p.name, type=str(p.annotation), star="", note=comments(cls.__mro__[1]).get(p.name, ""),
+                 default=None if p.default is p.empty else repr(p.default)) for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def default_of(node: ast.AST | None) -> str | None:
