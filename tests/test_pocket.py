@@ -13,6 +13,7 @@ from attrood import pocket
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 WEIGHTS = pocket.DATA / "pocket.safetensors"
+NAMES = ["pizza", "sushi", "ice_cream", "steak"]
 needs_weights = pytest.mark.skipif(not WEIGHTS.exists(), reason="this installation has no pocket weights")
 
 
@@ -59,9 +60,8 @@ def test_size_and_known_output():
         kinds = {file.get_tensor(k).dtype for k in file.keys()}
     assert kinds <= {torch.float16, torch.int64}
     model, _, tokenizer = pocket.load_pocket()
-    names = ["pizza", "sushi", "ice_cream", "steak"]
     with torch.inference_mode():
-        text = pocket.embed_classes(model, tokenizer, names)
+        text = pocket.embed_classes(model, tokenizer, NAMES)
     logits = pocket.predict_pocket(model, synthetic()[None], text)[0]
     known = json.loads((Path(__file__).parent / "pocket_known.json").read_text())
     np.testing.assert_allclose(logits, known["logits"], rtol=0, atol=2e-3)  # float32 kernels differ between processors
