@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'JsonOption', 'LogArgument', 'ModeOption', 'Language', 'RunMode', 'say', 'load_log', 'emit', 'run_command',
-           'fit_command', 'score_command', 'evaluate_command', 'explain_command', 'report_command', 'main']
+           'fit_command', 'score_command', 'evaluate_command', 'explain_command', 'report_command', 'causes_command',
+           'main']
 
 # %% ../nbs/16b_cli.ipynb #1709ca63
 import json
@@ -213,6 +214,39 @@ def report_command(
     if not (folder / "scores.parquet").exists():
         raise ValueError(f"{folder} holds no scores.parquet: run `attrood run -o {folder}` first")
     say(f"written to {write_report(out or folder / 'report.html', card, pd.read_parquet(folder / 'scores.parquet'))}")
+
+# %% ../nbs/16b_cli.ipynb #fbe7fecb
+@app.command("causes", epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes")
+def causes_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not.")],
+    model: Annotated[str, typer.Option(help="OpenCLIP architecture, or pocket.")] = "pocket",
+    pretrained: Annotated[str, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file.")] = "",
+    classes: Annotated[str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")] = None,
+    template: Annotated[list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="At most so many images of each subfolder.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    "Change your images in known ways, and see which axes answer to which cause."
+    from attrood.card import axis_card, write_card
+    from attrood.cause_study import cause_tables, instability_tables, run_causes
+    from attrood.files import atomic_folder
+    from attrood.log import write_log
+
+    study = run_causes(folder, model, pretrained, classes, template or None, per_class)
+    axes, effects, telling = cause_tables(study)
+    drift, flips = instability_tables(study)
+    tables = {"effects": effects, "telling": telling, "drift": drift, "flips": flips}
+    for name, table in tables.items():
+        say(f"{name}\n{table.round(3).to_string()}\n")
+    if out is not None:
+        with atomic_folder(out, ["log.parquet", "axes.json", *(f"{n}.csv" for n in tables)]) as part:
+            write_log(study.log, part / "log.parquet")
+            write_card(axis_card(axes, study.log), part / "axes.json")
+            for name, table in tables.items():
+                table.to_csv(part / f"{name}.csv")
+        say(f"written to {out}")
+    emit({name: table.reset_index().to_dict("records") for name, table in tables.items()}, as_json)
 
 # %% ../nbs/16b_cli.ipynb #279dff09
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)

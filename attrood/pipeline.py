@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['RESULTS', 'Analysis', 'collected_notes', 'judge', 'analyse', 'formula', 'domain_profile', 'stability_lines',
-           'summary', 'write_scores', 'write_figures', 'write_analysis', 'run']
+           'summary', 'write_scores', 'write_figures', 'write_analysis', 'analyse_into', 'run']
 
 # %% ../nbs/16a_pipeline.ipynb #b16ec82e
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from joblib import Parallel, delayed
 
 from .axes import AttributionAxes, Mode
 from .card import axis_card, fit_axes, fit_rows, log_evidence, write_card
@@ -193,6 +195,19 @@ def write_analysis(
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
     write_figures(analysis, log, folder / "figures")
 
+# %% ../nbs/16a_pipeline.ipynb #9c99de7e
+def analyse_into(
+    log: Log,
+    mode: Mode,
+    folder: Path,  # made if needed
+    where: str = "the log",  # file name for error texts
+) -> Analysis:
+    "Analyse a log in one mode and write the results."
+    analysis = analyse(log, mode, where)
+    folder.mkdir(exist_ok=True)
+    write_analysis(analysis, log, folder)
+    return analysis
+
 # %% ../nbs/16a_pipeline.ipynb #94cbd305
 def run(
     log: Log,
@@ -202,16 +217,14 @@ def run(
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
-    if mode not in ("default", "paper", "both"):
+    if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
-    modes: list[Mode] = [m for m in get_args(Mode) if mode in (m, "both")]
-    done: dict[str, Analysis] = {}
+    modes = [m for m in get_args(Mode) if mode in (m, "both")]
     with atomic_folder(out, RESULTS) as part:
-        for m in modes:
-            step(f"{m} mode: fit axes and judge them")
-            done[m] = analyse(log, m, where)
-            step(f"{m} mode: write results")
-            target = part / "paper" if m == "paper" and len(modes) > 1 else part
-            target.mkdir(exist_ok=True)
-            write_analysis(done[m], log, target)
+        jobs = [delayed(analyse_into)(log, m, part / "paper" if m == "paper" and len(modes) > 1 else part, where) for m in modes]
+        done: dict[str, Analysis] = {}
+        step(f"{' and '.join(modes)} mode: fit axes, judge them, score the log, write results")
+        for m, analysis in zip(modes, Parallel(min(len(modes), os.cpu_count() or 1), return_as="generator")(jobs), strict=True):
+            done[m] = analysis
+            step(f"{m} mode: done")
     return done
