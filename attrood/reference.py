@@ -53,7 +53,8 @@ def load_fitted(
     "Read a fitted score back; raises ValueError if the file is not one."
     for module in ("reference", "subspace", "alignment", "neglabel"):  # their classes must be known
         import_module(f"attrood.{module}")
-    kinds = {c.kind: c for c in FittedScore.__subclasses__()}
+    known = sorted(FittedScore.__subclasses__(), key=lambda c: c.__module__.startswith("attrood."))  # the package's own win
+    kinds = {c.kind: c for c in known}
     try:
         with np.load(Path(path), allow_pickle=False) as data:
             header = json.loads(str(data["header"]))
