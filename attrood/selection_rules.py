@@ -121,7 +121,7 @@ def _cheapest(table: pd.DataFrame, least: float, agree: float, axis_cost: float 
         f"; halves of the rows agree to {chosen.agreement:.3f}" if agree > 0 else "")
 
 
-def _choose(table: pd.DataFrame, rule: str, total: Moments, least: float, agree: float) -> tuple[int, float, str]:
+def _choose(table: pd.DataFrame, rule: str, total: Moments, least: float, agree: float = 0.0) -> tuple[int, float, str]:
     if rule in ("paper", "1se"):
         return _one_se(table)
     best = table.groupby("k")[["explained", "coverage"]].max()
