@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from .axes import AttributionAxes, Mode
 from .card import axis_card, fit_axes, fit_rows, log_evidence, write_card
@@ -227,4 +228,6 @@ def run(
         for m, analysis in zip(modes, Parallel(min(len(modes), os.cpu_count() or 1), return_as="generator")(jobs), strict=True):
             done[m] = analysis
             step(f"{m} mode: done")
+        if len(modes) > 1:
+            get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
     return done

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from sklearn.decomposition import SparsePCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -107,6 +108,8 @@ def paper_cv(X: npt.ArrayLike,  # (n, m) drop/gain features
     done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     bar = tqdm(done, "cross-validation", len(cells) * n_folds, unit="fit", disable=not progress)
     errors = np.array(list(bar)).reshape(len(cells), n_folds)
+    if n_jobs not in (None, 1):
+        get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
     table = pd.DataFrame(cells, columns=["k", "alpha"])
     table["mse"] = errors.mean(axis=1)  # (31)
     table["se"] = errors.std(axis=1, ddof=1) / np.sqrt(n_folds)  # (32)
