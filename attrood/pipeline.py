@@ -141,7 +141,11 @@ def summary(
                   + (" (every fit is the same to the last bit: the solver does not use its seed here, so this is no evidence)" if st.get("identical") else "")]
     if "verdicts" in st:
         lines += ["", "stability:", *("  " + line for line in stability_lines(card))]
-    lines += ["", "domains, mean coordinates and the share of images that stand out most on each axis:", domain_profile(analysis).to_string(index=False, float_format=lambda v: f"{v:.2f}")]
+    profile, names = domain_profile(analysis), axes.labels_.names
+    lines += ["", "domains, mean coordinates:", profile[["role", "domain", "images", *names]].to_string(index=False, float_format=lambda v: f"{v:.2f}"), ""]
+    for _, row in profile.iterrows():
+        most = sorted(names, key=lambda n: -row[f"most on {n}"])[:2]
+        lines.append(f"  {row['domain']}: {row['called OoD']:.0%} called OoD; stands out most on " + ", ".join(f"{n} ({row[f'most on {n}']:.0%})" for n in most))
     lines += [f"note: {n}" for n in analysis.notes]
     return "\n".join(lines)
 
