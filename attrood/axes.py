@@ -122,7 +122,7 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         return _fit(self, X, y)
 
     def transform(self, X: npt.ArrayLike) -> np.ndarray:
-        "Coordinates (n, k) of evidence (n, M)."
+        "Coordinates Z (n, k) of evidence (n, M), z_u and z_c among them (paper (26), (44))."
         return coordinates(self.features(X), self.components_)
 
     def features(self, X: npt.ArrayLike) -> np.ndarray:
@@ -149,7 +149,7 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
     is_id = id_mask(marks, len(E))
     est.evidence_, est.standardize_ = names, {"paper": False, "default": "all"}[est.mode] if est.standardize is None else est.standardize
     with threadpool_limits(1):
-        est.reference_ = id_reference(E, is_id, est.standardize_ or "id")
+        est.reference_ = id_reference(E, is_id, est.standardize_ or "id")  # (16)
         features = difference_features(E, est.reference_, est.standardize_)
         stages = _paper_stages if est.mode == "paper" else _default_stages
         for name, value in stages(est, features, names, is_id).items():
@@ -158,5 +158,5 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
     est.quantile_levels_ = QUANTILES
     est.id_quantiles_ = np.quantile(z[is_id], QUANTILES, axis=0).T
     est.evidence_quantiles_ = np.quantile(E[is_id], QUANTILES, axis=0).T
-    est.n_components_, est.n_rows_ = len(est.components_), len(E)
+    est.n_components_, est.n_rows_ = len(est.components_), len(E)  # components_ is the transpose of W in (25) and (37)
     return est

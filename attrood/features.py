@@ -39,7 +39,7 @@ def id_mask(
     y: npt.ArrayLike | None,  # (n,) marks ID rows: 0, False or "id"; None marks all
     n: int,  # number of rows
 ) -> np.ndarray:  # (n,) bool
-    "Which rows are ID; anything but 0, False or 'id' is OoD. No ID row raises."
+    "Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD. No ID row raises."
     if y is None:
         return np.ones(n, dtype=bool)
     marks = np.asarray(y).ravel()

@@ -57,7 +57,7 @@ def _matrix(X: npt.ArrayLike  # anything that should be (n, m)
 def reconstruction_error(model: SparsePCA,  # fitted
                          X: npt.ArrayLike,  # (n, m) rows to reconstruct
                          ) -> float:  # squared error, summed over features, averaged over rows, >= 0
-    "Mean squared reconstruction error of X, equation (30)."
+    "Mean squared reconstruction error of X against Z Wᵀ, equations (27) and (30)."
     Z = _matrix(X)
     with threadpool_limits(1):
         residual = Z - model.inverse_transform(model.transform(Z))
