@@ -16,6 +16,7 @@ import pandas as pd
 
 from . import __version__
 from .axes import AttributionAxes, Mode
+from .embedded import evaluation_rows
 from .evidence import available_evidence, evidence_frame
 from .features import PAPER_EVIDENCE, IDReference, feature_name
 from .files import atomic_path
@@ -28,7 +29,7 @@ def fit_rows(
     where: str = "the log",  # file name for error texts
 ) -> Log:  # without reference rows
     "The rows axes may be fitted on: ID and OoD, from two domains at least; `LogError` otherwise."
-    rows = log.select(~log.array("reference").astype(bool)) if "reference" in log.table.column_names else log
+    rows = log.select(evaluation_rows(log))
     if not rows.is_id.any():
         raise LogError(f"{where} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'")
     if len(domains := set(rows.array("domain"))) < 2:

@@ -21,6 +21,7 @@ from .decision import RealisedRate, realised_rate, split_rows
 from .detectors import FITTERS, Detector, load_detector
 from .evaluation import BEST, Evaluation, evaluate_detectors
 from .evaluation_figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
+from .embedded import evaluation_rows
 from .evidence import available_evidence, evidence_frame
 from .files import atomic_path
 from .log import Log
@@ -81,7 +82,7 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    rows = log.select(log.is_id & ~log.array("reference").astype(bool)) if "reference" in log.table.column_names else log.select(log.is_id)
+    rows = log.select(log.is_id & evaluation_rows(log))
     part = split_rows(rows.array("id").astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
         raise ValueError(f"{where} must have ID rows for a detector and for its threshold, at least 2 each, got {len(rows)} in all")
