@@ -16,8 +16,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from .features import difference_features, id_mask, id_reference, variance_filter
-from .guard import check_n_components, guard
+from .features import difference_features, id_mask, id_reference
+from .guard import KINDS, check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
 from .moments import moments
 from .selection import choose_1se, paper_cv, paper_fit
@@ -42,12 +42,18 @@ def coordinates(
 Mode = Literal["default", "paper"]
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # of the ID rows, kept with the axes
 
+# %% ../nbs/08b_axes.ipynb #5e861c99
+def _kept(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, Any], np.ndarray]:
+    "Stage 4: fitted attributes that say which columns go and why, and a mask of those that stay."
+    report = guard(X, names, variance_threshold=est.variance_threshold, rank_correlation=est.rank_correlation, drop=kinds)
+    if not report.kept:
+        raise ValueError(f"X must have a feature with variance above {est.variance_threshold:g}, got none among {', '.join(names)}")
+    return {"dropped_": {d.name: d.reason for d in report.dropped}, "guard_": report.to_dict()}, np.isin(names, report.kept)
+
 # %% ../nbs/08b_axes.ipynb #2789bc68
 def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
     "Stages 4 to 8 to the letter: variance threshold, cross-validation, 1SE rule, scikit-learn's SparsePCA, largest contributions."
-    keep, dropped = variance_filter(X, names, est.variance_threshold)
-    if not keep.any():
-        raise ValueError(f"X must have a feature with variance above {est.variance_threshold:g}, got none among {', '.join(names)}")
+    report, keep = _kept(est, X, names, ("constant",))
     kept, table, choice = X[:, keep], None, None
     k, alpha = est.n_components, est.alpha
     if k == "auto" or alpha == "auto":
@@ -62,16 +68,14 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
     labels = paper_labels(components, evidence_groups(names, est.groups, "paper"))
     scatter = moments(kept).scatter
     explained = adjusted_variance(model.components_, scatter).sum(1) / np.trace(scatter)
-    return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "dropped_": dropped, "alpha_": float(alpha), "table_": table,
+    return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "alpha_": float(alpha), "table_": table, **report,
             "choice_": choice.to_dict() if choice else {"k": k, "alpha": float(alpha), "rule": "given"}}
 
 # %% ../nbs/08b_axes.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
     "The same stages mended: the guard first, moments instead of rows, a rule that does not favour large k, one-to-one names."
-    report = guard(X, names, variance_threshold=est.variance_threshold, rank_correlation=est.rank_correlation)
-    if not report.kept:
-        raise ValueError(f"X must have a feature that varies, got none among {', '.join(names)}")
-    keep, rank = np.isin(names, report.kept), report.rank
+    report, keep = _kept(est, X, names, KINDS)
+    rank = report["guard_"]["rank"]
     ks = range(min(rank, est.min_components), min(rank, est.max_components) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
     chosen = select_axes(X[:, keep], est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage, agree=est.agreement,
                          strata=is_id if est.stratify and not is_id.all() else None, n_folds=est.n_folds, seed=est.fold_seed)
@@ -81,7 +85,7 @@ def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str],
     explained = adjusted_variance(chosen.components, scatter).sum(1) / np.trace(scatter)
     labels, choice = assign_labels(components, evidence_groups(names, est.groups), explained), chosen.to_dict()
     return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "alpha_": float(chosen.alpha),
-            "dropped_": {d.name: d.reason for d in report.dropped}, "guard_": report.to_dict(), "table_": chosen.table, "choice_": {k: v for k, v in choice.items() if k != "table"}}
+            **report, "table_": chosen.table, "choice_": {k: v for k, v in choice.items() if k != "table"}}
 
 # %% ../nbs/08b_axes.ipynb #e3a1acb0
 class AttributionAxes(TransformerMixin, BaseEstimator):

@@ -94,7 +94,7 @@ def oodscore(
         return combine_oodscore(1 / total, np.minimum(h / max(math.log(b.shape[1]), 1e-300), 1))  # h is 0 where C = 1
     return in_blocks(block, as_rows(logits))
 
-
+# %% ../nbs/04a_evidence.ipynb #55f5a61c
 def combine_oodscore(
     conf: npt.ArrayLike,  # (n,) confidence
     normalized_entropy: npt.ArrayLike,  # (n,) entropy over log C
@@ -139,7 +139,7 @@ class Evidence:
         "(n,) raw value from an inference log."
         return self.of(LogView(log))
 
-# %% ../nbs/04a_evidence.ipynb #3ed0dbfa
+# %% ../nbs/04a_evidence.ipynb #a5a00dc5
 MODEL = {"temperature": "1/scale"}
 
 
@@ -149,7 +149,7 @@ def view_normalized_entropy(
     "Normalised entropy of a view, 0 where C = 1."
     return scores.softmax_entropy(view) / (math.log(view.count) if view.count > 1 else 1.0)
 
-
+# %% ../nbs/04a_evidence.ipynb #3ed0dbfa
 def paper_evidence() -> list[Evidence]:  # six entries
     "The indicators of the paper, kept by every log as columns."
     def p_max(v: View) -> np.ndarray: return -scores.max_probability(v)
@@ -254,7 +254,7 @@ def array_evidence(
         return np.stack([EVIDENCE[n].sign * EVIDENCE[n].of(view) for n in wanted], axis=1)
     return pd.DataFrame(in_blocks(block, z, cells=1 << 16), columns=wanted)
 
-
+# %% ../nbs/04a_evidence.ipynb #3f125a2e
 def as_names(
     names: Iterable[str],  # names of evidence
 ) -> list[str]:  # the same, as a list
