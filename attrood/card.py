@@ -7,6 +7,7 @@ __all__ = ['CARD_VERSION', 'fit_rows', 'fit_axes', 'axis_card', 'write_card', 'r
 
 # %% ../nbs/08c_card.ipynb #2c3e0004
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,11 @@ def write_card(
     card: dict[str, Any],  # from `axis_card`
     path: str | Path,  # a .json file
 ) -> Path:  # the path
-    "Write a card as JSON, atomically; the same card gives the same bytes."
-    path = Path(path)
+    "Write a card as JSON, atomically, each list of numbers on one line; the same card gives the same bytes."
+    path, text = Path(path), json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[\n([^][{}\"]*)\]", lambda m: f"[{', '.join(v.strip() for v in m[1].split(','))}]", text)
     with atomic_path(path) as part:
-        part.write_text(json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
     return path
 
 # %% ../nbs/08c_card.ipynb #bdad40d0
