@@ -89,7 +89,7 @@ def write_card(
     card: dict[str, Any],  # from `axis_card`
     path: str | Path,  # a .json file
 ) -> Path:  # the path
-    "Write a card as JSON, atomically; the same card gives the same bytes."
+    "Write a card as JSON, atomically, each list of numbers on one line; the same card gives the same bytes."
     return write_json(card, path)
 
 # %% ../nbs/08c_card.ipynb #bdad40d0

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -61,10 +62,11 @@ def write_json(
     value: Any,  # plain types only
     path: str | Path,  # a .json file
 ) -> Path:  # the path
-    "Write JSON that a person can read, atomically; the same value gives the same bytes."
-    path = Path(path)
+    "Write JSON that a person can read, each list of numbers on one line, atomically; the same value gives the same bytes."
+    path, text = Path(path), json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[\n([^][{}\"]*)\]", lambda m: f"[{', '.join(v.strip() for v in m[1].split(','))}]", text)
     with atomic_path(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
     return path
 
 # %% ../nbs/03_files.ipynb #981e62b3
