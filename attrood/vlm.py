@@ -70,7 +70,7 @@ class VLM:
         x = torch.from_numpy(np.ascontiguousarray(pixels))
         if self.device != "cpu":
             x = x.pin_memory().to(self.device, non_blocking=True) if self.device.startswith("cuda") else x.to(self.device)
-        x = x.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        x = x.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # channels last in memory, as the pixels come
         mean, std = (torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1) for v in (self.preprocessing.mean, self.preprocessing.std))
         return x.sub_(mean).div_(std)
 
@@ -215,6 +215,8 @@ def load_vlm(
     name, weights = _resolve_model(model, pretrained)
     net = _build(name, weights).eval().requires_grad_(False)
     sha = weights_hash(net)
+    if precision != "fp32":  # once, not in every batch
+        open_clip.convert_weights_to_lp(net.visual, torch.bfloat16 if precision == "bf16" else torch.float16)
     net = net.to(device)
     try:
         tokenizer = open_clip.get_tokenizer(name)
