@@ -82,6 +82,7 @@ def infer_command(
     reference: Annotated[list[str] | None, typer.Option(help="ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images.")] = None,
     scores: Annotated[Path | None, typer.Option(help="An earlier log: take over the scores that were fitted there, so that its axes apply.")] = None,
     evidence: Annotated[bool, typer.Option(help="Store every score that image vectors allow.")] = True,
+    patches: Annotated[bool, typer.Option("--patches", help="GL-MCM too, from the patch tokens of a vision transformer.")] = False,
     preset: Annotated[str | None, typer.Option(help="Sources, model and prompt by name: paper, cifar.")] = None,
     model: Annotated[str | None, typer.Option(help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket (ships with attrood). Default ViT-B-32.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k.")] = None,
@@ -109,7 +110,7 @@ def infer_command(
 
     given = infer_settings([*(sources or []), *(id or [])], ood, model, pretrained, template, preset, reference, evidence and scores is None)
     try:
-        done = infer(**given, out=out, classes=classes, scores=scores, evidence=evidence, embeddings=embeddings, batch_size=batch_size, workers=workers, precision=precision.value, device=device,
+        done = infer(**given, out=out, classes=classes, scores=scores, evidence=evidence, patches=patches, embeddings=embeddings, batch_size=batch_size, workers=workers, precision=precision.value, device=device,
                      compile=compile, engine=engine.value, ray_address=ray_address, max_rejects=max_rejects, seed=seed, data_dir=data_dir, download=download, restart=restart)
     except (InferenceError, RuntimeError) as e:
         say(f"attrood: {' '.join(str(e).split())}")

@@ -50,7 +50,7 @@ def add_run_evidence(
     scores = load_embedding_scores(folder.scores_path)
     for file in files:
         log = read_log(file)
-        if not log.manifest.evidence:
+        if "text_span" not in log.manifest.evidence:  # a score that every run has
             rejects = json.loads((pq.read_schema(file).metadata or {})[SHARD_KEY])
             folder.write(int(file.stem.removeprefix("part-")), store_evidence(log, scores, log.array("reference").astype(bool), keep_embeddings), rejects)
 

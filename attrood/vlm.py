@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,18 @@ class VLM:
         mean, std = (torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1) for v in (self.preprocessing.mean, self.preprocessing.std))
         return x.sub_(mean).div_(std)
 
+    def lowered(self) -> AbstractContextManager[Any]:
+        "The context in which the image tower computes in its precision."
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.split(":")[0], half) if half else nullcontext()
+
     @torch.inference_mode()
     def encode_tensor(
         self,
         x: torch.Tensor,  # (n, 3, H, W) float32, normalised
     ) -> torch.Tensor:  # (n, d) float32 unit rows, on the device
         "Image vectors of a prepared batch."
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with torch.autocast(self.device.split(":")[0], half) if half else nullcontext():
+        with self.lowered():
             out = (self.compiled or self.model.encode_image)(x)
         return torch.nn.functional.normalize(out.float(), dim=-1)
 
