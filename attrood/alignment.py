@@ -12,8 +12,8 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from .reference import FittedScore, covariance, squared_distances, unit, whitening
-from .softmax import as_rows, in_blocks
+from .reference import FittedScore, covariance, squared_distances, whitening
+from .softmax import as_rows, in_blocks, unit_rows
 
 # %% ../nbs/04c_alignment.ipynb #866185eb
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,15 @@ class CentredCosine(FittedScore):
         text: npt.ArrayLike,  # (C, d) text embeddings of at least two classes
     ) -> Self:
         "Mean image, and texts around their mean."
-        x, t = unit(as_rows(features, "features").astype(np.float64)), unit(as_rows(text, "text").astype(np.float64), "text")
+        x, t = unit_rows(features, "features"), unit_rows(text, "text")
         if len(t) < 2 or x.shape[1] != t.shape[1]:
             raise ValueError(f"text must have at least 2 rows of {x.shape[1]} columns, got shape {t.shape}")
-        return cls(x.mean(axis=0), unit(t - t.mean(axis=0), "centred text"))
+        return cls(x.mean(axis=0), unit_rows(t - t.mean(axis=0), "centred text"))
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) from image embeddings (n, d)."
         def block(b: np.ndarray) -> np.ndarray:
-            away = unit(b) - self.image_mean
+            away = unit_rows(b) - self.image_mean
             length = np.linalg.norm(away, axis=1)
             return -(away @ self.text.T).max(axis=1) / np.where(length > 0, length, 1)
         return in_blocks(block, self.check(features, len(self.image_mean)))
@@ -87,10 +87,10 @@ class TextSpan(FittedScore):
         text: npt.ArrayLike,  # (C, d) text embeddings
     ) -> Self:
         "An orthonormal basis of the texts."
-        t = unit(as_rows(text, "text").astype(np.float64), "text")
+        t = unit_rows(text, "text")
         _, size, rows = np.linalg.svd(t, full_matrices=False)
         return cls(rows[size > size[0] * max(t.shape) * np.finfo(np.float64).eps])
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) in [-1, 0], from image embeddings (n, d)."
-        return -np.linalg.norm(unit(self.check(features, self.basis.shape[1])) @ self.basis.T, axis=1)
+        return -np.linalg.norm(unit_rows(self.check(features, self.basis.shape[1])) @ self.basis.T, axis=1)

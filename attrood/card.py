@@ -19,7 +19,7 @@ from .axes import AttributionAxes, Mode
 from .embedded import evaluation_rows
 from .evidence import available_evidence, evidence_frame
 from .features import PAPER_EVIDENCE, IDReference, feature_name
-from .files import atomic_path
+from .files import plain, write_json
 from .labels import Labels, contributions, evidence_groups
 from .log import Log, LogError
 
@@ -56,19 +56,6 @@ def fit_axes(
 # %% ../nbs/08c_card.ipynb #d1cb6675
 CARD_VERSION = 1
 
-# %% ../nbs/08c_card.ipynb #95d60ddd
-def _plain(value: Any) -> Any:
-    "Values as JSON has them; NaN becomes null."
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
-    if isinstance(value, pd.DataFrame):
-        return _plain(value.to_dict("records"))
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
 # %% ../nbs/08c_card.ipynb #45a364b1
 def axis_card(
     axes: AttributionAxes,  # fitted
@@ -92,7 +79,7 @@ def axis_card(
     if log is not None:
         m = log.manifest
         provenance |= {"log_fingerprint": log.fingerprint(), "model": m.model, "templates": m.templates, "sources": m.sources, "classes": len(m.class_names)}
-    return _plain({
+    return plain({
         "card_version": CARD_VERSION, "attrood": __version__, "mode": axes.mode, "standardize": axes.standardize_, "alpha": axes.alpha_, "quantile_levels": axes.quantile_levels_,
         "evidence": evidence, "axes": named, "labels": labels.to_dict(), "selection": {**axes.choice_, "table": axes.table_}, "provenance": provenance, **parts,
     })
@@ -102,11 +89,8 @@ def write_card(
     card: dict[str, Any],  # from `axis_card`
     path: str | Path,  # a .json file
 ) -> Path:  # the path
-    "Write a card as JSON, atomically; the same card gives the same bytes."
-    path = Path(path)
-    with atomic_path(path) as part:
-        part.write_text(json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+    "Write a card as JSON, atomically, each list of numbers on one line; the same card gives the same bytes."
+    return write_json(card, path)
 
 # %% ../nbs/08c_card.ipynb #bdad40d0
 def read_card(

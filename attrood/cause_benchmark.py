@@ -145,13 +145,9 @@ def tell_causes(
 
 # %% ../nbs/14c_cause_benchmark.ipynb #6cafd41e
 def _permuted(y: npt.NDArray[Any], g: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[Any]:
-    "Causes permuted within images, or between images where every image has one cause."
+    "Causes permuted: between images where every image has one cause, else between rows."
     first = y[np.unique(g, return_index=True)[1]]
-    if (first[g] == y).all(): return first[rng.permutation(len(first))][g]
-    by_image, shuffled = np.argsort(g, kind="stable"), np.lexsort((rng.random(len(g)), g))
-    out = np.empty_like(y)
-    out[by_image] = y[shuffled]
-    return out
+    return first[rng.permutation(len(first))][g] if (first[g] == y).all() else rng.permutation(y)
 
 
 def compare_inputs(
@@ -233,16 +229,19 @@ def separability(
 # %% ../nbs/14c_cause_benchmark.ipynb #ff74afc8
 def plot_confusion(
     told: Telling,  # from `tell_causes`
+    order: Sequence[str] | None = None,  # causes in the order to show; None takes that of the classifier
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
     "Confusion of causes: each row is a true cause, in percent."
-    m = 100 * confusion_matrix(told.causes, told.predicted, labels=list(told.names), normalize="true")
+    names = list(told.names if order is None else order)
+    m = 100 * confusion_matrix(told.causes, told.predicted, labels=names, normalize="true")
+    small = 6 if len(m) > 14 else 8
     if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
     ax.imshow(m, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (i, j), v in np.ndenumerate(m):
-        if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=8, color="white" if v > 55 else "black")
-    ax.set_xticks(range(len(m)), told.names, rotation=40, ha="right")
-    ax.set_yticks(range(len(m)), told.names)
+        if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=small, color="white" if v > 55 else "black")
+    ax.set_xticks(range(len(m)), names, rotation=90 if len(m) > 14 else 40, ha="center" if len(m) > 14 else "right", fontsize=small)
+    ax.set_yticks(range(len(m)), names, fontsize=small)
     ax.set(xlabel="named cause", ylabel="true cause")
     return ax
 

@@ -218,22 +218,27 @@ def report_command(
 # %% ../nbs/16b_cli.ipynb #fbe7fecb
 @app.command("causes", epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes")
 def causes_command(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not; or any other source.")],
     model: Annotated[str, typer.Option(help="OpenCLIP architecture, or pocket.")] = "pocket",
     pretrained: Annotated[str, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file.")] = "",
     classes: Annotated[str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")] = None,
     template: Annotated[list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")] = None,
-    per_class: Annotated[int | None, typer.Option(min=1, help="At most so many images of each subfolder.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="At most so many images of each class.")] = None,
+    hold_out: Annotated[int, typer.Option(min=0, help="Classes to hold out: half as near classes, half as missing from the list.")] = 0,
+    far: Annotated[list[str] | None, typer.Option(metavar="NAME=SOURCE", help="Pictures of something else, as a cause of that name; repeat for more.")] = None,
+    synonym: Annotated[list[str] | None, typer.Option(metavar="NAME=OTHER", help="Another name of a class; repeat for more.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    "Change your images in known ways, and see which axes answer to which cause."
+    "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
     from attrood.card import axis_card, write_card
-    from attrood.cause_study import cause_tables, instability_tables, run_causes
+    from attrood.cause_study import cause_tables, run_causes
     from attrood.files import atomic_folder
+    from attrood.instability_study import instability_tables
     from attrood.log import write_log
 
-    study = run_causes(folder, model, pretrained, classes, template or None, per_class)
+    others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
+    study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
     axes, effects, telling = cause_tables(study)
     drift, flips = instability_tables(study)
     tables = {"effects": effects, "telling": telling, "drift": drift, "flips": flips}

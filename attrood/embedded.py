@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from .alignment import CentredCosine, CosinePattern, TextSpan
 from .evidence import EVIDENCE, array_evidence
-from .log import Log, LogError, log_files, make_log, read_log, unit_rows, write_log
+from .log import Log, LogError, log_files, make_log, read_log, text_hash, write_log
 from .neglabel import NegLabel
 from .reference import KNN, FittedScore, KLMatching, Mahalanobis, Prototypes, load_fitted
+from .softmax import unit_rows
 from .subspace import ModalityGap, ViM, null_prompt
 
 # %% ../nbs/04f_embedded.ipynb #ca90687c
@@ -40,17 +41,17 @@ def reference_rows(
     share = [int.from_bytes(hashlib.sha256(f"{salt}:{i}".encode()).digest()[:8], "big") / 2**64 for i in names]
     return (role == "id") & (np.array(share, float) < fraction)
 
-
+# %% ../nbs/04f_embedded.ipynb #d919d9cc
 def evaluation_rows(
     log: Log,  # an inference log
 ) -> np.ndarray:  # (n,) True for rows that no score of the log was fitted on
     "Rows that may be used for ID means, axes and evaluation."
     return ~log.array("reference").astype(bool) if "reference" in log.table.column_names else np.ones(len(log), bool)
 
-# %% ../nbs/04f_embedded.ipynb #2c0f81d2
+# %% ../nbs/04f_embedded.ipynb #e8d3ee62
 ROW_SCORES = ("entropy_t0.02", "entropy_t0.1", "entropy_t1", "gen")  # scores of a row that a log of more than ten classes cannot give
 
-
+# %% ../nbs/04f_embedded.ipynb #2c0f81d2
 @dataclass(frozen=True, eq=False)
 class EmbeddingScores:
     "Scores of image embeddings that a log stores, and what they were fitted on."
@@ -160,7 +161,7 @@ def save_embedding_scores(
     null = np.empty(0) if scores.null is None else scores.null
     TextSide(scores.text, null, scores.scale, scores.bias).save(path / "text.npz")
 
-
+# %% ../nbs/04f_embedded.ipynb #10afa2be
 def load_embedding_scores(
     folder: str | Path,  # a folder that `save_embedding_scores` wrote
 ) -> EmbeddingScores:  # ready for batches
@@ -215,11 +216,11 @@ def check_text(
     if "image_embedding" not in log.table.column_names:
         raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
     t = unit_rows(text_embeddings, "text_embeddings")
-    if log.manifest.text_sha256 and hashlib.sha256(np.ascontiguousarray(t.astype("<f4")).tobytes()).hexdigest() != log.manifest.text_sha256:
+    if log.manifest.text_sha256 and text_hash(t) != log.manifest.text_sha256:
         raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
     return t
 
-
+# %% ../nbs/04f_embedded.ipynb #50c559ff
 def marked_rows(
     log: Log,  # an inference log
     fraction: float,  # share of the ID rows, unless the log marks them
@@ -228,7 +229,7 @@ def marked_rows(
     known = "reference" in log.table.column_names
     return log.array("reference").astype(bool) if known else reference_rows(log.array("id"), log.array("role"), fraction)
 
-# %% ../nbs/04f_embedded.ipynb #15139ab5
+# %% ../nbs/04f_embedded.ipynb #431787cc
 def store_evidence(
     log: Log,  # a log with the column image_embedding
     scores: EmbeddingScores,  # fitted
@@ -241,7 +242,7 @@ def store_evidence(
     old = {name: log.array(name) for name in log.table.column_names if name not in dropped}
     return make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **scores.entries()}))
 
-
+# %% ../nbs/04f_embedded.ipynb #578fd105
 def add_embedding_evidence(
     log: Log,  # a log with the column image_embedding
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with

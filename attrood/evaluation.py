@@ -6,7 +6,6 @@
 __all__ = ['BEST', 'BEST_FREE', 'POOLED', 'INTERVALS', 'best_single', 'Evaluation', 'evaluate_detectors']
 
 # %% ../nbs/12b_evaluation.ipynb #0de99374
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import pandas as pd
 
 from .decision import Threshold, realised_rate, split_rows
 from .detectors import FITTERS, Detector, as_columns, fit_column, fixed_axes, ood_probability
+from .files import plain
 from .intervals import bootstrap_metrics, check_level, delong_test, holm
 from .metrics import auroc, brier, ece, ood_metrics
 
@@ -134,15 +134,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:  # plain, without scores and detectors; NaN becomes None
         """Return the tables and settings as plain lists for JSON."""
         tables = {n: getattr(self, n) for n in ("table", "opponents", "completeness", "calibration")}
-        return {"settings": self.settings} | {n: _plain(t) for n, t in tables.items()}
-
-
-def _plain(
-    table: pd.DataFrame,  # any table
-) -> list[dict[str, Any]]:  # one dict per row
-    """Return rows as plain dicts; NaN and infinities become None."""
-    rows = table.to_dict("records")
-    return [{str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows]
+        return {"settings": self.settings} | plain(tables)
 
 # %% ../nbs/12b_evaluation.ipynb #0ebf71c5
 def _tables(

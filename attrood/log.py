@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOP', 'INDICATORS', 'REQUIRED', 'BUNDLED', 'similarity_columns', 'Log', 'make_log', 'check_log', 'software_versions',
-           'unit_rows', 'log_from_embeddings', 'log_from_logits', 'write_log', 'log_files', 'read_log', 'merge_logs',
+           'text_hash', 'log_from_embeddings', 'log_from_logits', 'write_log', 'log_files', 'read_log', 'merge_logs',
            'iter_log', 'bundled_log']
 
 # %% ../nbs/03_log.ipynb #1ca53422
@@ -28,6 +28,7 @@ from . import __version__
 from .evidence import conf, energy, entropy, normalized_entropy, oodscore
 from .files import atomic_path
 from .manifest import MANIFEST_KEY, TEMPERATURES, LogError, Manifest
+from .softmax import unit_rows
 
 # %% ../nbs/03_log.ipynb #40b0a2d5
 TOP = 10
@@ -183,20 +184,12 @@ def software_versions() -> dict[str, str]:
     "Versions of what computes a log's columns."
     return {"attrood": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
-# %% ../nbs/03_log.ipynb #2d44661c
-def unit_rows(
-    embeddings: npt.ArrayLike,  # (n, d)
-    name: str = "embeddings",  # for the error text
-) -> np.ndarray:  # (n, d) float64, each row of length 1
-    "Rows scaled to unit length; a zero or non-finite row raises."
-    x = np.asarray(embeddings, dtype=np.float64)
-    if x.ndim != 2:
-        raise ValueError(f"{name} must have shape (n, d), got {x.shape}")
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    bad = ~(np.isfinite(norm) & (norm > 0))[:, 0]
-    if bad.any():
-        raise ValueError(f"{name} must have finite rows of positive length, row {int(bad.argmax())} has length {norm[bad.argmax(), 0]}")
-    return x / norm
+# %% ../nbs/03_log.ipynb #bea90e92
+def text_hash(
+    text_embeddings: np.ndarray,  # (C, d) unit rows
+) -> str:  # SHA-256 of their float32 values
+    "What the manifest keeps of the text embeddings, to know them again."
+    return hashlib.sha256(np.ascontiguousarray(text_embeddings.astype("<f4")).tobytes()).hexdigest()
 
 # %% ../nbs/03_log.ipynb #0f9adce8
 def log_from_embeddings(
@@ -221,8 +214,7 @@ def log_from_embeddings(
     rows = _row_columns(len(x), ids, domains, roles, labels, columns)
     if keep_embeddings:
         rows["image_embedding"] = x.astype(np.float16)
-    text_hash = hashlib.sha256(np.ascontiguousarray(t.astype("<f4")).tobytes()).hexdigest()
-    spec = Manifest(**{"class_names": list(class_names), "logit_scale": float(logit_scale), "logit_bias": float(logit_bias), "text_sha256": text_hash, "software": software_versions(), **manifest})
+    spec = Manifest(**{"class_names": list(class_names), "logit_scale": float(logit_scale), "logit_bias": float(logit_bias), "text_sha256": text_hash(t), "software": software_versions(), **manifest})
     blocks = [similarity_columns(x[i : i + 8192] @ t.T, logit_scale, logit_bias, spec.temperatures) for i in range(0, max(len(x), 1), 8192)]
     return _finish(rows, blocks, spec)
 

@@ -6,7 +6,6 @@
 __all__ = ['TRAINED', 'evaluate_log', 'fit_decision', 'decide', 'decision_drift', 'write_evaluation', 'evaluation_summary']
 
 # %% ../nbs/12d_log_evaluation.ipynb #8893434e
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from .evaluation import BEST, Evaluation, evaluate_detectors
 from .evaluation_figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .embedded import evaluation_rows
 from .evidence import available_evidence, evidence_frame
-from .files import atomic_path
+from .files import atomic_path, write_json
 from .log import Log
 
 # %% ../nbs/12d_log_evaluation.ipynb #be5da90a
@@ -124,9 +123,7 @@ def write_evaluation(
         with atomic_path(out / f"{name}.csv") as part:
             getattr(result, name).to_csv(part, index=False)
         files.append(out / f"{name}.csv")
-    with atomic_path(out / "evaluation.json") as part:
-        part.write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    files.append(out / "evaluation.json")
+    files.append(write_json(result.to_dict(), out / "evaluation.json"))
     pooled = result.scores["pooled"]
     labels = [n for n in (BEST, "logistic on axes", "mahalanobis on axes") if n in pooled]
     groups = np.where(pooled["y"] == 1, "OoD", "ID")

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from .reference import FittedScore, load_fitted, unit
-from .softmax import as_rows, as_temperature, in_blocks, log_sum_exp
+from .reference import FittedScore, load_fitted
+from .softmax import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
 
 # %% ../nbs/04d_neglabel.ipynb #338e2ab2
 def mine_negatives(
@@ -33,7 +33,7 @@ def mine_negatives(
         raise ValueError(f"percentile must be in [0, 1], got {percentile}")
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
-    w, t = unit(as_rows(candidates, "candidates"), "candidates"), unit(as_rows(classes, "classes"), "classes")
+    w, t = unit_rows(candidates, "candidates"), unit_rows(classes, "classes")
     if w.shape[1] != t.shape[1]:
         raise ValueError(f"candidates must have {t.shape[1]} columns, as classes have, got {w.shape[1]}")
     q = in_blocks(lambda b: np.quantile(b @ t.T, percentile, axis=1), w, cells=1 << 20)
@@ -118,7 +118,7 @@ class NegLabel(FittedScore):
         words: list[str] = []
         rows: list[np.ndarray] = []
         for names, embeddings in corpora:
-            e = unit(as_rows(embeddings, "embeddings"), "embeddings")
+            e = unit_rows(embeddings, "embeddings")
             if len(names) != len(e):
                 raise ValueError(f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings")
             best = mine_negatives(e, classes, percentile, keep)
@@ -126,13 +126,13 @@ class NegLabel(FittedScore):
             rows.append(e[best])
         if not words:
             raise ValueError(f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words")
-        t = unit(as_rows(classes, "classes"), "classes")
+        t = unit_rows(classes, "classes")
         return cls(t, np.concatenate(rows), words, float(scale), min(groups, len(words)), seed, {"percentile": percentile, "keep": keep})
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
             return neglabel_score(self.scale * b @ self.classes.T, self.scale * b @ self.negatives.T, self.groups, self.seed)
-        x = unit(self.check(features, self.classes.shape[1]))
+        x = unit_rows(self.check(features, self.classes.shape[1]))
         return in_blocks(block, x, cells=max(1, (1 << 22) // len(self.words)) * x.shape[1])
 
 # %% ../nbs/04d_neglabel.ipynb #54adfcaa

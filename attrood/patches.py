@@ -31,7 +31,7 @@ def gl_mcm(
         raise ValueError(f"patch_cosines must have shape ({len(s)}, P, {s.shape[1]}) with P >= 1, got {local.shape}")
     return mcm(s, temperature) + weight * mcm(local.reshape(-1, s.shape[1]), temperature).reshape(len(s), -1).min(axis=1)
 
-# %% ../nbs/04e_patches.ipynb #9426baba
+# %% ../nbs/04e_patches.ipynb #382f3ecf
 def value_tokens(
     block: Any,  # last transformer block of the vision tower
     x: Any,  # (n, L, width) tensor that goes into it
@@ -42,7 +42,7 @@ def value_tokens(
     v = x + block.ls_1(block.attn.out_proj(y @ weight.T + bias))
     return v + block.ls_2(block.mlp(block.ln_2(v)))
 
-
+# %% ../nbs/04e_patches.ipynb #9426baba
 def patch_features(
     model: Any,  # open_clip model with a ViT image tower, in eval mode
     images: Any,  # (n, 3, H, W) preprocessed images, a tensor

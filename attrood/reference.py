@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FittedScore', 'load_fitted', 'class_index', 'class_means', 'covariance', 'whitening', 'squared_distances',
-           'Mahalanobis', 'unit', 'KNN', 'Prototypes', 'log_softmax', 'KLMatching']
+           'Mahalanobis', 'KNN', 'Prototypes', 'KLMatching']
 
 # %% ../nbs/04c_reference.ipynb #964e216f
 import json
@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax, softmax
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from .files import atomic_path
-from .softmax import as_rows, as_temperature, in_blocks
+from .softmax import as_rows, as_temperature, in_blocks, unit_rows
 
 # %% ../nbs/04c_reference.ipynb #2b5d5a52
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def class_index(
     found, index = np.unique(names, return_inverse=True)
     return index, len(found)
 
-
+# %% ../nbs/04c_reference.ipynb #90f9f4a5
 def class_means(
     x: np.ndarray,  # (n, d) features
     index: np.ndarray,  # (n,) class numbers
@@ -108,7 +109,7 @@ def whitening(
     keep = values > values[-1] * len(values) * np.finfo(np.float64).eps
     return vectors[:, keep] / np.sqrt(values[keep])
 
-
+# %% ../nbs/04c_reference.ipynb #ca327bef
 def squared_distances(
     x: np.ndarray,  # (n, d)
     points: np.ndarray,  # (K, d)
@@ -153,17 +154,6 @@ class Mahalanobis(FittedScore):
             return nearest - squared_distances(b, self.background[None], self.background_root)[:, 0] if self.relative else nearest
         return in_blocks(block, self.check(features, self.means.shape[1]))
 
-# %% ../nbs/04c_reference.ipynb #02376f1e
-def unit(
-    x: np.ndarray,  # (n, d) rows
-    name: str = "features",  # what an error calls them
-) -> np.ndarray:  # (n, d) rows of length 1
-    "Rows scaled to length 1."
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    if not (length > 0).all():
-        raise ValueError(f"{name} must have no zero rows, got {int((length == 0).sum())}")
-    return x / length
-
 # %% ../nbs/04c_reference.ipynb #e493e2f7
 @dataclass(frozen=True, eq=False)
 class KNN(FittedScore):
@@ -182,7 +172,7 @@ class KNN(FittedScore):
         k: int = 50,  # which neighbour, 1..n
     ) -> Self:
         "Keep the reference rows."
-        x = unit(as_rows(features, "features").astype(np.float64))
+        x = unit_rows(features, "features")
         if not 1 <= k <= len(x):
             raise ValueError(f"k must be in 1..{len(x)}, the number of reference rows, got {k}")
         return cls(x.astype(np.float32), int(k))
@@ -193,7 +183,7 @@ class KNN(FittedScore):
         def block(b: np.ndarray) -> np.ndarray:
             cosines = b @ self.bank.T
             return 2 - 2 * np.partition(cosines, n - k, axis=1)[:, n - k].astype(np.float64)
-        x = unit(self.check(features, self.bank.shape[1])).astype(np.float32)
+        x = unit_rows(self.check(features, self.bank.shape[1])).astype(np.float32)
         rows = max(1, (1 << 22) // n)  # 16 MiB of cosines at a time
         return in_blocks(block, x, cells=rows * x.shape[1])
 
@@ -211,22 +201,13 @@ class Prototypes(FittedScore):
         labels: npt.ArrayLike | Sequence[Any],  # (n,) their classes
     ) -> Self:
         "Mean direction of each class."
-        x = unit(as_rows(features, "features").astype(np.float64))
-        return cls(unit(class_means(x, *class_index(labels, len(x))), "class means"))
+        x = unit_rows(features, "features")
+        return cls(unit_rows(class_means(x, *class_index(labels, len(x))), "class means"))
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
-        return 1 - (unit(self.check(features, self.means.shape[1])) @ self.means.T).max(axis=1)
+        return 1 - (unit_rows(self.check(features, self.means.shape[1])) @ self.means.T).max(axis=1)
 
 # %% ../nbs/04c_reference.ipynb #977d92f9
-def log_softmax(
-    logits: npt.ArrayLike,  # (n, C)
-) -> np.ndarray:  # (n, C) float64
-    "Stable logarithm of the softmax."
-    z = as_rows(logits).astype(np.float64)
-    z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-
-
 @dataclass(frozen=True, eq=False)
 class KLMatching(FittedScore):
     """Smallest KL divergence from the softmax to the typical softmax of a predicted class.
@@ -245,14 +226,14 @@ class KLMatching(FittedScore):
     ) -> Self:
         "Mean softmax of the rows predicted as each class."
         T = as_temperature(temperature)
-        p = np.exp(log_softmax(as_rows(features) / T))
+        p = softmax(as_rows(features) / T, axis=1)
         return cls(class_means(p, *class_index(p.argmax(axis=1), len(p))), T)
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         floor = np.log(np.maximum(self.typical, np.finfo(np.float64).tiny)).T
 
         def block(b: np.ndarray) -> np.ndarray:
-            log_p = log_softmax(b / self.temperature)
+            log_p = log_softmax(b / self.temperature, axis=1)
             p = np.exp(log_p)
             return np.maximum((np.einsum("nc,nc->n", p, log_p)[:, None] - p @ floor).min(axis=1), 0)
         return in_blocks(block, self.check(features, self.typical.shape[1]))

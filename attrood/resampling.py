@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from threadpoolctl import threadpool_limits
 
+from .figures import COLORS, MARKERS, draw_on
 from .moments import Moments, block_moments, bootstrap_moments, moments, null_moments, permuted_moments, pool
 from .sparse_pca import alpha_max, sparse_pca
 from .stability import axis_support, match_axes, span_angles, support_jaccard
@@ -72,9 +72,9 @@ def agreement(reference: npt.ArrayLike,  # (k, m) axes, or (r, k, m)
     match = match_axes(A, B)
     jaccard = support_jaccard(A, match.apply(B)).mean(axis=0)
     angle = np.quantile(span_angles(A, B)[..., -1], QUANTILES)
-    return Agreement(len(B), _plain(np.quantile(match.cosine, QUANTILES, axis=0).T), _plain(jaccard), _plain(angle))
+    return Agreement(len(B), _rounded(np.quantile(match.cosine, QUANTILES, axis=0).T), _rounded(jaccard), _rounded(angle))
 
-def _plain(a: npt.NDArray[np.float64]) -> list[Any]:
+def _rounded(a: npt.NDArray[np.float64]) -> list[Any]:
     return (np.round(a, 6) + 0.0).tolist()
 
 # %% ../nbs/09b_resampling.ipynb #75602e86
@@ -203,9 +203,9 @@ def block_stability(blocks: Moments,  # (b,) moments of small random blocks of r
         matched = match_axes(W, boot).apply(boot)
         low, high = np.quantile(matched, [(1 - level) / 2, (1 + level) / 2], axis=0)
         report = StabilityReport(
-            list(names), _plain(W), agreement(W, boot), agreement(match_axes(W, first).apply(first), second), agreement(W, chance), agreement(chance, chance_again),
-            {d: _plain(match_axes(W, V).cosine) for d, V in left_out.items()}, {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
-            _plain(low), _plain(high), _plain(axis_support(matched).mean(axis=0)), _plain(axis_support(match_axes(W, chance).apply(chance)).mean(axis=0)),
+            list(names), _rounded(W), agreement(W, boot), agreement(match_axes(W, first).apply(first), second), agreement(W, chance), agreement(chance, chance_again),
+            {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()}, {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
+            _rounded(low), _rounded(high), _rounded(axis_support(matched).mean(axis=0)), _rounded(axis_support(match_axes(W, chance).apply(chance)).mean(axis=0)),
             {"rows": float(total.count), "n_blocks": len(blocks), "n_boot": n_boot, "n_half": n_half, "n_null": n_null, "level": level, "seed": seed, "null": kind, **t}, [])
     return StabilityReport(**{**vars(report), "verdicts": [_verdict(j, report, t) for j in range(len(W))]})
 
@@ -266,10 +266,7 @@ def stability(X: npt.ArrayLike | pd.DataFrame,  # (n, m) features
     owner = None if labels is None else labels[number]
     return block_stability(blocks, fit, names, owner, X=Z, seed=seed, **settings)
 
-# %% ../nbs/09b_resampling.ipynb #4c02d5de
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "os^Dvp*"
-
+# %% ../nbs/09b_resampling.ipynb #6e113430
 def plot_loading_intervals(report: StabilityReport,  # from `stability`
                            labels: Sequence[str] | None = None,  # (k,) names of the axes
                            ax: Axes | None = None,  # None: a new figure
@@ -280,21 +277,21 @@ def plot_loading_intervals(report: StabilityReport,  # from `stability`
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
     used = (W != 0) | (low != 0) | (high != 0)
     crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
-    if ax is None: ax = plt.subplots(figsize=(6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)), dpi=100, layout="constrained")[1]
+    ax = draw_on(ax, (6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)))
     y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (.5 + crowd)
     for j in range(k):
-        at = used[j]
-        ax.hlines(y[j, at], low[j, at], high[j, at], color=_COLOURS[j % 7], lw=2)
-        for firm, face in ((True, _COLOURS[j % 7]), (False, "white")):
+        at, color = used[j], COLORS[j % len(COLORS)]
+        ax.hlines(y[j, at], low[j, at], high[j, at], color=color, lw=2)
+        for firm, face in ((True, color), (False, "white")):
             at = used[j] & ((selected[j] >= report.settings["selected"]) == firm)
-            ax.plot(W[j, at], y[j, at], _MARKERS[j % 7], ms=5, color=_COLOURS[j % 7], mfc=face, label=labels[j] if firm else None)
+            ax.plot(W[j, at], y[j, at], MARKERS[j % len(MARKERS)], ms=5, color=color, mfc=face, label=labels[j] if firm else None)
     ax.axvline(0, color="0.6", lw=.8)
     ax.set_yticks(range(m), report.names)
     ax.set(ylim=(m - .5, -.5), xlabel=f"loading, with its {100 * report.settings['level']:g} % bootstrap interval")
     ax.legend(frameon=False, fontsize=8)
     return ax
 
-# %% ../nbs/09b_resampling.ipynb #8b9952a6
+# %% ../nbs/09b_resampling.ipynb #ef98395e
 def plot_stability_null(report: StabilityReport,  # from `stability`
                         labels: Sequence[str] | None = None,  # (k,) names of the axes
                         ax: Axes | None = None,  # None: a new figure
@@ -302,15 +299,15 @@ def plot_stability_null(report: StabilityReport,  # from `stability`
     "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches."
     k = len(report.components)
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    if ax is None: ax = plt.subplots(figsize=(6.5, .9 * k + 1.3), dpi=100, layout="constrained")[1]
-    kinds = ((report.bootstrap, "bootstrap", "#0072B2", "o"), (report.halves, "half splits", "#009E73", "s"), (report.null, "null, against the axis", "0.35", "v"),
+    ax = draw_on(ax, (6.5, .9 * k + 1.3))
+    kinds = ((report.bootstrap, "bootstrap", COLORS[0], "o"), (report.halves, "half splits", COLORS[2], "s"), (report.null, "null, against the axis", "0.35", "v"),
              (report.null_refit, "null, against itself", "0.65", "^"))
     for i, (part, name, colour, marker) in enumerate(kinds):
         y = np.arange(k) + (i - 2) * .17 + (.17 if i > 1 else 0)
         ax.hlines(y, part.quantile(.05), part.quantile(.95), color=colour, lw=2.5)
         ax.plot(part.quantile(.5), y, marker, color=colour, ms=5, label=name)
     for i, cosines in enumerate(report.domains.values()):
-        ax.plot(cosines, np.arange(k), "x", color="#D55E00", ms=6, label="a domain left out" if i == 0 else None)
+        ax.plot(cosines, np.arange(k), "x", color=COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
     for level in ("fair", "equal"): ax.axvline(report.settings[level], color="0.5", lw=.8, ls=":")
     ax.set_yticks(range(k), [f"{name}\n{v.verdict}" for name, v in zip(labels, report.verdicts, strict=True)])
     ax.set(ylim=(k - .5, -.5), xlim=(-.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")

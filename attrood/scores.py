@@ -52,7 +52,7 @@ def probability_margin(
     tau, top = tau_of(similarity, temperature), top_two(similarity)
     return np.exp(-similarity.sum_gap(tau)) * np.expm1((top[:, 1] - top[:, 0]) / tau)
 
-
+# %% ../nbs/04b_scores.ipynb #d59dadca
 def top_two(
     similarity: View,  # a view with C >= 2
 ) -> np.ndarray:  # (n, 2) the two largest similarities

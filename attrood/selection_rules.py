@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .guard import correlation_rank
 from .moment_cv import GridFits, Kind, cv_table, fold_moments, grid_fits
 from .moments import Moments, null_moments, pool, stack_moments
 from .sparse_pca import alpha_max, sparse_pca
@@ -90,7 +91,7 @@ def half_agreement(
     other = np.roll(axes, -run, axis=0)
     return np.array([match_axes(axes[:, c, :j], other[:, c, :j]).cosine.min() for c, j in enumerate(size)])
 
-# %% ../nbs/07b_selection_rules.ipynb #4730a55a
+# %% ../nbs/07b_selection_rules.ipynb #7f67149d
 def _one_se(table: pd.DataFrame) -> tuple[int, float, str]:
     "Smallest k within one standard error of the best cell, and the largest alpha there."
     best = table.sort_values(["mse", "k"]).iloc[0]
@@ -98,7 +99,7 @@ def _one_se(table: pd.DataFrame) -> tuple[int, float, str]:
     chosen = within[within.k == within.k.min()].sort_values("alpha").iloc[-1]
     return int(chosen.k), float(chosen.alpha), f"smallest k with error {chosen.mse:.4g} within one standard error of the best, {best.mse:.4g} at k = {best.k:g}"
 
-
+# %% ../nbs/07b_selection_rules.ipynb #7da35f3d
 def _sparsest(table: pd.DataFrame, k: int, column: str, least: float) -> float:
     "Largest alpha at k up to which the column stays at or above `least`."
     rows = table[table.k == k].sort_values("alpha")
@@ -107,7 +108,7 @@ def _sparsest(table: pd.DataFrame, k: int, column: str, least: float) -> float:
         return float(rows.alpha.iloc[int(rows[column].to_numpy().argmax())])
     return float(rows.alpha.to_numpy()[good].max())
 
-
+# %% ../nbs/07b_selection_rules.ipynb #cbd20844
 def _cheapest(table: pd.DataFrame, least: float, agree: float, axis_cost: float = 3.0) -> tuple[int, float, str]:
     "Fewest loadings, an axis counting as three, among the cells that cover every feature and that all folds agree on."
     top = table.coverage.max()
@@ -120,7 +121,7 @@ def _cheapest(table: pd.DataFrame, least: float, agree: float, axis_cost: float 
     return int(chosen.k), float(chosen.alpha), f"fewest loadings, {chosen.loadings:.3g}, with every feature explained to at least {chosen.coverage:.3f}{short}" + (
         f"; halves of the rows agree to {chosen.agreement:.3f}" if agree > 0 else "")
 
-
+# %% ../nbs/07b_selection_rules.ipynb #bfaf0310
 def _choose(table: pd.DataFrame, rule: str, total: Moments, least: float, agree: float = 0.0) -> tuple[int, float, str]:
     if rule in ("paper", "1se"):
         return _one_se(table)
@@ -166,7 +167,7 @@ def select_axes(
     spread = np.sqrt(np.diag(pool(parts).covariance)) if standardize else np.ones(parts.mean.shape[-1])
     parts = _scaled(parts, spread)
     total = pool(parts)
-    rank = _rank(total.correlation)
+    rank = correlation_rank(total.correlation)
     grid = _ks(ks, rank, parts.mean.shape[-1])
     fits = grid_fits(parts, grid, alphas)
     table = selection_table(fits, rule)
@@ -183,12 +184,6 @@ def select_axes(
     return Selection(k, alpha, rule, reason, edges, rank, table, _unscaled(best.components, spread))
 
 # %% ../nbs/07b_selection_rules.ipynb #74e75ef2
-def _rank(correlation: np.ndarray, tolerance: float = 1e-10) -> int:
-    "Number of eigenvalues above a share of the largest; singular values above 1e-5, as in the guard."
-    value = np.linalg.eigvalsh(correlation)
-    return int((value > tolerance * max(value[-1], 0)).sum()) if value[-1] > 0 else 0
-
-
 def _ks(ks: Sequence[int] | None, rank: int, m: int) -> list[int]:
     if rank == 0:
         raise ValueError("data must have a feature that varies, got none")

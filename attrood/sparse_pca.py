@@ -69,12 +69,12 @@ def _dictionary_step(
     value = 0.5 * total + fit + alpha * np.abs(V).reshape(len(V), -1).sum(1)
     return U, value
 
-# %% ../nbs/06b_sparse_pca.ipynb #cf59b29f
+# %% ../nbs/06b_sparse_pca.ipynb #5892dc21
 def _unit(a: np.ndarray, axis: int) -> np.ndarray:
     norm = np.sqrt((a * a).sum(axis, keepdims=True))
     return a / np.where(norm > 0, norm, 1)
 
-
+# %% ../nbs/06b_sparse_pca.ipynb #751f2dd3
 def _alternate(
     R: np.ndarray,  # (p, r, m)
     U: np.ndarray,  # (p, r, k)

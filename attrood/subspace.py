@@ -12,8 +12,8 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from .reference import FittedScore, load_fitted, unit
-from .softmax import as_rows, in_blocks, log_sum_exp
+from .reference import FittedScore, load_fitted
+from .softmax import as_rows, in_blocks, log_sum_exp, unit_rows
 
 # %% ../nbs/04c_subspace.ipynb #8f35a839
 def default_dimension(
@@ -86,7 +86,7 @@ class ModalityGap(FittedScore):
         text: npt.ArrayLike,  # (C, d) text embeddings of the ID classes
     ) -> Self:
         "Gap between the mean image and the mean text, both of unit rows."
-        x, t = unit(as_rows(features, "features").astype(np.float64)), unit(as_rows(text, "text").astype(np.float64), "text")
+        x, t = unit_rows(features, "features"), unit_rows(text, "text")
         if x.shape[1] != t.shape[1]:
             raise ValueError(f"text must have {x.shape[1]} columns, as features have, got {t.shape[1]}")
         gap = x.mean(axis=0) - t.mean(axis=0)
@@ -96,7 +96,7 @@ class ModalityGap(FittedScore):
         return cls(gap / length, length)
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
-        return -(unit(self.check(features, len(self.direction))) @ self.direction)
+        return -(unit_rows(self.check(features, len(self.direction))) @ self.direction)
 
 # %% ../nbs/04c_subspace.ipynb #3fbdbe6b
 def null_prompt(
@@ -108,8 +108,8 @@ def null_prompt(
 
     Ours (text side). No temperature.
     """
-    x, t = unit(as_rows(features, "features")), unit(as_rows(text, "text"), "text")
+    x, t = unit_rows(features, "features"), unit_rows(text, "text")
     n = np.asarray(null, np.float64)
     if n.shape != (t.shape[1],) or x.shape[1] != t.shape[1]:
         raise ValueError(f"features, text and null must have the same width, got {x.shape[1]}, {t.shape[1]} and shape {n.shape}")
-    return x @ unit(n[None], "null")[0] - in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)
+    return x @ unit_rows(n[None], "null")[0] - in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)

@@ -65,7 +65,7 @@ class View:
         total, s = self.sum_gap(tau), self.top(k)
         return with_complement((s - s[:, :1]) / s.dtype.type(tau) - total[:, None], np.zeros(len(s), int), self.rest_gap(tau, 1) - total)
 
-
+# %% ../nbs/04_views.ipynb #cd92dbb0
 def with_complement(
     log_p: np.ndarray,  # (n, k) log probabilities
     peak: np.ndarray,  # (n,) where the largest stands
@@ -243,11 +243,11 @@ class LogView(View):
             return np.maximum(self.column("entropy") - self.sum_gap(tau), 0)
         raise NeedsMoreError(f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps {self.kept.shape[1]}")
 
-# %% ../nbs/04_views.ipynb #a734237b
+# %% ../nbs/04_views.ipynb #c6e81735
 P = ParamSpec("P")
 Similarity = npt.ArrayLike | View  # (n, C) cosines or logits, or a view of them
 
-
+# %% ../nbs/04_views.ipynb #a734237b
 def rowwise(
     f: Callable[Concatenate[View, P], np.ndarray],  # a score of a view, (n,) values
 ) -> Callable[Concatenate[Similarity, P], np.ndarray]:  # the same for a view or an (n, C) array
@@ -259,7 +259,7 @@ def rowwise(
         return in_blocks(lambda b: f(ArrayView(b), *args, **kwargs), as_rows(similarity, "similarity"))
     return score
 
-
+# %% ../nbs/04_views.ipynb #67492c2b
 def tau_of(
     view: View,  # rows
     temperature: float | None,  # None for the model's own
