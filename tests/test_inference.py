@@ -105,14 +105,16 @@ def test_four_ways_in_give_the_same_vectors(tmp_path, small, rows):
         assert np.abs(log.array("conf")[order[kind]] - logs["memory"].array("conf")[order["memory"]]).max() < 1e-5
 
 
-def parquet(path: Path, file: str, n: int, labels: list[str]) -> Path:
-    "The first images of a file at hand, or made ones, as a Parquet file of its own."
+def parquet(path: Path, file: str, n: int, labels: list[str] | None) -> Path:
+    "The first images of a file at hand, or made ones, as a Parquet file of its own, with other labels if any are given."
     source = SHARED / "data/images" / file
     if source.exists():
         rows = pq.read_table(source, columns=["label", "image"]).slice(0, n).to_pylist()
     else:
-        rows = [{"label": labels[i % len(labels)], "image": encoded(i)} for i in range(n)]
-    pq.write_table(pa.table({"id": [f"{i:06d}" for i in range(len(rows))], "label": [r["label"] for r in rows], "image": [r["image"] for r in rows]}), path)
+        rows = [{"label": "class", "image": encoded(i)} for i in range(n)]
+    rows = [row | {"label": labels[i % len(labels)]} if labels else row for i, row in enumerate(rows)]
+    ids = [f"{i:06d}" for i in range(len(rows))]
+    pq.write_table(pa.table({"id": ids, "file_name": ids, "label": [r["label"] for r in rows], "image": [r["image"] for r in rows]}), path)
     return path
 
 
@@ -125,9 +127,11 @@ def test_presets_run_on_sets_of_their_names(tmp_path, preset, capsys):
     from attrood.pocket import DATA
 
     n, small = (12_000, 5000) if FULL else (150, 60)
-    names = [f"class {i:03d}" for i in range(100)]
-    sets = {"cifar": {"cifar100": ({"test": "cifar100_32", "train": "cifar100_32"}, small, names), "svhn_cropped": ({"test": "dtd"}, small, list("0123456789")), "cifar10": ({"test": "cifar10_32"}, small, ["cat", "dog"])},
-            "paper": {"food101": ({"train": "food101_64_train"}, n, ["apple_pie", "ramen"]), "cifar100": ({"train": "cifar100_32"}, small, names), "imagenet_r": ({"test": "pacs_sketch"}, small, ["dog", "house"])}}
+    many = None if (SHARED / "data/images").is_dir() else [f"class {i:03d}" for i in range(60)]
+    sets = {"cifar": {"cifar100": ({"test": "cifar100_32", "train": "cifar100_32"}, small, many), "svhn_cropped": ({"test": "dtd"}, small, list("0123456789")),
+                      "cifar10": ({"test": "cifar10_32"}, small, ["cat", "dog"])},
+            "paper": {"food101": ({"train": "food101_64_train"}, n, ["apple_pie", "ramen", "sushi"]), "cifar100": ({"train": "cifar100_32"}, small, many),
+                      "imagenet_r": ({"test": "pacs_sketch"}, small, ["n01443537", "n02119022"])}}
     data = tmp_path / "tfds"
     for name, (splits, rows, labels) in sets[preset].items():
         files = {split: parquet(tmp_path / f"{name}-{split}.parquet", f"{file}.parquet", rows, labels) for split, file in splits.items()}
