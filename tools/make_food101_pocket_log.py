@@ -54,7 +54,8 @@ def prepare_tfds(name: str, splits: dict[str, Path], folder: Path, limit: int = 
     rows = {split: pq.read_table(file).slice(0, limit).to_pylist() for split, file in splits.items()}
     labels = {r["label"] for part in rows.values() for r in part}
     if not labels <= set(real.info.features["label"].names):  # TFDS learns CIFAR-100's names from the download
-        real.info.features["label"].names = sorted(labels)
+        missing = real.info.features["label"].num_classes - len(labels)
+        real.info.features["label"].names = sorted(labels) + [f"other {i}" for i in range(missing)]
 
     class Local(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = real.version
@@ -91,12 +92,12 @@ def sources(folder: Path) -> dict[str, list[str]]:
 def command() -> str:
     "The inference as a command line."
     given = " ".join(f"--{role} '{s}'" for role, specs in sources(Path("IMAGES")).items() for s in specs)
-    return f"attrood infer {given} --model pocket --template '{FOOD_TEMPLATE}' --embeddings --data-dir TFDS"
+    return f"attrood infer {given} --model pocket --template '{FOOD_TEMPLATE}' --no-evidence --embeddings --data-dir TFDS"
 
 
 def images_to_log(folder: Path, data_dir: Path, out: Path) -> str:
     "All images through the model; what is in `out` already is not done again."
-    return str(infer(**sources(folder), model="pocket", out=out, templates=FOOD_TEMPLATE, embeddings=True, max_rejects=0, data_dir=str(data_dir), progress=False))
+    return str(infer(**sources(folder), model="pocket", out=out, templates=FOOD_TEMPLATE, evidence=False, embeddings=True, max_rejects=0, data_dir=str(data_dir), progress=False))
 
 
 def kind_of(label: str) -> str:
