@@ -44,9 +44,7 @@ def test_all_kinds_of_causes(attrood, pictures, tmp_path):
 
 @pytest.mark.parametrize("options, said", [
     (["--far", "static=nowhere"], "nowhere is neither a file or folder"),
-    (["--far", "blur=in"], "names of their own, got 'blur'"),
     (["--synonym", "pine=pinus"], "got 'pine'"),
-    (["--hold-out", 5], "at least two names, got 6 less 5"),
 ])
 def test_wrong_input_is_one_line(attrood, pictures, options, said):
     "Status 2 and what is wrong."
