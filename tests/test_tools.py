@@ -1,7 +1,13 @@
 """The tools that make the site and the README: what they turn into what, and what they refuse."""
 import json
+import os
+import shutil
+import subprocess
 import sys
+from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 
@@ -78,6 +84,22 @@ def test_an_entry_has_signature_types_and_comments():
     assert "| **returns** | `float` |  | rises with OoD |" in text
 
 
+def run_it(log: Annotated[str, SimpleNamespace(help="never read")], folds: Annotated[int, dict(help="How many.")] = 5) -> None:
+    "A command."
+
+
+class Colour(Enum):
+    "Of a wall."
+    red = "rot"
+
+
+def test_options_and_choices_are_entries_too():
+    text = reference.entry("run_it", "cli", run_it, lambda s: s)
+    assert "| `folds` | `int` | `5` | How many. |" in text and "Annotated" not in text
+    text = reference.entry("Colour", "cli", Colour, lambda s: s)
+    assert "```python\nColour\n```" in text and "| `red` | `'rot'` |" in text
+
+
 def test_hidden_cells_and_warnings_stay_out(tmp_path):
     made = page(tmp_path, ("markdown", "# T"), ("code", "#| hide\nx"), ("code", "#| echo: false\ny")).convert()["cells"]
     assert len(made) == 1
@@ -120,3 +142,49 @@ def test_the_checker_accepts_a_good_page(tmp_path):
 def test_readme_dialect():
     text = readme.markdown("![p](images/a.svg){width=50%}\n[q](04a_evidence.ipynb#energy)\n\n:::{.callout-note}\nMind\n:::", "https://x/y")
     assert text == "![p](nbs/images/a.svg)\n[q](https://x/y/evidence.html#energy)\n\n> [!NOTE]\n> Mind"
+
+
+# the whole build, on a small book
+
+def cells(*sources: tuple[str, str]) -> str:
+    "A notebook as nbdev_clean leaves it."
+    made = [dict(cell_type=k, **({"execution_count": None} if k == "code" else {}), id=f"cell{i}", metadata={}, **({"outputs": []} if k == "code" else {}),
+                 source=s.splitlines(keepends=True)) for i, (k, s) in enumerate(sources)]
+    kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
+    return json.dumps(dict(cells=made, metadata=kernel, nbformat=4, nbformat_minor=5), indent=1) + "\n"
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory) -> Path:
+    "A tree with the tools, one chapter of ours and a home page."
+    root = tmp_path_factory.mktemp("book")
+    shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "attrood/__init__.py", "attrood/softmax.py", "nbs/_quarto.yml", "nbs/04_softmax.ipynb"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    (root / "nbs/index.ipynb").write_text(cells(("markdown", "# attrood\n\n> Why."), ("markdown", "## Start\n\nSee [sums](04_softmax.ipynb).")))
+    subprocess.run([sys.executable, "tools/readme.py"], cwd=root, check=True)
+    return root
+
+
+@pytest.mark.parametrize("add, module, fault", [
+    ("", "", "every link, anchor, image and formula good"),
+    ("See @fig-gone.", "", "@fig-gone is not defined"),
+    ("::: {.panel-tabset}\nx\n:::", "", "Unknown directive type"),
+    ("Left over: {#eq-lost}.", "", "raw '{#eq-"),
+    ("{nosuchrole}`x`", "", "WARNING"),
+    ("[x](99_gone.ipynb)", "", "gone"),
+    ("", "x = 1\n", "attrood/softmax.py: differs from its notebook"),
+], ids=["good", "reference", "directive", "raw", "warning", "link", "module"])
+def test_the_build_fails_on(book, tmp_path, add, module, fault):
+    root = tmp_path / "book"
+    shutil.copytree(book, root)
+    if add:
+        page = root / "nbs/index.ipynb"
+        page.write_text(page.read_text().replace("See [sums]", json.dumps(add)[1:-1] + "\\n\\nSee [sums]"))
+    with (root / "attrood/softmax.py").open("a") as f:
+        f.write(module)
+    call = [sys.executable, "tools/build_docs.py", *([] if module else ["--no-sync"])]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(call, cwd=root, env=env, capture_output=True, text=True)
+    assert fault in done.stdout + done.stderr and (done.returncode == 0) == (not add and not module), done.stdout + done.stderr

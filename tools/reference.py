@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import textwrap
+from enum import Enum
 from types import ModuleType
 
 from fastcore.docments import docments
@@ -61,6 +62,8 @@ def source_lines(obj: object) -> tuple[str, int]:
 
 def parameters(obj: object) -> tuple[list[dict], str]:
     "Name, type, default and comment of each parameter, as written, and the annotation of what is returned."
+    if inspect.isclass(obj) and issubclass(obj, Enum):
+        return [dict(name=m.name, type=repr(m.value), default=None, note="", star="") for m in obj], ""
     tree = ast.parse(source_lines(obj)[0]).body[0]
     if isinstance(tree, ast.ClassDef):
         init = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -82,9 +85,18 @@ def parameters(obj: object) -> tuple[list[dict], str]:
     for i, (a, d, star) in enumerate(pairs):
         if i == 0 and a.arg in ("self", "cls"):
             continue
-        rows.append(dict(name=a.arg, type=ast.unparse(a.annotation) if a.annotation else "", star=star,
-                         default=default_of(d), note=notes.get(a.arg, "")))
+        kind, said = annotation(a.annotation)
+        rows.append(dict(name=a.arg, type=kind, star=star, default=default_of(d), note=notes.get(a.arg, said)))
     return rows, ast.unparse(tree.returns) if tree.returns else ""
+
+
+def annotation(node: ast.AST | None) -> tuple[str, str]:
+    "A type as written, and the help of a command line's option, which stands in `Annotated[type, Option(help=...)]`."
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
+        kind, option = node.slice.elts[:2]
+        said = [k.value.value for k in getattr(option, "keywords", []) if k.arg == "help" and isinstance(k.value, ast.Constant)]
+        return ast.unparse(kind), "".join(said)
+    return ast.unparse(node) if node else "", ""
 
 
 def inherited(cls: type) -> list[dict]:
@@ -114,7 +126,7 @@ def comments(obj: object) -> dict[str, str]:
 
 def signature(name: str, obj: object) -> str:
     "The call as one reads it, without types."
-    if isinstance(obj, property):
+    if isinstance(obj, property) or inspect.isclass(obj) and issubclass(obj, Enum):
         return name
     shown, star = [], False
     for p in parameters(obj)[0]:
