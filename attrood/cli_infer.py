@@ -36,6 +36,8 @@ def infer_settings(
     pretrained: str | None,
     template: list[str] | None,
     preset: str | None,  # name of a preset
+    reference: list[str] | None = None,
+    evidence: bool = True,  # False asks for no reference of the preset
 ) -> dict[str, Any]:  # arguments of `infer`
     "What was given, completed by a preset; `ValueError` if no source is left."
     from attrood.data import PRESETS
@@ -43,10 +45,12 @@ def infer_settings(
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     base = PRESETS[preset] if preset else None
+    whole = base is not None and not (id or ood)
     if not (id or ood or base):
         raise ValueError("give sources: --id SOURCE and --ood SOURCE (each may be repeated), or --preset paper")
     shipped = model is None and base is None
-    return {"id": id or (list(base.id) if base and not ood else []), "ood": ood or (list(base.ood) if base and not id else []),
+    return {"reference": reference or (list(base.reference) if base and whole and evidence else []),
+            "id": id or (list(base.id) if base and not ood else []), "ood": ood or (list(base.ood) if base and not id else []),
             "model": model or (base.model if base else "ViT-B-32"),
             "pretrained": pretrained or (base.pretrained if base and model is None else "laion2b_s34b_b79k" if shipped else ""),
             "templates": template or (list(base.templates) if base else None)}
@@ -58,12 +62,13 @@ def published_line(
 ) -> str:
     "The ID means of a log beside those that were published for a preset; empty if none were."
     from attrood.data import PRESETS
+    from attrood.embedded import evaluation_rows
     from attrood.log import iter_log
 
     known = PRESETS[preset].published
     totals, n = dict.fromkeys(known, 0.0), 0
-    for part in iter_log(log, columns=["role", *known]):
-        rows = part.array("role") == "id"
+    for part in iter_log(log):
+        rows = part.is_id & evaluation_rows(part)
         n += int(rows.sum())
         for k in known:
             totals[k] += float(part.array(k)[rows].sum())
@@ -74,6 +79,10 @@ def infer_command(
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="In-distribution source; repeat for more. [name=]where[:split][@n], e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.")] = None,
     ood: Annotated[list[str] | None, typer.Option("--ood", help="Out-of-distribution source; repeat for more.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="An earlier log: take over the scores that were fitted there, so that its axes apply.")] = None,
+    evidence: Annotated[bool, typer.Option(help="Store every score that image vectors allow.")] = True,
+    patches: Annotated[bool, typer.Option("--patches", help="GL-MCM too, from the patch tokens of a vision transformer.")] = False,
     preset: Annotated[str | None, typer.Option(help="Sources, model and prompt by name: paper, cifar.")] = None,
     model: Annotated[str | None, typer.Option(help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket (ships with attrood). Default ViT-B-32.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k.")] = None,
@@ -82,8 +91,8 @@ def infer_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="The log: a folder, or a name that ends in .parquet.")] = Path("attrood-log"),
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Store image vectors too (float16), from which any score can be redone.")] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch; found if not given.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding workers (with --engine ray: model actors); by the cores if not given.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the image tower; auto is bf16 on a GPU, fp32 on a CPU.")] = Precision.auto,
+    workers: Annotated[int | None, typer.Option(min=0, help="Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Of the image tower; auto is bf16 on a GPU, fp32 on a CPU, where bf16 is faster on processors that have it.")] = Precision.auto,
     device: Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the image tower.")] = False,
     engine: Annotated[Engine, typer.Option(help="This process, or Ray Data.")] = Engine.local,
@@ -99,9 +108,9 @@ def infer_command(
     from attrood.cli import emit, say
     from attrood.inference import InferenceError, infer
 
-    given = infer_settings([*(sources or []), *(id or [])], ood, model, pretrained, template, preset)
+    given = infer_settings([*(sources or []), *(id or [])], ood, model, pretrained, template, preset, reference, evidence and scores is None)
     try:
-        done = infer(**given, out=out, classes=classes, embeddings=embeddings, batch_size=batch_size, workers=workers, precision=precision.value, device=device,
+        done = infer(**given, out=out, classes=classes, scores=scores, evidence=evidence, patches=patches, embeddings=embeddings, batch_size=batch_size, workers=workers, precision=precision.value, device=device,
                      compile=compile, engine=engine.value, ray_address=ray_address, max_rejects=max_rejects, seed=seed, data_dir=data_dir, download=download, restart=restart)
     except (InferenceError, RuntimeError) as e:
         say(f"attrood: {' '.join(str(e).split())}")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_SCORES', 'reference_rows', 'evaluation_rows', 'EmbeddingScores', 'fitted_params', 'fit_embedding_scores',
            'save_embedding_scores', 'load_embedding_scores', 'TextSide', 'embedding_evidence', 'check_text',
-           'marked_rows', 'store_evidence', 'add_embedding_evidence', 'add_evidence_to_files']
+           'marked_rows', 'store_evidence', 'add_embedding_evidence', 'fit_on_files', 'add_evidence_to_files']
 
 # %% ../nbs/04f_embedded.ipynb #f64e3efc
 import hashlib
@@ -259,6 +259,25 @@ def add_embedding_evidence(
     return store_evidence(log, scores, mask, keep_embeddings)
 
 # %% ../nbs/04f_embedded.ipynb #23ddfff6
+def fit_on_files(
+    files: Sequence[Path],  # of a log with the column image_embedding
+    text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
+    fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
+    use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
+    **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
+) -> EmbeddingScores:  # ready for batches
+    "Fit on the reference rows of a log of any number of files."
+    rows, labels = [], []
+    for file in files:
+        log = read_log(file)
+        t, mask = check_text(log, text_embeddings), marked_rows(log, fraction)
+        rows.append(log.array("image_embedding")[mask])
+        labels.append(log.array("label")[mask])
+    names = np.concatenate(labels)
+    named = use_labels and all(name is not None for name in names)
+    return fit_embedding_scores(np.concatenate(rows), t, names if named else None, log.manifest.logit_scale, log.manifest.logit_bias, **options)
+
+# %% ../nbs/04f_embedded.ipynb #b88f3d12
 def add_evidence_to_files(
     path: str | Path,  # a log with the column image_embedding: a file or a folder of files
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
@@ -272,15 +291,7 @@ def add_evidence_to_files(
     files, folder = log_files(path), Path(out)
     if folder.resolve() in {Path(path).resolve(), files[0].parent.resolve()}:
         raise ValueError(f"out must be another folder than that of the log, got {out}")
-    rows, labels = [], []
-    for file in files:
-        log = read_log(file)
-        t, mask = check_text(log, text_embeddings), marked_rows(log, fraction)
-        rows.append(log.array("image_embedding")[mask])
-        labels.append(log.array("label")[mask])
-    names = np.concatenate(labels)
-    named = use_labels and all(name is not None for name in names)
-    scores = fit_embedding_scores(np.concatenate(rows), t, names if named else None, log.manifest.logit_scale, log.manifest.logit_bias, **options)
+    scores = fit_on_files(files, text_embeddings, fraction, use_labels, **options)
     for file in files:
         log = read_log(file)
         write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)

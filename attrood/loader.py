@@ -8,7 +8,7 @@ __all__ = ['Prepared', 'prepare', 'cpu_count', 'load_batches']
 # %% ../nbs/02b1_loader.ipynb #2c1b85ba
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -79,15 +79,21 @@ def _offer(queue: "Queue[Any]", item: Any, stop: threading.Event) -> bool:
     return False
 
 # %% ../nbs/02b1_loader.ipynb #8a2420e7
-def _pool(workers: int, processes: bool) -> Executor:
+def _pool(workers: int, processes: bool, setup: Callable[[], None] | None) -> Executor:
     "A pool of threads, or of processes that do not inherit the model."
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if processes else ThreadPoolExecutor(workers, "attrood-decode")
+    return ProcessPoolExecutor(workers, get_context("spawn"), setup) if processes else ThreadPoolExecutor(workers, "attrood-decode", setup)
 
 # %% ../nbs/02b1_loader.ipynb #23d6f07f
 def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Sample], float]:
     "The samples of a batch, and the seconds it took to read them."
     start = perf_counter()
     return sources[b.source].read(b.start, b.stop), perf_counter() - start
+
+# %% ../nbs/02b1_loader.ipynb #6f1bb598
+def _work(then: Callable[[Prepared], Any] | None, *args: Any) -> Any:
+    "What a worker does with one batch."
+    ready = prepare(*args)
+    return then(ready) if then else ready
 
 # %% ../nbs/02b1_loader.ipynb #151da219
 def load_batches(
@@ -97,21 +103,23 @@ def load_batches(
     workers: int = 1,  # decoding threads or processes; 0 works in the caller's thread
     processes: bool = False,  # processes instead of threads
     max_pixels: int = MAX_PIXELS,
-) -> Iterator[Prepared]:  # one per batch, in order
+    then: Callable[[Prepared], Any] | None = None,  # what a worker does with a prepared batch; None hands it out
+    setup: Callable[[], None] | None = None,  # called once in each worker
+) -> Iterator[Any]:  # one `Prepared`, or what `then` makes of it, per batch, in order
     "Prepare batches ahead of their use; an error of a source is raised where its batch would come."
     if workers == 0:
         for b in batches:
             samples, seconds = _read(sources, b)
-            yield prepare(b, samples, preprocessing, max_pixels, seconds)
+            yield _work(then, b, samples, preprocessing, max_pixels, seconds)
         return
     queue: Queue[Any] = Queue(workers + 2)
-    stop, pool = threading.Event(), _pool(workers, processes)
+    stop, pool = threading.Event(), _pool(workers, processes, setup)
 
     def feed() -> None:
         try:
             for b in batches:
                 samples, seconds = _read(sources, b)
-                if not _offer(queue, pool.submit(prepare, b, samples, preprocessing, max_pixels, seconds), stop):
+                if not _offer(queue, pool.submit(_work, then, b, samples, preprocessing, max_pixels, seconds), stop):
                     return
             _offer(queue, None, stop)
         except BaseException as e:  # raised again by the consumer

@@ -6,6 +6,7 @@
 __all__ = ['gl_mcm', 'value_tokens', 'patch_features', 'gl_mcm_images']
 
 # %% ../nbs/04e_patches.ipynb #c4d6d937
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -56,16 +57,21 @@ def patch_features(
     if not hasattr(getattr(block, "attn", None), "in_proj_weight") or getattr(tower, "attn_pool", None) is not None:
         raise ValueError(f"model must have open_clip's own VisionTransformer without attention pooling as image tower, got {type(tower).__name__}")
     caught: list[Any] = []
-    hook = block.register_forward_pre_hook(lambda module, args, kwargs: caught.append((args or tuple(kwargs.values()))[0]), with_kwargs=True)
+    here = get_ident()  # other threads may use the model meanwhile
+
+    def keep(module: Any, args: Any, kwargs: Any) -> None:
+        if get_ident() == here:
+            caught.append((args or tuple(kwargs.values()))[0])
+    hook = block.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         with torch.no_grad():
-            whole = model.encode_image(images, normalize=True)
+            whole = model.encode_image(images)
             x = caught[0] if block.attn.batch_first else caught[0].transpose(0, 1)
             local = tower.ln_post(value_tokens(block, x))[:, 1:]
             local = local if tower.proj is None else local @ tower.proj
     finally:
         hook.remove()
-    return whole, torch.nn.functional.normalize(local, dim=-1)
+    return torch.nn.functional.normalize(whole.float(), dim=-1), torch.nn.functional.normalize(local.float(), dim=-1)
 
 # %% ../nbs/04e_patches.ipynb #86fe6a00
 def gl_mcm_images(
@@ -76,6 +82,6 @@ def gl_mcm_images(
     weight: float = 1.0,  # λ, weight of the local part
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) GL-MCM and (n, d) unit image embeddings
     "GL-MCM of a batch of images, with the image embeddings that come with it."
-    whole, local = (f.detach().float().cpu().numpy().astype(np.float64) for f in patch_features(model, images))
+    whole, local = (f.detach().cpu().numpy().astype(np.float64) for f in patch_features(model, images))
     t = as_rows(text_embeddings, "text_embeddings").astype(np.float64)
     return gl_mcm(whole @ t.T, local @ t.T, temperature, weight), whole

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .encoding import Encoded, InferenceError, encode_batch
 from .images import Preprocessing
-from .inference import Encoded, InferenceError, Run, encode_batch
+from .inference import Run
 from .loader import prepare
 from .shards import Batch
 from .sources import Source
@@ -59,14 +60,15 @@ class PrepareTask:
 class EncodeActor:
     "Holds the model and encodes prepared batches."
 
-    def __init__(self, reference: Any, threads: int) -> None:
+    def __init__(self, reference: Any, threads: int, text: np.ndarray | None) -> None:
         import torch
         torch.set_num_threads(max(1, threads))
         self.vlm: VLM = _ray().get(reference)
+        self.text = text
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"number": row["number"], "data": encode_batch(self.vlm, row["data"])}
+            return {"number": row["number"], "data": encode_batch(self.vlm, row["data"], self.text)}
         except InferenceError as e:  # carried back: the run stops, it is not retried
             return {"number": row["number"], "data": e}
 
@@ -86,7 +88,7 @@ def ray_batches(
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
     prepared = items.map(PrepareTask(run.sources, run.vlm.preprocessing, run.max_pixels).__call__, num_cpus=0.5)
-    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
+    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads, run.texts if run.patches else None), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
     want = [b.number for b in batches]
     for expected, row in zip(want, encoded.iter_rows(), strict=True):
         part = row["data"]

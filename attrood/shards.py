@@ -9,6 +9,7 @@ __all__ = ['SHARD_KEY', 'RUN_KEY', 'Batch', 'plan_batches', 'differences', 'RunF
 # %% ../nbs/02b0_shards.ipynb #c34d7ef2
 import csv
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +101,11 @@ class RunFolder:
         "Where the rejects are listed when the run is done."
         return self.out.with_suffix(".rejects.csv") if self.single else self.folder / "rejects.csv"
 
+    @property
+    def scores_path(self) -> Path:
+        "Where the scores are kept that were fitted on the run's reference rows."
+        return self.out.with_suffix(".scores") if self.single else self.folder / "scores"
+
     def record(self) -> dict[str, Any] | None:
         "The record of the run that is there, or None."
         try:
@@ -138,7 +144,7 @@ class RunFolder:
         old = self.record()
         if old is not None and (changed := differences(old, record)):
             raise ValueError(f"{self.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away")
-        strange = [p.name for p in self.folder.iterdir() if p.name not in (".lock", "run.json", "rejects.csv") and not p.name.startswith("part-") and PART not in p.name]
+        strange = [p.name for p in self.folder.iterdir() if p.name not in (".lock", "run.json", "rejects.csv", "scores") and not p.name.startswith("part-") and PART not in p.name]
         if old is None and (strange or any(self.folder.glob("part-*"))):
             raise ValueError(f"{self.folder} holds other files ({(strange or ['part-…'])[0]}): give a new or empty folder")
         for part in self.folder.glob(f".*{PART}*"):
@@ -161,7 +167,8 @@ class RunFolder:
 def clear_run(
     run: RunFolder,
 ) -> None:
-    "Remove a run: its shards, its record, its rejects, the joined file."
+    "Remove a run: its shards, its record, its rejects, its scores, the joined file."
+    shutil.rmtree(run.scores_path, ignore_errors=True)
     for p in [*run.folder.glob("part-*"), run.folder / "run.json", run.rejects_path, *([run.out] if run.single else [])]:
         p.unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,14 @@ class VLM:
         x = torch.from_numpy(np.ascontiguousarray(pixels))
         if self.device != "cpu":
             x = x.pin_memory().to(self.device, non_blocking=True) if self.device.startswith("cuda") else x.to(self.device)
-        x = x.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        x = x.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # channels last in memory, as the pixels come
         mean, std = (torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1) for v in (self.preprocessing.mean, self.preprocessing.std))
         return x.sub_(mean).div_(std)
+
+    def lowered(self) -> AbstractContextManager[Any]:
+        "The context in which the image tower computes in its precision."
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        return torch.autocast(self.device.split(":")[0], half) if half else nullcontext()
 
     @torch.inference_mode()
     def encode_tensor(
@@ -80,8 +85,7 @@ class VLM:
         x: torch.Tensor,  # (n, 3, H, W) float32, normalised
     ) -> torch.Tensor:  # (n, d) float32 unit rows, on the device
         "Image vectors of a prepared batch."
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with torch.autocast(self.device.split(":")[0], half) if half else nullcontext():
+        with self.lowered():
             out = (self.compiled or self.model.encode_image)(x)
         return torch.nn.functional.normalize(out.float(), dim=-1)
 
@@ -215,6 +219,8 @@ def load_vlm(
     name, weights = _resolve_model(model, pretrained)
     net = _build(name, weights).eval().requires_grad_(False)
     sha = weights_hash(net)
+    if precision != "fp32":  # once, not in every batch
+        open_clip.convert_weights_to_lp(net.visual, torch.bfloat16 if precision == "bf16" else torch.float16)
     net = net.to(device)
     try:
         tokenizer = open_clip.get_tokenizer(name)

@@ -21,11 +21,11 @@ import pytest
 pytest.importorskip("open_clip")
 from PIL import Image  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 from attrood.log import read_log  # noqa: E402
 
-SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared/data/images").is_dir()), ROOT.parent / "shared")
+from conftest import ROOT, SHARED  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "tools"))
 FULL, RAY = bool(os.environ.get("ATTROOD_FULL")), bool(os.environ.get("ATTROOD_RAY"))
 CONFIG = {"embed_dim": 64, "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
           "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}}
@@ -64,40 +64,20 @@ def samples(n: int) -> list[tuple[str, str, bytes]]:
     return [(f"{i:04d}", r["label"], r["image"]) for i, r in enumerate(rows)]
 
 
-def write_tfds(folder: Path, rows: list[tuple[str, str, bytes]]) -> None:
-    "A TFDS set named food101 in array_record files, made without TensorFlow."
-    import tensorflow_datasets as tfds
-
-    real = tfds.builder("food101", data_dir=str(folder))
-
-    class StandIn(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("2.0.0")
-
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=real.info.features, disable_shuffling=True)
-
-        def _split_generators(self, dl_manager):
-            return {"validation": self._generate_examples()}
-
-        def _generate_examples(self):
-            for i, (_, label, data) in enumerate(rows):
-                yield i, {"image": io.BytesIO(data), "label": label}
-
-    StandIn(data_dir=str(folder), file_format="array_record").download_and_prepare()
-    (folder / "food101").mkdir()
-    target = folder / "food101/2.0.0"
-    os.rename(folder / "stand_in/2.0.0", target)
-    for f in target.glob("stand_in-*"):
-        f.rename(target / f.name.replace("stand_in", "food101"))
-    info = json.loads((target / "dataset_info.json").read_text())
-    (target / "dataset_info.json").write_text(json.dumps(info | {"name": "food101"}))
+def photographs(n: int) -> list[tuple[str, str, bytes]]:
+    "Name, label and bytes of full-size photographs of several classes."
+    files = sorted((SHARED / "data/folders/food101_fullres").glob("*/*.jpg"))
+    return [(f"{i:04d}", f.parent.name, f.read_bytes()) for i, f in enumerate(files[:: max(1, len(files) // n)][:n])]
 
 
-def test_four_ways_in_give_the_same_vectors(tmp_path, small):
+@pytest.mark.parametrize("rows", [samples, pytest.param(photographs, marks=pytest.mark.skipif(not photographs(1), reason="no photographs at hand"))])
+def test_four_ways_in_give_the_same_vectors(tmp_path, small, rows):
+    from make_food101_pocket_log import prepare_tfds
+
     from attrood.inference import infer
     from attrood.sources import MemorySource
 
-    rows = samples(60)
+    rows = rows(60)
     with tarfile.open(tmp_path / "set-000.tar", "w") as tar:
         for name, label, data in rows:
             (tmp_path / "folder" / label).mkdir(parents=True, exist_ok=True)
@@ -107,7 +87,7 @@ def test_four_ways_in_give_the_same_vectors(tmp_path, small):
                 info.size = len(member)
                 tar.addfile(info, io.BytesIO(member))
     pq.write_table(pa.table({"id": [n for n, _, _ in rows], "label": [x for _, x, _ in rows], "image": [d for _, _, d in rows]}), tmp_path / "set.parquet")
-    write_tfds(tmp_path / "tfds", rows)
+    prepare_tfds("food101", {"validation": tmp_path / "set.parquet"}, tmp_path / "tfds")
     logs = {}
     specs = {"folder": str(tmp_path / "folder"), "parquet": str(tmp_path / "set.parquet"), "tar": str(tmp_path / "set-{000..000}.tar"), "tfds": "food101:validation",
              "memory": MemorySource([d for _, _, d in rows], [x for _, x, _ in rows], [n for n, _, _ in rows])}
@@ -123,6 +103,54 @@ def test_four_ways_in_give_the_same_vectors(tmp_path, small):
         assert cosine.min() >= 0.99999, kind
         assert list(log.array("label")[order[kind]]) == [x.replace("_", " ") for _, x, _ in rows], kind
         assert np.abs(log.array("conf")[order[kind]] - logs["memory"].array("conf")[order["memory"]]).max() < 1e-5
+
+
+def parquet(path: Path, file: str, n: int, labels: list[str] | None) -> Path:
+    "The first images of a file at hand, or made ones, as a Parquet file of its own, with other labels if any are given."
+    source = SHARED / "data/images" / file
+    if source.exists():
+        rows = pq.read_table(source, columns=["label", "image"]).slice(0, n).to_pylist()
+    else:
+        rows = [{"label": "class", "image": encoded(i)} for i in range(n)]
+    rows = [row | {"label": labels[i % len(labels)]} if labels else row for i, row in enumerate(rows)]
+    ids = [f"{i:06d}" for i in range(len(rows))]
+    pq.write_table(pa.table({"id": ids, "file_name": ids, "label": [r["label"] for r in rows], "image": [r["image"] for r in rows]}), path)
+    return path
+
+
+@pytest.mark.parametrize("preset", ["cifar", "paper"])
+def test_presets_run_on_sets_of_their_names(tmp_path, preset, capsys):
+    "All of a preset but its model, from TFDS sets with its names and features; with ATTROOD_FULL=1 at full size and with the reference of `paper`, which begins at row 10,000."
+    from make_food101_pocket_log import prepare_tfds
+
+    from attrood.cli_infer import infer_command
+    from attrood.pocket import DATA
+
+    n, small = (12_000, 5000) if FULL else (150, 60)
+    many = None if (SHARED / "data/images").is_dir() else [f"class {i:03d}" for i in range(60)]
+    sets = {"cifar": {"cifar100": ({"test": "cifar100_32", "train": "cifar100_32"}, small, many), "svhn_cropped": ({"test": "dtd"}, small, list("0123456789")),
+                      "cifar10": ({"test": "cifar10_32"}, small, ["cat", "dog"])},
+            "paper": {"food101": ({"train": "food101_64_train"}, n, ["apple_pie", "ramen", "sushi"]), "cifar100": ({"train": "cifar100_32"}, small, many),
+                      "imagenet_r": ({"test": "pacs_sketch"}, small, ["n01443537", "n02119022"])}}
+    data = tmp_path / "tfds"
+    for name, (splits, rows, labels) in sets[preset].items():
+        files = {split: parquet(tmp_path / f"{name}-{split}.parquet", f"{file}.parquet", rows, labels) for split, file in splits.items()}
+        prepare_tfds(name, files, data, limit=n)
+    weights = None if (DATA / "pocket.safetensors").exists() else os.environ.get("ATTROOD_POCKET", "random:0")
+    infer_command(preset=preset, model="pocket", pretrained=weights, out=tmp_path / "log", data_dir=str(data), evidence=FULL or preset == "cifar", device="cpu")
+    log, said = read_log(tmp_path / "log"), capsys.readouterr().err
+    reference = log.array("reference").astype(bool) if "reference" in log.table.column_names else np.zeros(len(log), bool)
+    domains = dict(zip(*np.unique(log.array("domain"), return_counts=True), strict=True))
+    print(preset, domains, int(reference.sum()), said)
+    if preset == "cifar":
+        assert {"cifar100", "cifar100_reference", "svhn_cropped", "cifar10"} == set(domains) and domains["cifar100_reference"] == reference.sum() > 0
+        assert {"knn", "vim"} <= set(log.manifest.evidence) and log.manifest.templates == ["a photo of a {}."]
+    else:
+        assert {"food101", "cifar100", "imagenet_r"} <= set(domains) and log.manifest.templates == ["a photo of {}"]
+        assert "ID mean conf" in said and "(published 0.8260)" in said
+        if FULL:
+            assert domains["food101"] == 10_000 and domains["food101_reference"] == reference.sum() == 2000
+    assert set(log.array("role")[np.isin(log.array("domain"), ["svhn_cropped", "cifar10", "imagenet_r"])]) == {"ood"}
 
 
 def test_decoding_in_processes_gives_the_same(tmp_path):
@@ -217,12 +245,39 @@ def test_a_killed_run_is_taken_up_and_ends_the_same(tmp_path, config, small, nam
     assert (again.status, again.new_images) == ("complete", 0)
 
 
+def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkeypatch):
+    from attrood import run_evidence
+    from attrood.inference import infer
+
+    for i in range(160):
+        f = tmp_path / "set" / ("a", "b")[i % 2] / f"{i:04d}.png"
+        f.parent.mkdir(parents=True, exist_ok=True)
+        f.write_bytes(b"broken" if i % 31 == 0 else encoded(i))
+    options = dict(batch_size=8, shard_rows=16, max_rejects=0.5, progress=False)
+    infer(str(tmp_path / "set"), (), small, out=tmp_path / "whole", **options)
+    store, calls = run_evidence.store_evidence, []
+
+    def until_the_third(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return store(*args)
+    monkeypatch.setattr(run_evidence, "store_evidence", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
+    monkeypatch.undo()
+    done = infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
+    log, whole = read_log(tmp_path / "log"), read_log(tmp_path / "whole")
+    assert (done.status, done.new_images) == ("resumed", 0) and log.table.equals(whole.table) and log.manifest == whole.manifest
+    assert "image_embedding" not in log.table.column_names and {"knn", "vim", "null_prompt"} <= set(log.manifest.evidence)
+
+
 MEMORY = """
 import re, sys
 from attrood.inference import infer
 from attrood.vlm import load_vlm
 small = load_vlm(sys.argv[1], "random:0", device="cpu")
-infer(sys.argv[2], (), small, out=sys.argv[3], classes="food101", progress=False, workers=1)
+infer(sys.argv[2], (), small, out=sys.argv[3], classes="bread,rice,fish,egg,soup", progress=False, workers=1)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])  # ru_maxrss would start at the parent's size
 """
 
@@ -247,7 +302,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, config, kind):
 
 
 @pytest.mark.skipif(not RAY, reason="ATTROOD_RAY=1 runs it")
-def test_a_killed_ray_worker_loses_nothing(tmp_path, small):
+@pytest.mark.parametrize("kill", [False, True])
+def test_ray_equals_one_process_even_if_a_worker_is_killed(tmp_path, small, kill):
     ray, psutil = pytest.importorskip("ray"), pytest.importorskip("psutil")
     from attrood.inference import Run, Summary, execute, infer, open_sources
     from attrood.ray_engine import ray_batches
@@ -257,8 +313,8 @@ def test_a_killed_ray_worker_loses_nothing(tmp_path, small):
         f = tmp_path / "set" / ("a", "b")[i % 2] / f"{i:04d}.png"
         f.parent.mkdir(parents=True, exist_ok=True)
         f.write_bytes(b"broken" if i % 97 == 0 else encoded(i))
-    infer(str(tmp_path / "set"), (), small, out=tmp_path / "one", batch_size=4, shard_rows=16, embeddings=True, progress=False)
-    run = Run.plan(open_sources(str(tmp_path / "set")), small, batch_size=4, shard_rows=16, embeddings=True)
+    options = dict(batch_size=4, shard_rows=16)
+    infer(str(tmp_path / "set"), (), small, out=tmp_path / "one", progress=False, **options)
     killed = []
 
     def stream(todo):
@@ -270,11 +326,15 @@ def test_a_killed_ray_worker_loses_nothing(tmp_path, small):
                 killed.append(workers[0].pid)
             yield part
 
-    done = execute(run, RunFolder(tmp_path / "two"), stream, Summary("two", "written"), progress=False)
+    if kill:
+        run = Run.plan(open_sources(str(tmp_path / "set")), small, evidence=True, **options)
+        done = execute(run, RunFolder(tmp_path / "two"), stream, Summary("two", "written"), progress=False)
+    else:
+        done = infer(str(tmp_path / "set"), (), small, out=tmp_path / "two", engine="ray", workers=2, progress=False, **options)
     ray.shutdown()
-    assert killed and done.images == 600 - 7
+    assert bool(killed) == kill and done.images == 600 - 7
     a, b = read_log(tmp_path / "one"), read_log(tmp_path / "two")
-    assert list(a.array("id")) == list(b.array("id"))
-    for column in ("conf", "energy", "top_cosine"):
-        assert np.abs(a.array(column) - b.array(column)).max() < 1e-4
+    assert list(a.array("id")) == list(b.array("id")) and list(a.array("reference")) == list(b.array("reference")) and a.manifest.evidence.keys() == b.manifest.evidence.keys()
+    for column in ("conf", "energy", "top_cosine", "text_span", "knn", "prototype_cosine"):
+        assert np.abs(a.array(column).astype(float) - b.array(column)).max() < 1e-4, column
     assert (tmp_path / "one/rejects.csv").read_text() == (tmp_path / "two/rejects.csv").read_text()
