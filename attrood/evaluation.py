@@ -17,7 +17,7 @@ import pandas as pd
 from .decision import Threshold, realised_rate, split_rows
 from .detectors import FITTERS, Detector, as_columns, fit_column, fixed_axes, ood_probability
 from .files import plain
-from .intervals import bootstrap_metrics, check_level, delong_test, holm
+from .intervals import auroc_interval, bootstrap_metrics, check_level, delong_test, holm
 from .metrics import auroc, brier, ece, ood_metrics
 
 # %% ../nbs/12b_evaluation.ipynb #3d4593f1
@@ -72,8 +72,10 @@ def _measure(
     seed: int,  # of the resamples
     level: float,  # of the intervals
 ) -> dict[str, float]:  # metrics with _low and _high
-    """Return the metrics of test rows with percentile bootstrap limits."""
+    """Return the metrics of test rows with percentile bootstrap limits, or DeLong's of the AUROC alone."""
     values = ood_metrics(y, score)
+    if not n_boot:
+        return values | dict(zip(("auroc_low", "auroc_high"), auroc_interval(y, score, level)[1:], strict=True))
     draws = bootstrap_metrics(y, score, n_boot, seed)
     tail = (1 - level) / 2
     limits = {f"{m}_{end}": float(draws[m].quantile(q)) for m in INTERVALS for end, q in (("low", tail), ("high", 1 - tail))}
@@ -227,7 +229,7 @@ def evaluate_detectors(
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = 0.95,  # share of ID rows that thresholds keep
     level: float = 0.95,  # of intervals and tests
-    n_boot: int = 1000,  # bootstrap resamples
+    n_boot: int = 1000,  # bootstrap resamples; 0 gives DeLong's interval of the AUROC alone
     seed: int = 0,  # of the resamples
     salt: str = "attrood",  # of the split by id
 ) -> Evaluation:  # tables, test scores and detectors

@@ -9,7 +9,8 @@ import pytest
 
 from attrood.log import Log, bundled_log
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared/data/images").is_dir()), ROOT.parent / "shared")  # data that is not in the repository
 
 
 def command(*args: object) -> list[str]:

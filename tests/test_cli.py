@@ -118,6 +118,26 @@ def test_same_input_same_bytes(attrood, tmp_path, small_log):
     assert [name for name in one if one[name] != two[name]] == []
 
 
+def test_pictures_for_the_report(attrood, tmp_path, small_log):
+    "From a folder, when the log is run or when its report is written again; a broken file is left out."
+    from PIL import Image
+
+    write_log(small_log, tmp_path / "log.parquet")
+    (tmp_path / "pictures/a").mkdir(parents=True)
+    names = small_log.array("id")[:20]
+    for i, name in enumerate(names):
+        Image.new("RGB", (200, 150), (10 * i, 90, 30)).save(tmp_path / f"pictures/a/{name}.png")
+    (tmp_path / f"pictures/a/{small_log.array('id')[20]}.png").write_bytes(b"broken")
+    done = attrood("run", "log.parquet", "--mode", "paper", "--images", "pictures/a", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    embedded = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])["thumbs"]
+    assert sorted(embedded) == sorted(names)
+    assert attrood("report", "out", "-o", "bare.html").returncode == 0 and "data:image/jpeg" not in (tmp_path / "bare.html").read_text()
+    assert attrood("report", "out", "--images", "pictures", "-o", "again.html").returncode == 0
+    assert (tmp_path / "again.html").read_text() == page
+
+
 def test_killed_at_any_moment_leaves_old_or_new(attrood, tmp_path, small_log):
     write_log(small_log, tmp_path / "log.parquet")
     write_log(small_log.select(np.arange(0, len(small_log), 2)), tmp_path / "half.parquet")

@@ -15,7 +15,9 @@ import pytest
 
 from attrood.log import bundled_log
 from attrood.pipeline import analyse
-from attrood.report import write_report
+from attrood.published import compare_published
+from attrood.report import report_images, write_report
+from attrood.thumbnails import thumbnail
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 tornado_websocket = pytest.importorskip("tornado.websocket")
@@ -63,7 +65,7 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def until(self, code, seconds=20):
+    def until(self, code, seconds=60):
         end = time.time() + seconds
         while not (value := self.js(code)):
             assert time.time() < end, f"{code} never held"
@@ -133,12 +135,23 @@ def shown(text):
     return text.replace("\n", "\\n").replace("\t", "\\t").replace("\u202e", "\\u202e").replace("\u2066", "\\u2066")
 
 
+def pictures(ids):
+    """A small picture for each id."""
+    rng = np.random.default_rng(0)
+    return {i: thumbnail(np.kron(rng.integers(0, 256, (12, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)) for i in ids}
+
+
 @needs_browser
 def test_page_works_offline(analysis, browser, tmp_path):
-    path = write_report(tmp_path / "report.html", analysis.card, analysis.scores)
+    row = int(analysis.scores["z_u"].argmax())
+    small = pictures([analysis.scores["id"][row], *report_images(analysis.card, analysis.scores, 40)])
+    path = write_report(tmp_path / "report.html", analysis.card, analysis.scores, analysis.detectors, small, compare_published(bundled_log()))
     browser.open(path)
-    text = browser.hover(int(analysis.scores["z_u"].argmax()))
+    text = browser.hover(row)
     assert "why: " in text and "suggestion: " in text and "domain: " in text
+    assert browser.js("document.querySelector('#tip img').complete && document.querySelector('#tip img').naturalWidth") == 96
+    assert "best single score" in browser.js("document.getElementById('detectors').textContent")
+    assert "✗ differs" in browser.js("document.getElementById('beside-the-published-numbers').textContent")
     assert browser.js("document.querySelectorAll('#plot canvas').length + document.querySelectorAll('#plot .points path').length") > 0
     browser.js("document.getElementById('ax').selectedIndex = 2, document.getElementById('ax').dispatchEvent(new Event('change')), document.getElementById('theme').click()")
     browser.js("document.querySelector('#legend input').click()")
@@ -162,7 +175,7 @@ def test_drawn_points_are_the_rows(analysis, browser, tmp_path):
 
 @needs_browser
 def test_hostile_names_are_text(analysis, browser, tmp_path):
-    path = write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis), pd.DataFrame({"detector": list(HOSTILE.values())}), title=HOSTILE[0])
+    path = write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis), pd.DataFrame({"detector": list(HOSTILE.values())}), pictures(HOSTILE.values()), title=HOSTILE[0])
     browser.open(path)
     for i, name in HOSTILE.items():
         assert shown(name) in browser.js(f"attrood.show({i})")
@@ -185,7 +198,7 @@ def test_phone_has_no_sideways_scroll(analysis, browser, tmp_path):
 def test_twenty_thousand_rows(analysis, browser, tmp_path):
     scores = pd.concat([analysis.scores] * 14, ignore_index=True)[:20_000]
     scores["id"] = [f"train/some_class_name/image-{i:07d}.jpg" for i in range(len(scores))]
-    path = write_report(tmp_path / "report.html", analysis.card, scores)
+    path = write_report(tmp_path / "report.html", analysis.card, scores, analysis.detectors, pictures(report_images(analysis.card, scores)))
     seconds, size = browser.open(path), path.stat().st_size
     used = next(m["value"] for m in browser.call("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration")  # processor time of the page's thread
     print(f"{size / 1e6:.1f} MB, drawn after {seconds:.2f} s, {used:.2f} s of processor time")
