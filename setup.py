@@ -18,7 +18,7 @@ def needs(kind: str) -> list[str]:
 vlm, ray, dev = needs("vlm_"), needs("ray_"), needs("dev_")
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], keywords=cfg["keywords"].split(),
-    author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0", url=cfg["git_url"],
+    author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0", license_files=["LICENSE", "NOTICE.md"], url=cfg["git_url"],
     packages=find_packages(include=["attrood", "attrood.*"]),
     package_data={"attrood": ["py.typed", "data/*"]}, include_package_data=False,
     install_requires=needs(""), extras_require={"vlm": vlm, "ray": vlm + ray, "dev": vlm + ray + dev},
