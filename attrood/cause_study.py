@@ -47,7 +47,7 @@ def cause_settings(
         count = len(CAUSES[name].settings)
         yield from ((name, s) for s in (severities if CAUSES[name].group == "camera" else range(1, count + 1)) if s <= count)
 
-
+# %% ../nbs/14d_cause_study.ipynb #f678f2e1
 def changed_copies(
     pictures: Sequence[Any],  # (n,) RGB pictures
     keys: Sequence[str],  # (n,) their names
@@ -60,7 +60,7 @@ def changed_copies(
     own = {k: v for k, v in options.items() if k != "text" or cause.startswith("text_")}
     yield from (perturb(p, cause, severity, seed, k, **own) for p, k in zip(pictures, keys, strict=True))
 
-
+# %% ../nbs/14d_cause_study.ipynb #0ba13b6a
 def in_batches(
     pictures: Iterable[Any],
     function: Callable[[list[Any]], npt.ArrayLike],  # m pictures -> (m, …)
@@ -129,6 +129,7 @@ def study_causes(
     "Make the causes, encode, and put everything into one log."
     n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
     if len(keys) != n or len(set(keys)) != n: raise ValueError(f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different")
+    if taken := {*others, *(c for c, _ in texts)} & {*CAUSES, "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
     if not (plan or others or texts): raise ValueError("causes must hold at least one cause")
     if not 0 <= reference < 1: raise ValueError(f"reference must lie in [0, 1), got {reference}")
     pictures, known = [as_image(i) for i in images], np.array(list(labels) if labels is not None else [None] * n, dtype=object)
@@ -223,12 +224,13 @@ def run_causes(
     names = prompts.class_list(classes) if classes is not None else found
     if len(names) - hold_out < 2: raise ValueError(f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)")
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
+    other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
     names, _ = missing_class(names, [v for v in out if v in names])
     near = [v in out[::2] for v in named]
     others = {"near": [p for p, o in zip(pictures, near, strict=True) if o]} if out else {}
     others |= {name: read_pictures(where)[0] for name, where in (far or {}).items()}
     texts = {("wrong_template", s): vlm.text_embeddings(wrong_prompts(names, kind), ["{}"]) for s, kind in enumerate(WRONG_TEMPLATES, 1) if s in severities}
-    if synonyms: texts["synonyms", 1] = vlm.text_embeddings(rename_classes(names, synonyms), asked)
+    if synonyms: texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
     pictures, keys, named = ([v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named))
     return study_causes(
         pictures, keys, lambda p: vlm.encode_pixels(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['CAUSES', 'WRONG_TEMPLATES', 'as_image', 'blur', 'noise', 'jpeg', 'low_resolution', 'contrast', 'brightness',
            'occlusion', 'translate', 'pad_crop', 'shrink', 'rotate', 'shuffle_letters', 'text_overlay', 'Cause',
-           'perturb', 'perturbations', 'hold_out_classes', 'semantic_cause', 'wrong_prompts', 'missing_class',
-           'rename_classes']
+           'perturb', 'perturbations', 'hold_out_classes', 'wrong_prompts', 'missing_class', 'rename_classes']
 
 # %% ../nbs/14a_causes.ipynb #b9f8cf5a
 import io
@@ -268,18 +267,6 @@ def hold_out_classes(
         nearest = cosine[np.ix_(kept, kept)].max(axis=1)
         out.append(int(kept[nearest.argmax() if kind == "near" else nearest.argmin()]))
     return np.sort(np.array(out))
-
-# %% ../nbs/14a_causes.ipynb #7d3434fe
-def semantic_cause(
-    labels: Sequence[str | None],  # true class of each row; None if unknown
-    known: Sequence[str],  # classes the model is told about
-    left_out: Sequence[str] = (),  # classes of the ID set that it is not told about
-) -> npt.NDArray[np.str_]:  # "none", "near" or "far" per row
-    "The semantic cause of each row, read off its true label."
-    both = sorted(set(known) & set(left_out))
-    if both: raise ValueError(f"left_out must not hold known classes, got {both[0]!r} in both")
-    k, o = set(known), set(left_out)
-    return np.array(["none" if v in k else "near" if v in o else "far" for v in labels], dtype=str)
 
 # %% ../nbs/14a_causes.ipynb #5b494740
 WRONG_TEMPLATES: dict[str, str] = {  # from close to far

@@ -273,7 +273,7 @@ def causes_command(
     "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
     from attrood.card import axis_card, write_card
     from attrood.cause_study import cause_tables, run_causes
-    from attrood.files import atomic_folder
+    from attrood.files import atomic_folder, plain
     from attrood.instability_study import instability_tables
     from attrood.log import write_log
 
@@ -291,7 +291,7 @@ def causes_command(
             for name, table in tables.items():
                 table.to_csv(part / f"{name}.csv")
         say(f"written to {out}")
-    emit({name: table.reset_index().to_dict("records") for name, table in tables.items()}, as_json)
+    emit(plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 
 # %% ../nbs/16b_cli.ipynb #279dff09
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)

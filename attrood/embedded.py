@@ -166,9 +166,9 @@ def load_embedding_scores(
     folder: str | Path,  # a folder that `save_embedding_scores` wrote
 ) -> EmbeddingScores:  # ready for batches
     "Read fitted scores back."
-    files = {p.stem: load_fitted(p) for p in sorted(Path(folder).glob("*.npz"))}
+    files: dict[str, Any] = {p.stem: load_fitted(p) for p in sorted(Path(folder).glob("*.npz"))}
     side = files.pop("text", None)
-    if not isinstance(side, TextSide):
+    if side is None or side.kind != TextSide.kind:
         raise ValueError(f"folder must hold fitted scores with a text.npz, got {folder}")
     return EmbeddingScores(side.text, side.scale, side.bias, files, side.null if len(side.null) else None)
 

@@ -137,6 +137,7 @@ def plot_differences(
         ax.annotate(f"-{margin:g}", (-margin, 1), xycoords=("data", "axes fraction"), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=8)
     ax.set(yticks=range(len(table)), yticklabels=[f"{r['domain']}: {r['detector']}" for r in table.to_dict("records")], xlabel=xlabel)
     ax.invert_yaxis()
+    ax.locator_params(axis="x", nbins=6)
     return ax
 
 # %% ../nbs/12c_evaluation_figures.ipynb #ff87f809

@@ -57,7 +57,7 @@ def dirichlet_table(
 
 # %% ../nbs/14e_instability_study.ipynb #c481cbd1
 def spectral_table(
-    pictures: Sequence[Any],  # (n,) RGB pictures of the model's input size
+    pictures: Sequence[Any],  # (n,) RGB pictures, or uint8 arrays, of the model's input size
     encode: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, d) embeddings
     text_embeddings: npt.ArrayLike,  # (C, d)
     logit_scale: float = 100.0,
@@ -71,7 +71,7 @@ def spectral_table(
     def noisy(i: int, b: int) -> Any: return as_image(np.clip(np.rint(band_noise(np.asarray(pictures[i]), b, bands, strength, seed + i)), 0, 255).astype(np.uint8))
     def logits(images: Iterable[Any]) -> npt.NDArray[np.float64]: return logit_scale * unit_rows(in_batches(images, encode, batch_size), "embeddings") @ text.T
     changed = [logits(noisy(i, b) for i in range(len(pictures))) for b in range(bands)]
-    return band_table(logits(pictures), np.stack(changed))
+    return band_table(logits(map(as_image, pictures)), np.stack(changed))
 
 # %% ../nbs/14e_instability_study.ipynb #f438a3eb
 def add_instability(

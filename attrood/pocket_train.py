@@ -171,7 +171,8 @@ def _state(model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
 # %% ../nbs/02e_pocket_train.ipynb #b91b8db2
 def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]], size: int, opt: dict[str, Any]) -> float:
     "A few steps on batches of (uint8 images, class indices); the mean loss of the captions."
-    torch, total, words = need("torch"), 0.0, None
+    torch, total = need("torch"), 0.0
+    words: Any = None
     tokens, n_class = text
     unit = lambda v: torch.nn.functional.normalize(v.float(), dim=1)  # noqa: E731
     for i, (images, target) in enumerate(batches):

@@ -202,8 +202,6 @@ def _edges(k: int, alpha: float, table: pd.DataFrame, rank: int) -> tuple[str, .
     ks, edges = table.k.unique(), []
     if len(ks) > 1 and k == ks.max() < rank:
         edges.append("largest k")
-    if len(ks) > 1 and k == ks.min() > 1:
-        edges.append("smallest k")
     rows = table[table.k == k].sort_values("alpha")
     for side, last, name in ((rows.iloc[::-1], rows.alpha.max(), "largest alpha"), (rows, rows.alpha.min(), "smallest alpha")):
         if len(rows) > 1 and alpha == last > 0 and last != ALPHAS[-1] and side.loadings.iloc[0] != side.loadings.iloc[1]:
