@@ -134,7 +134,7 @@ def test_pictures_for_the_report(attrood, tmp_path, small_log):
     embedded = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])["thumbs"]
     assert sorted(embedded) == sorted(names)
     assert attrood("report", "out", "-o", "bare.html").returncode == 0 and "data:image/jpeg" not in (tmp_path / "bare.html").read_text()
-    assert attrood("report", "out", "--images", "pictures", "-o", "again.html").returncode == 0
+    assert attrood("report", "out", "--images", "pictures/a", "-o", "again.html").returncode == 0
     assert (tmp_path / "again.html").read_text() == page
 
 
