@@ -99,6 +99,7 @@ class Browser:
                        f"const a = p._fullLayout.xaxis, b = p._fullLayout.yaxis, r = p.getBoundingClientRect(), i = {row};"
                        "return [r.left + a._offset + a.d2p(d.rows.z[d.plane[0]][i]), r.top + b._offset + b.d2p(d.rows.z[d.plane[1]][i])]; })()")
         for step in (8, 0): self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x - step, y=y)
+        time.sleep(0.3)  # on the way it may have met another point
         return self.until("document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent")
 
     def screenshot(self, path, full=False):
