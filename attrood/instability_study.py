@@ -52,8 +52,8 @@ def dirichlet_table(
     base, change = energies(pictures), dict[str, list[Any]]()
     for family, s in cause_settings(families, ()):
         change.setdefault(family, []).append(energies(changed_copies(pictures, keys, family, s, seed, **options)) - base)
-    spread = {f: float(np.std(v, ddof=1)) for f, v in change.items()}
-    rows = {f: (np.mean(v), spread[f], 100 * np.mean(v) / base.mean(), np.mean(v) / spread[f] if spread[f] else np.nan) for f, v in change.items()}
+    level, spread = float(base.mean()), {f: float(np.std(v, ddof=1)) for f, v in change.items()}
+    rows = {f: (np.mean(v), spread[f], 100 * np.mean(v) / level if level else np.nan, np.mean(v) / spread[f] if spread[f] else np.nan) for f, v in change.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["change", "sd", "percent", "d"]).rename_axis("family")
 
 # %% ../nbs/14e_instability_study.ipynb #c481cbd1
