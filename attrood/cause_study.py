@@ -21,7 +21,8 @@ from .cause_benchmark import compare_inputs, effect_matrix
 from .causes import CAUSES, WRONG_TEMPLATES, as_image, hold_out_classes, missing_class, perturb, rename_classes, wrong_prompts
 from .embedded import EmbeddingScores, fit_embedding_scores
 from .evidence import evidence_frame
-from .log import Log, log_from_embeddings, merge_logs, unit_rows
+from .log import Log, log_from_embeddings, merge_logs
+from .softmax import unit_rows
 
 # %% ../nbs/14d_cause_study.ipynb #55366e78
 @dataclass(frozen=True, eq=False)

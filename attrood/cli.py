@@ -96,7 +96,7 @@ def preset_log(
     device: str = "auto",
 ) -> list[Any]:  # the open sources
     "Images of a preset to a log, as far as that is not done."
-    settings = infer_settings(None, None, model, pretrained, None, preset, None, evidence)
+    settings = infer_settings(model=model, pretrained=pretrained, preset=preset, evidence=evidence)
     from attrood.inference import infer, open_sources
 
     n, m = len(settings["id"]), len(settings["id"] + settings["ood"])

@@ -30,12 +30,12 @@ class Precision(str, Enum):
 
 # %% ../nbs/16c_cli_infer.ipynb #e5343e73
 def infer_settings(
-    id: list[str] | None,  # as given on the command line
-    ood: list[str] | None,
-    model: str | None,
-    pretrained: str | None,
-    template: list[str] | None,
-    preset: str | None,  # name of a preset
+    id: list[str] | None = None,  # as given on the command line
+    ood: list[str] | None = None,
+    model: str | None = None,
+    pretrained: str | None = None,
+    template: list[str] | None = None,
+    preset: str | None = None,  # name of a preset
     reference: list[str] | None = None,
     evidence: bool = True,  # False asks for no reference of the preset
 ) -> dict[str, Any]:  # arguments of `infer`
@@ -61,13 +61,16 @@ def published_line(
     preset: str,
 ) -> str:
     "The ID means of a log beside those that were published for a preset; empty if none were."
+    from pyarrow.parquet import read_schema
+
     from attrood.data import PRESETS
     from attrood.embedded import evaluation_rows
-    from attrood.log import iter_log
+    from attrood.log import iter_log, log_files
 
     known = PRESETS[preset].published
     totals, n = dict.fromkeys(known, 0.0), 0
-    for part in iter_log(log):
+    columns = [c for c in ("role", "reference", *known) if c in read_schema(log_files(log)[0]).names]
+    for part in iter_log(log, columns):
         rows = part.is_id & evaluation_rows(part)
         n += int(rows.sum())
         for k in known:

@@ -47,6 +47,12 @@ def check_finite(
         hint = ": half precision may be the cause, try --precision fp32" if vlm.precision != "fp32" else ""
         raise InferenceError(f"model {vlm.name} gave NaN or infinity for image {ids[int(bad.argmax())]!r}{hint}")
 
+# %% ../nbs/02b3_encoding.ipynb #2aeecc92
+def _encoded(vlm: VLM, ready: Prepared, vectors: np.ndarray, start: float, columns: dict[str, np.ndarray]) -> Encoded:
+    "A prepared batch with its checked vectors and the time since `start`."
+    check_finite(vectors, ready.ids, vlm)
+    return Encoded(ready.batch, vectors, ready.ids, ready.labels, ready.rejects, ready.seconds | {"model": perf_counter() - start}, columns)
+
 # %% ../nbs/02b3_encoding.ipynb #dc1439a4
 def encode_batch(
     vlm: VLM,
@@ -62,8 +68,7 @@ def encode_batch(
     else:
         with vlm.lowered():
             columns["gl_mcm"], vectors = gl_mcm_images(vlm.model, vlm.to_tensor(ready.pixels), text)
-    check_finite(vectors, ready.ids, vlm)
-    return Encoded(ready.batch, vectors, ready.ids, ready.labels, ready.rejects, ready.seconds | {"model": perf_counter() - start}, columns)
+    return _encoded(vlm, ready, vectors, start, columns)
 
 # %% ../nbs/02b3_encoding.ipynb #173b7372
 def encode_batches(
@@ -77,8 +82,7 @@ def encode_batches(
         ready, tensor = flying.popleft()
         start = perf_counter()
         vectors = np.zeros((0, 1), np.float32) if tensor is None else tensor.cpu().numpy()
-        check_finite(vectors, ready.ids, vlm)
-        return Encoded(ready.batch, vectors, ready.ids, ready.labels, ready.rejects, ready.seconds | {"model": perf_counter() - start})
+        return _encoded(vlm, ready, vectors, start, {})
 
     for ready in prepared:
         flying.append((ready, vlm.encode_tensor(vlm.to_tensor(ready.pixels)) if ready.ids else None))

@@ -16,7 +16,8 @@ from .causes import CAUSES, as_image
 from .cause_study import CauseStudy, cause_settings, changed_copies, in_batches
 from .evidence import EVIDENCE, FAMILIES
 from .instability import band_noise, band_table, control_drift, dirichlet_energy, drift, drift_table, flip_table, instability_evidence, margin
-from .log import Log, make_log, unit_rows
+from .log import Log, make_log
+from .softmax import unit_rows
 
 # %% ../nbs/14e_instability_study.ipynb #06e4c9b2
 def instability_tables(

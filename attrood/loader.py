@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .images import MAX_PIXELS, ImageError, Preprocessing, decode_image, read_encoded
+from .images import MAX_PIXELS, ImageError, Preprocessing, decode_pixels, read_encoded
 from .shards import Batch
 from .sources import Sample, Source
 
@@ -51,7 +51,7 @@ def prepare(
         try:
             data = read_encoded(sample.data) if isinstance(sample.data, str | bytes | Path) else sample.data
             t1 = perf_counter()
-            image = decode_image(data, max_pixels)
+            image = decode_pixels(data, max_pixels)
         except ImageError as e:
             rejects.append((sample.id, str(e)))
             continue

@@ -128,7 +128,7 @@ def _schedule(
     "Cosine to zero on the clock, and images that grow."
     rise = min(1.0, (done + 1e-3) / warmup)
     fall = 0.5 * (1 + math.cos(math.pi * max(0.0, done - warmup) / (1 - warmup)))
-    return peak * max(rise * fall, 1e-3), 40 if done < 0.35 else 48 if done < 0.7 else 56 if done < 0.9 else 64
+    return peak * max(rise * fall, 1e-3), 40 if done < 0.2 else 48 if done < 0.6 else 56
 
 
 def _new_model(seed: int, device: str, n_class: int) -> tuple[Any, Any, Any]:
@@ -140,7 +140,7 @@ def _new_model(seed: int, device: str, n_class: int) -> tuple[Any, Any, Any]:
     groups: dict[tuple[float, float], list[Any]] = {}
     for n, p in model.named_parameters():
         image = n.startswith("visual.")
-        groups.setdefault((0.05 if image and p.ndim > 1 else 0.0, 1.0 if image or n in (HELPER, "logit_scale") else 0.25), []).append(p)
+        groups.setdefault((0.2 if image and p.ndim > 1 else 0.0, 1.0 if image or n in (HELPER, "logit_scale") else 0.25), []).append(p)
     optimizer = torch.optim.AdamW([{"params": p, "weight_decay": decay, "pace": pace} for (decay, pace), p in groups.items()])
     return model, open_clip.get_tokenizer(name), optimizer
 
@@ -233,6 +233,8 @@ def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
     ema, note = copy.deepcopy(model), {"elapsed": 0.0, "seen": 0, "sitting": 0, "history": [], **opt}
     if (folder / "state.safetensors").exists():
         note |= {k: v for k, v in _resume(folder / "state.safetensors", model, ema, optimizer).items() if k not in opt}
+    elif opt["start"]:
+        _resume(Path(opt["start"]), model, ema, optimizer)
     stream = 1000 * note["sitting"] + 10 * opt["seed"] + rank
     torch.manual_seed(1000 + stream)
     tokens = torch.stack([tokenizer([t.format(n.replace("_", " ")) for n in names]) for t in TEMPLATES]).to(opt["device"])
@@ -268,6 +270,7 @@ def train_pocket(
     sync: int = 8,  # steps between two averagings
     mixed: float = 0.8,  # share of the steps on images that are mixed from two
     lowp: bool = True,  # bfloat16 in the towers; slow on processors that lack it
+    start: str | os.PathLike[str] | None = None,  # state of another run to begin from, its clock set back: a warm restart (Loshchilov and Hutter 2017)
 ) -> dict[str, Any]:  # the clock and the history
     "Train the pocket model, or go on training it; ten images a class are held out of training for the curve and the scale."
     torch, folder = need("torch"), Path(run)
@@ -283,7 +286,7 @@ def train_pocket(
     for name in ("meet", "stop"):
         (folder / name).unlink(missing_ok=True)
     gpu = torch.cuda.is_available()
-    opt = {"minutes": minutes, "seed": seed, "batch": batch, "peak": peak, "sync": sync, "mixed": mixed, "lowp": lowp, "device": "cuda" if gpu else "cpu"}
+    opt = {"minutes": minutes, "seed": seed, "batch": batch, "peak": peak, "sync": sync, "mixed": mixed, "lowp": lowp, "start": str(start or ""), "device": "cuda" if gpu else "cpu"}
     world = 1 if gpu else workers
     if world == 1:
         _worker(0, 1, str(folder), opt)

@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from .embedded import EmbeddingScores, fit_on_files, load_embedding_scores, save_embedding_scores, store_evidence
-from .log import read_log, unit_rows
+from .log import read_log
 from .shards import SHARD_KEY, RunFolder
+from .softmax import unit_rows
 
 # %% ../nbs/02b2_run_evidence.ipynb #5cc67699
 def reference_share(
@@ -50,7 +51,7 @@ def add_run_evidence(
     scores = load_embedding_scores(folder.scores_path)
     for file in files:
         log = read_log(file)
-        if "text_span" not in log.manifest.evidence:  # a score that every run has
+        if not scores.entries().keys() <= log.manifest.evidence.keys():
             rejects = json.loads((pq.read_schema(file).metadata or {})[SHARD_KEY])
             folder.write(int(file.stem.removeprefix("part-")), store_evidence(log, scores, log.array("reference").astype(bool), keep_embeddings), rejects)
 
