@@ -30,13 +30,13 @@ class CosinePattern(FittedScore):
     def fit(
         cls,
         cosines: npt.ArrayLike,  # (n, C) of ID reference rows
-    ) -> Self:
+    ) -> Self:  # fitted
         "Mean and covariance of the reference cosines."
         s = as_rows(cosines, "cosines").astype(np.float64)
         return cls(s.mean(axis=0), whitening(covariance(s - s.mean(axis=0), "ledoit-wolf")))
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
-        "(n,) from the cosines (n, C)."
+        "(n,) from the cosines (n, C) of images to classes, higher for more OoD."
         d = in_blocks(lambda b: squared_distances(b, self.mean[None], self.root)[:, 0], self.check(features, len(self.mean)))
         return np.log1p(d / len(self.mean))
 
@@ -56,7 +56,7 @@ class CentredCosine(FittedScore):
         cls,
         features: npt.ArrayLike,  # (n, d) image embeddings of ID reference rows
         text: npt.ArrayLike,  # (C, d) text embeddings of at least two classes
-    ) -> Self:
+    ) -> Self:  # fitted
         "Mean image, and texts around their mean."
         x, t = unit_rows(features, "features"), unit_rows(text, "text")
         if len(t) < 2 or x.shape[1] != t.shape[1]:
@@ -85,7 +85,7 @@ class TextSpan(FittedScore):
     def fit(
         cls,
         text: npt.ArrayLike,  # (C, d) text embeddings
-    ) -> Self:
+    ) -> Self:  # fitted
         "An orthonormal basis of the texts."
         t = unit_rows(text, "text")
         _, size, rows = np.linalg.svd(t, full_matrices=False)

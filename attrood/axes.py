@@ -39,10 +39,10 @@ def coordinates(
     return z
 
 # %% ../nbs/08b_axes.ipynb #7a5bc956
-Mode = Literal["default", "paper"]
+Mode = Literal["default", "paper"]  # the mended method, or the paper's to the letter
 
 # %% ../nbs/08b_axes.ipynb #c7331b58
-QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)  # levels
+QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)  # levels of the ID quantiles that an axis card keeps
 
 
 def id_quantiles(
@@ -101,30 +101,35 @@ def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str],
 
 # %% ../nbs/08b_axes.ipynb #e3a1acb0
 class AttributionAxes(TransformerMixin, BaseEstimator):
-    "Sparse, named axes of OoD evidence; `transform` gives each image its coordinates (paper stages 3 to 8)."
+    """Sparse, named axes of OoD evidence; `transform` gives each image its coordinates (paper stages 3 to 8).
+
+    After `fit`: components_ (k, M) weights, labels_ (names and groups), explained_variance_ratio_ (k,), alpha_, n_components_, evidence_ (M names),
+    dropped_ (name -> reason), reference_ (ID means and units), choice_ and table_ (how k and alpha were chosen), id_quantiles_ (k, L) and
+    evidence_quantiles_ (M, L).
+    """
 
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",  # k, or chosen from the data
         alpha: float | Literal["auto"] = "auto",  # penalty: scikit-learn's in paper mode, a share of its largest useful value in default mode
         *,
-        mode: Mode = "default",
+        mode: Mode = "default",  # "default" or "paper": the stages mended, or the paper's to the letter
         standardize: Literal[False, "id", "all"] | None = None,  # unit: none, or the standard deviation of the ID rows or all rows; None: as the mode has it (paper False, default "all")
         groups: Mapping[str, str] | None = None,  # evidence -> group, wins over the registry
-        n_components_grid: Sequence[int] = (1, 2, 3, 4),  # K of (29), paper mode
-        alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # A of (29), paper mode
-        rule: Rule = "coverage",  # how k and alpha are chosen, default mode
+        n_components_grid: Sequence[int] = (1, 2, 3, 4),  # candidates for k (K of the paper's (29)), paper mode
+        alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # candidates for alpha (A of the paper's (29)), paper mode
+        rule: Rule = "coverage",  # how k and alpha are chosen, default mode: "coverage", "entries", "parallel", "explained", "1se" or "paper", see `select_axes`
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
         min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
         max_components: int = 12,  # most axes to try, default mode
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
-        n_folds: int = 5,  # F; the paper leaves it open
-        stratify: bool = True,  # folds hold ID and OoD in proportion; left open
-        fold_seed: int = 42,  # left open
+        n_folds: int = 5,  # number of folds; the paper leaves it open
+        stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open
+        fold_seed: int = 42,  # of the folds; the paper leaves it open
         solver_seed: int = 42,  # scikit-learn's random_state, paper mode
-        tie: Literal["sparsest", "best", "densest"] = "sparsest",  # which alpha among equal k; left open
-        variance_threshold: float = 1e-12,  # tau_var of stage 4; left open
+        tie: Literal["sparsest", "best", "densest"] = "sparsest",  # which alpha among equal k; the paper leaves it open
+        variance_threshold: float = 1e-12,  # tau_var of stage 4; the paper leaves it open
         verbose: bool = False,  # progress on standard error
     ):
         self.n_components, self.alpha, self.mode, self.standardize, self.groups = n_components, alpha, mode, standardize, groups
@@ -133,20 +138,33 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         self.min_components, self.max_components = min_components, max_components
         self.solver_seed, self.tie, self.variance_threshold, self.verbose = solver_seed, tie, variance_threshold, verbose
 
-    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> "AttributionAxes":
+    def fit(
+        self,
+        X: npt.ArrayLike,  # (n, M) evidence, higher for more OoD; a DataFrame gives the names
+        y: npt.ArrayLike | None = None,  # (n,) marks ID rows; None: all rows are the reference
+    ) -> "AttributionAxes":  # itself, fitted
         "Fit axes to evidence (n, M), higher for more OoD; y marks ID rows by 0, False or 'id' and is used for the reference only."
         return _fit(self, X, y)
 
-    def transform(self, X: npt.ArrayLike) -> np.ndarray:
-        "Coordinates Z (n, k) of evidence (n, M), z_u and z_c among them (paper (26), (44))."
+    def transform(
+        self,
+        X: npt.ArrayLike,  # (n, M) evidence as in the fit
+    ) -> np.ndarray:  # (n, k) coordinates
+        "Coordinates Z (n, k) of evidence (n, M), in the order of `get_feature_names_out` (paper (26), (44))."
         return coordinates(self.features(X), self.components_)
 
-    def features(self, X: npt.ArrayLike) -> np.ndarray:
+    def features(
+        self,
+        X: npt.ArrayLike,  # (n, M) evidence as in the fit
+    ) -> np.ndarray:  # (n, M)
         "Drop/gain features (n, M) against the fitted ID reference."
         check_is_fitted(self)
         return difference_features(validate_data(self, X, reset=False, dtype=np.float64), self.reference_, self.standardize_)
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self,
+        input_features: Any = None,  # not used
+    ) -> np.ndarray:  # (k,) str
         "Names of the axes, such as z_u and z_c."
         check_is_fitted(self)
         return np.asarray(self.labels_.names, dtype=object)

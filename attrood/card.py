@@ -25,7 +25,7 @@ from .log import Log, LogError
 
 # %% ../nbs/08c_card.ipynb #1667cfb9
 def fit_rows(
-    log: Log,
+    log: Log,  # ID and OoD rows, with reference rows or without
     where: str = "the log",  # file name for error texts
 ) -> Log:  # without reference rows
     "The rows axes may be fitted on: ID and OoD, from two domains at least; `LogError` otherwise."
@@ -40,8 +40,8 @@ def fit_rows(
 
 # %% ../nbs/08c_card.ipynb #8322700f
 def fit_axes(
-    log: Log,
-    mode: Mode = "default",
+    log: Log,  # with ID rows and at least one OoD domain
+    mode: Mode = "default",  # "default" (mended) or "paper" (to the letter)
     evidence: Sequence[str] | None = None,  # names; None: the paper's five in paper mode, else all the log can give
     where: str = "the log",  # file name for error texts
     **params: Any,  # further parameters of `AttributionAxes`
@@ -54,7 +54,7 @@ def fit_axes(
     return axes.fit(evidence_frame(rows, names), np.where(rows.is_id, "id", "ood"))
 
 # %% ../nbs/08c_card.ipynb #d1cb6675
-CARD_VERSION = 1
+CARD_VERSION = 1  # of the axis card's format
 
 # %% ../nbs/08c_card.ipynb #45a364b1
 def axis_card(
@@ -95,7 +95,7 @@ def write_card(
 # %% ../nbs/08c_card.ipynb #bdad40d0
 def read_card(
     path: str | Path,  # a .json file
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # checked
     "Read and check an axis card; `ValueError` says what is wrong with the file."
     path = Path(path)
     try:
@@ -137,7 +137,7 @@ def axes_from_card(
 # %% ../nbs/08c_card.ipynb #e94c7d4e
 def log_evidence(
     axes: AttributionAxes,  # fitted
-    log: Log,
+    log: Log,  # with the evidence that the axes use
     where: str = "the log",  # file name for error texts
 ) -> pd.DataFrame:  # (n, M)
     "The evidence that the axes were fitted on; `LogError` names what the log lacks."

@@ -45,14 +45,14 @@ def _cell(n: npt.NDArray[Any], s: npt.NDArray[Any], q: npt.NDArray[Any]) -> tupl
 def effect_matrix(
     X: npt.ArrayLike,  # (n, k) coordinates
     causes: npt.ArrayLike,  # (n,) cause of each row
-    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from
+    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from; None: each its own
     names: Sequence[str] | None = None,  # (k,) names of the axes
     baseline: str = "none",  # the cause to compare with
     n_boot: int = 1000,  # bootstrap draws; 0 for no interval
     level: float = 0.95,  # level of the interval
     seed: int = 0,  # seed of the bootstrap
 ) -> pd.DataFrame:  # a row per cause and axis: cause, axis, d, low, high
-    "Effect size of every cause on every axis with bootstrap intervals over images."
+    "Cohen's d of every cause against the baseline on every axis (difference of means in pooled standard deviations), with bootstrap intervals over images."
     x, c, g = _checked(X, causes, groups)
     if baseline not in c: raise ValueError(f"baseline must be one of the causes {', '.join(np.unique(c))}, got {baseline!r}")
     axes = list(names) if names is not None else [f"z{j}" for j in range(x.shape[1])]
@@ -80,19 +80,20 @@ def plot_effects(
     effects: pd.DataFrame,  # from `effect_matrix`
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
-    "Heat map of effect sizes; an effect whose interval holds 0 is printed in grey."
+    "Heat map of effect sizes, colours up to 3; on light cells an effect whose interval holds 0, or that has none, is printed in grey."
     order = list(dict.fromkeys(effects["cause"])), list(dict.fromkeys(effects["axis"]))
     d = effects.pivot(index="cause", columns="axis", values="d").loc[order[0], order[1]].to_numpy()
     sure = ((effects["low"] > 0) | (effects["high"] < 0)).to_numpy().reshape(d.shape)
     if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.6 + 0.65 * d.shape[1]), min(7, 0.9 + 0.32 * d.shape[0])), layout="constrained")
-    top = max(1.0, float(np.nanmax(np.abs(d))))
+    largest = float(np.nanmax(np.abs(d)))
+    top = min(3.0, max(1.0, largest))
     image = ax.imshow(d, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
     for (i, j), v in np.ndenumerate(d):
         colour = "white" if abs(v) > 0.65 * top else "black" if sure[i, j] else "grey"
-        ax.text(j, i, f"{v:.1f}", ha="center", va="center", fontsize=8, color=colour)
+        ax.text(j, i, f"{v:z.1f}", ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(range(d.shape[1]), order[1], rotation=30, ha="right")
     ax.set_yticks(range(d.shape[0]), order[0])
-    ax.figure.colorbar(image, ax=ax, label="Cohen's d against no cause")
+    ax.figure.colorbar(image, ax=ax, label="Cohen's d against no cause", extend="both" if largest > top else "neither")
     return ax
 
 # %% ../nbs/14c_cause_benchmark.ipynb #1c8d101c
@@ -101,11 +102,14 @@ class Telling:
     "Out-of-fold answers of a simple classifier that names the cause."
     causes: npt.NDArray[np.str_]  # (n,) true causes
     predicted: npt.NDArray[np.str_]  # (n,) named causes
-    log_odds: npt.NDArray[np.float64] = field(repr=False)  # (n, number of causes) log probabilities
+    log_odds: npt.NDArray[np.float64] = field(repr=False)  # (n, number of causes) log probabilities; the difference of two columns is a log odds
     names: tuple[str, ...] = ()  # causes in the order of the columns
     groups: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp), repr=False)  # (n,) image
 
-    def balanced_accuracy(self, weights: npt.NDArray[Any] | None = None) -> Any:  # weights (b, groups): one value per weighting
+    def balanced_accuracy(
+        self,
+        weights: npt.NDArray[Any] | None = None,  # (b, images) how often each image counts; None: once
+    ) -> Any:  # a float, or (b,) with weights
         "Mean over causes of the share that is named rightly."
         w = np.ones((1, int(self.groups.max()) + 1)) if weights is None else weights
         hit, recall = self.causes == self.predicted, []
@@ -117,7 +121,7 @@ class Telling:
         return float(out[0]) if weights is None else out
 
 
-def cause_classifier() -> Pipeline:
+def cause_classifier() -> Pipeline:  # not fitted
     "Logistic regression on standardised columns, causes weighted equally."
     return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
 
@@ -125,11 +129,11 @@ def cause_classifier() -> Pipeline:
 def tell_causes(
     X: npt.ArrayLike,  # (n, k) coordinates, evidence, or one score
     causes: npt.ArrayLike,  # (n,) cause of each row
-    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from
+    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from; None: each its own
     folds: int = 5,  # number of folds
     seed: int = 0,  # order of the rows before they are dealt to folds
     classifier: Any = None,  # scikit-learn classifier with predict_proba; None takes `cause_classifier()`
-) -> Telling:
+) -> Telling:  # answers for all rows, out of fold
     "Name the cause of every row by a classifier that has not seen its image."
     x, c, g = _checked(X, causes, groups)
     names, y = np.unique(c, return_inverse=True)
@@ -153,7 +157,7 @@ def _permuted(y: npt.NDArray[Any], g: npt.NDArray[np.intp], rng: np.random.Gener
 def compare_inputs(
     inputs: Mapping[str, npt.ArrayLike],  # name → (n, k) columns; the first is what the others are compared with
     causes: npt.ArrayLike,  # (n,) cause of each row
-    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from
+    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from; None: each its own
     folds: int = 5,  # number of folds
     repeats: int = 1,  # different foldings, averaged
     permutations: int = 10,  # draws of the null for the first input
@@ -187,12 +191,12 @@ def completeness(
     coordinates: npt.ArrayLike,  # (n, k)
     evidence: npt.ArrayLike,  # (n, M) all evidence
     is_ood: npt.ArrayLike,  # (n,) bool
-    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from
+    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from; None: each its own
     folds: int = 5,  # number of folds
     n_boot: int = 1000,  # bootstrap draws over images
     level: float = 0.95,  # level of the interval
     seed: int = 0,  # seed of folds and bootstrap
-) -> dict[str, float]:  # r2, auroc_axes, auroc_evidence, difference, low, high
+) -> dict[str, float]:  # r2 of the full-evidence log odds predicted from the coordinates out of fold; auroc_axes, auroc_evidence; their difference with its interval, low to high
     "How much of the full-evidence detector the coordinates reproduce; OoD is positive."
     y = np.where(np.asarray(is_ood, bool), "ood", "id")
     z, _, g = _checked(coordinates, y, groups)
@@ -239,7 +243,7 @@ def plot_confusion(
     if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
     ax.imshow(m, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (i, j), v in np.ndenumerate(m):
-        if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=small, color="white" if v > 55 else "black")
+        if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=small, color="white" if v > 70 else "black")
     ax.set_xticks(range(len(m)), names, rotation=90 if len(m) > 14 else 40, ha="center" if len(m) > 14 else "right", fontsize=small)
     ax.set_yticks(range(len(m)), names, fontsize=small)
     ax.set(xlabel="named cause", ylabel="true cause")
@@ -249,12 +253,12 @@ def plot_confusion(
 def deletion_test(
     X: npt.ArrayLike,  # (n, k) coordinates, k ≥ 2
     causes: npt.ArrayLike,  # (n,) cause of each row
-    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from
+    groups: npt.ArrayLike | None = None,  # (n,) image that a row was made from; None: each its own
     names: Sequence[str] | None = None,  # (k,) names of the axes
     baseline: str = "none",  # the cause that effects are measured against
     folds: int = 5,  # number of folds
     seed: int = 0,  # seed of the folds
-) -> pd.DataFrame:  # a row per axis and cause: axis, cause, predicted (|d|), loss (of recall); attrs["agreement"], attrs["p_value"]
+) -> pd.DataFrame:  # a row per axis and cause: axis, cause, predicted (|d|), loss (of recall); `attrs["agreement"]` (Spearman of predicted and loss), `attrs["p_value"]`
     "Remove one axis at a time: does the predicted loss happen?"
     x, c, g = _checked(X, causes, groups)
     if x.shape[1] < 2: raise ValueError(f"X must have at least two axes, got {x.shape[1]}")

@@ -115,7 +115,7 @@ def pad_crop(
     image: Any,  # RGB image
     pixels: int,  # width of the border on each side: added if positive, cut off if negative
     fill: tuple[int, int, int] = (0, 0, 0),  # colour of an added border
-) -> Any:  # image larger or smaller by 2·pixels on each side
+) -> Any:  # image larger (or smaller) by 2·pixels in width and in height
     "Add or cut off a symmetric border."
     w, h = image.size
     if w + 2 * pixels < 1 or h + 2 * pixels < 1: raise ValueError(f"pixels must leave something of a {w}×{h} image, got {pixels}")
@@ -210,7 +210,7 @@ CAUSES: dict[str, Cause] = {c.name: c for c in (
     Cause("rotation", "instability", rotate, (-30, 30), "degrees"),
     Cause("text_semantic", "instability", text_overlay, ("bottom", "top"), "place", True, (("kind", "semantic"),)),
     Cause("text_random", "instability", text_overlay, ("bottom", "top"), "place", True, (("kind", "random"),)),
-    Cause("text_empty", "instability", text_overlay, ("bottom", "top"), "place", True, (("kind", "empty"),)))}
+    Cause("text_empty", "instability", text_overlay, ("bottom", "top"), "place", True, (("kind", "empty"),)))}  # every known way to change an image, by name
 
 # %% ../nbs/14a_causes.ipynb #0e608ddb
 def perturb(
@@ -233,7 +233,7 @@ def perturb(
 # %% ../nbs/14a_causes.ipynb #dc1a1710
 def perturbations(
     image: Any,  # Pillow image or uint8 array
-    causes: Sequence[str] | None = None,  # names in `CAUSES`; None takes the six families (eight rows of the study's table)
+    causes: Sequence[str] | None = None,  # names in `CAUSES`; None takes the eight of the group "instability"
     seed: int = 0,  # seed of the run
     key: str = "",  # names the image
     **options: Any,  # `text` of the overlays, by name of the option
@@ -269,14 +269,14 @@ def hold_out_classes(
     return np.sort(np.array(out))
 
 # %% ../nbs/14a_causes.ipynb #5b494740
-WRONG_TEMPLATES: dict[str, str] = {  # from close to far
+WRONG_TEMPLATES: dict[str, str] = {
     "bare": "{}", "style": "a pencil sketch of a {}.", "medium": "a satellite image of {}.",
-    "negation": "a photo without any {}.", "unrelated": "the price of {} went up last year."}
+    "negation": "a photo without any {}.", "unrelated": "the price of {} went up last year."}  # prompt templates that do not fit photographs, from close to far
 
 
 def wrong_prompts(
     class_names: Sequence[str],  # classes in their order
-    kind: str = "medium",  # a name in WRONG_TEMPLATES, or a template with one {}
+    kind: str = "medium",  # a name in `WRONG_TEMPLATES`, or a template with one {}
 ) -> list[str]:  # one prompt per class
     "Prompts from a template that does not fit the images."
     template = WRONG_TEMPLATES.get(kind, kind)

@@ -22,7 +22,7 @@ class Engine(str, Enum):
 
 # %% ../nbs/16c_cli_infer.ipynb #ed671ec3
 class Precision(str, Enum):
-    "Of the image tower."
+    "Number format of the image tower."
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
@@ -31,12 +31,12 @@ class Precision(str, Enum):
 # %% ../nbs/16c_cli_infer.ipynb #e5343e73
 def infer_settings(
     id: list[str] | None = None,  # as given on the command line
-    ood: list[str] | None = None,
-    model: str | None = None,
-    pretrained: str | None = None,
-    template: list[str] | None = None,
+    ood: list[str] | None = None,  # as given on the command line
+    model: str | None = None,  # as given on the command line
+    pretrained: str | None = None,  # as given on the command line
+    template: list[str] | None = None,  # as given on the command line
     preset: str | None = None,  # name of a preset
-    reference: list[str] | None = None,
+    reference: list[str] | None = None,  # as given on the command line
     evidence: bool = True,  # False asks for no reference of the preset
 ) -> dict[str, Any]:  # arguments of `infer`
     "What was given, completed by a preset; `ValueError` if no source is left."
@@ -58,8 +58,8 @@ def infer_settings(
 # %% ../nbs/16c_cli_infer.ipynb #c953d355
 def published_line(
     log: Path,  # a finished log
-    preset: str,
-) -> str:
+    preset: str,  # its name
+) -> str:  # one line, or ""
     "The ID means of a log beside those that were published for a preset; empty if none were."
     from pyarrow.parquet import read_schema
 
@@ -82,7 +82,7 @@ def infer_command(
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="In-distribution source; repeat for more. [name=]where[:split][@n], e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.")] = None,
     ood: Annotated[list[str] | None, typer.Option("--ood", help="Out-of-distribution source; repeat for more.")] = None,
-    reference: Annotated[list[str] | None, typer.Option(help="ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images.")] = None,
+    reference: Annotated[list[str] | None, typer.Option(help="ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.")] = None,
     scores: Annotated[Path | None, typer.Option(help="An earlier log: take over the scores that were fitted there, so that its axes apply.")] = None,
     evidence: Annotated[bool, typer.Option(help="Store every score that image vectors allow.")] = True,
     patches: Annotated[bool, typer.Option("--patches", help="GL-MCM too, from the patch tokens of a vision transformer.")] = False,
@@ -95,12 +95,12 @@ def infer_command(
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Store image vectors too (float16), from which any score can be redone.")] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch; found if not given.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Of the image tower; auto is bf16 on a GPU, fp32 on a CPU, where bf16 is faster on processors that have it.")] = Precision.auto,
+    precision: Annotated[Precision, typer.Option(help="Of the image tower; auto is bf16 on a GPU (fp16 on older ones), fp32 on a CPU, where bf16 is faster on processors that have it.")] = Precision.auto,
     device: Annotated[str, typer.Option(help="torch device: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the image tower.")] = False,
     engine: Annotated[Engine, typer.Option(help="This process, or Ray Data.")] = Engine.local,
     ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; a local one is started if not given.")] = None,
-    max_rejects: Annotated[float, typer.Option(min=0, help="Unreadable images allowed: a share below 1 (then at least 10), or a number.")] = 0.1,
+    max_rejects: Annotated[float, typer.Option(min=0, help="Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of random rows (@n).")] = 0,
     data_dir: Annotated[str | None, typer.Option(help="Where TFDS keeps its data sets.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch TFDS sets that are not on disk.")] = False,

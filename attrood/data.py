@@ -140,12 +140,12 @@ def _named_part(where: str, split: str) -> tuple[str, str]:
 
 # %% ../nbs/01a_data.ipynb #10527c85
 def open_source(
-    spec: str,  # [domain=]where[:split][@n]
+    spec: str,  # [domain=]where[:split][@n]; where is a folder, Parquet or tar files (globs, {000..003}) or a TFDS name; n rows are drawn at random
     role: str = "id",  # "id" or "ood"
     seed: int = 0,  # of the random rows of @n
     data_dir: str | None = None,  # where TFDS keeps its sets
     download: bool = False,  # fetch a TFDS set that is not on disk
-) -> Source:
+) -> Source:  # open, its files found
     "The source that a specification names; a wrong one raises `ValueError` with what was looked for."
     m = _SPEC.fullmatch(spec.strip())
     if not m:
@@ -167,7 +167,9 @@ def open_source(
     return cls(where, domain or stem or Path(where).resolve().parent.name, split=split, **options)
 
 # %% ../nbs/01a_data.ipynb #bfe81ff4
-def check_sources(sources: Sequence[Source]) -> None:
+def check_sources(
+    sources: Sequence[Source],  # of one run
+) -> None:
     "Refuse an empty list and sources of one domain that share images; `ValueError` names the domain."
     if not sources:
         raise ValueError("at least one source is needed, got none")
@@ -202,4 +204,4 @@ PRESETS = {
     "cifar": Preset(
         ("cifar100:test[:5000]",), ("svhn_cropped:test[:2500]", "cifar10:test[:2500]"), ("cifar100_reference=cifar100:train[:2500]",), "ViT-B-32", "laion2b_s34b_b79k", ("a photo of a {}.",), {},
         "paper section 8.3, with CIFAR-10 for Tiny ImageNet, which TFDS lacks (nearest: imagenet_resized/64x64, a large download)"),
-}
+}  # experiments by name

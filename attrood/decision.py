@@ -46,7 +46,10 @@ def choose_threshold(
     score_id: npt.ArrayLike,  # (n,) scores of ID rows, higher for more OoD
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
 ) -> Threshold:  # with its provenance
-    """Set a threshold on ID rows so that a new ID row is accepted with at least the target probability."""
+    """Set a threshold on ID rows so that a new ID row is accepted with at least the target probability.
+
+    With fewer than acceptance / (1 - acceptance) rows it is their largest score, which promises n / (n + 1) alone.
+    """
     s = np.sort(np.asarray(score_id, dtype=np.float64), axis=None)
     if np.ndim(score_id) != 1 or s.size == 0:
         raise ValueError(f"score_id must be a vector with at least one ID row, got shape {np.shape(score_id)}")
@@ -77,7 +80,7 @@ def realised_rate(
     threshold: Threshold,  # set on ID rows
     score: npt.ArrayLike,  # (n,) scores of new rows, taken to be ID
     level: float = 0.95,  # coverage of the interval, and 1 minus the chance of a false flag
-    method: str = "clopper-pearson",  # or "wilson", for the interval
+    method: str = "clopper-pearson",  # "clopper-pearson" or "wilson", for the interval
 ) -> RealisedRate:  # rate, interval and flag
     """Compare the share of new rows that a threshold accepts with its target."""
     s = np.asarray(score, dtype=np.float64)

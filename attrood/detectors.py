@@ -72,7 +72,7 @@ KINDS: dict[str, tuple[Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray]
     "mahalanobis": (_mahalanobis, ("mean", "whitening")),
     "one_class_svm": (_one_class_svm, ("mean", "scale", "support", "dual", "offset", "gamma")),
     "density": (_density, ("mean", "scale", "rows", "bandwidth")),
-}
+}  # kind of detector -> its arithmetic and the numbers it needs
 
 # %% ../nbs/12_detectors.ipynb #c06c5f36
 def as_columns(
@@ -103,7 +103,7 @@ class Detector:
     """A fitted detector: scores are higher for more OoD; with a threshold it decides."""
 
     name: str  # as reported, for example "logistic"
-    kind: str  # one of KINDS, the arithmetic
+    kind: str  # one of `KINDS`, the arithmetic
     columns: tuple[str, ...]  # what it reads, in this order
     params: dict[str, np.ndarray]  # the numbers of the arithmetic
     supervised: bool = False  # OoD rows were used to fit it
@@ -148,7 +148,7 @@ def load_detector(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {d.get('kind')!r}")
     lost = [k for k in ("name", "columns", "params") if k not in d] + [k for k in KINDS[d["kind"]][1] if k not in d.get("params", {})]
     if lost:
-        raise ValueError(f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join(d)}")
+        raise ValueError(f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join([*d, *d.get('params', {})])}")
     params = {k: np.asarray(v, dtype=np.float64) for k, v in d["params"].items()}
     t = d.get("threshold")
     return Detector(d["name"], d["kind"], tuple(d["columns"]), params, bool(d.get("supervised", False)), Threshold(**t) if t else None)
@@ -166,7 +166,7 @@ def ood_probability(
 # %% ../nbs/12_detectors.ipynb #1ce641e0
 def fit_column(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
-    y: npt.ArrayLike,  # (n,) 1 for OoD; nothing is fitted, so it is checked only
+    y: npt.ArrayLike,  # (n,) 1 for OoD; not read, it stands here so that all fits are called alike
     column: str | None = None,  # the column to read, the only one by default
 ) -> Detector:  # kind "column"
     """Return the detector whose score is one column."""
@@ -286,7 +286,7 @@ def fit_linear_svm(
 FIXED_AXES: dict[str, tuple[tuple[str, ...], ...]] = {
     "semantic": (("msp", "entropy"), ("conf", "entropy"), ("msp",)),  # the first set whose columns are all there
     "appearance": (("mahalanobis", "energy"), ("knn", "energy"), ("energy",)),
-}
+}  # hand-made axes: sets of evidence in order of preference
 
 # %% ../nbs/12_detectors.ipynb #7a395dd9
 def fixed_axes(
@@ -312,4 +312,4 @@ FITTERS: dict[str, Callable[..., Detector]] = {
     "density": fit_density,
     "logistic": fit_logistic,
     "linear_svm": fit_linear_svm,
-}
+}  # detectors by name

@@ -120,8 +120,8 @@ def fit_embedding_scores(
     image_embeddings: npt.ArrayLike,  # (n, d) reference rows
     text_embeddings: npt.ArrayLike,  # (C, d) text embeddings of the classes
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) classes of the reference rows; None for predictions
-    logit_scale: float = 100.0,  # scale
-    logit_bias: float = 0.0,  # bias
+    logit_scale: float = 100.0,  # factor from cosine to logit
+    logit_bias: float = 0.0,  # added to the logits
     k: int | None = None,  # neighbour of kNN; None for 50 or n/20, whichever is less
     null_embedding: npt.ArrayLike | None = None,  # (d,) text embedding of a prompt without a class
     neglabel: NegLabel | None = None,  # mined negative labels
@@ -186,10 +186,10 @@ class TextSide(FittedScore):
 def embedding_evidence(
     image_embeddings: npt.ArrayLike,  # (n, d)
     text_embeddings: npt.ArrayLike,  # (C, d)
-    logit_scale: float = 100.0,  # scale
+    logit_scale: float = 100.0,  # factor from cosine to logit
     reference: npt.ArrayLike | None = None,  # (n,) True for ID rows to fit on; None for none
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) classes, read at reference rows; None for predictions
-    logit_bias: float = 0.0,  # bias
+    logit_bias: float = 0.0,  # added to the logits
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:  # columns, name to (n,), and their manifest entries
     """All evidence that embeddings allow, as columns for a log and entries for its manifest.

@@ -21,9 +21,9 @@ from .intervals import auroc_interval, bootstrap_metrics, check_level, delong_te
 from .metrics import auroc, brier, ece, ood_metrics
 
 # %% ../nbs/12b_evaluation.ipynb #3d4593f1
-BEST, BEST_FREE = "best single score", "best training-free score"
-POOLED = "pooled"
-INTERVALS = ("auroc", "aupr_out", "aupr_in", "fpr95_id_positive", "fpr95_ood_positive")
+BEST, BEST_FREE = "best single score", "best training-free score"  # labels of the opponents
+POOLED = "pooled"  # all OoD domains together
+INTERVALS = ("auroc", "aupr_out", "aupr_in", "fpr95_id_positive", "fpr95_ood_positive")  # metrics with a bootstrap interval
 
 
 def best_single(
@@ -125,7 +125,7 @@ def _completeness(
 class Evaluation:
     """Everything that `evaluate_detectors` measured."""
 
-    table: pd.DataFrame  # one row per domain and detector: metrics, intervals, paired test against the opponent
+    table: pd.DataFrame  # one row per domain and detector: inputs, training, n_id, n_ood, the metrics of `ood_metrics`, auroc_low, auroc_high …, accepted, drifted, caught; opponent, difference, p and p_holm of the paired test
     opponents: pd.DataFrame  # per domain: which single score was chosen, on validation rows
     completeness: pd.DataFrame  # axes against all evidence, per domain and detector
     calibration: pd.DataFrame  # ECE and Brier of the logistic detector on axes, per domain
@@ -222,9 +222,9 @@ def evaluate_detectors(
     ids: Iterable[str] | None = None,  # (n,) sample ids, split 60/20/20 by hash; or give `split`
     split: npt.ArrayLike | None = None,  # (n,) "train", "validation" or "test"; other rows are left out
     *,
-    plane: Sequence[str] | None = None,  # names of z_u and z_c, for the line in their plane
+    plane: Sequence[str] | None = None,  # names of two axes, such as `z_u` and `z_c`, for the line in their plane
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
-    detectors: Sequence[str] = tuple(FITTERS),  # of FITTERS, on all axes
+    detectors: Sequence[str] = tuple(FITTERS),  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = 0.95,  # share of ID rows that thresholds keep

@@ -15,11 +15,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .figures import COLORS, draw_on
+from .intervals import rate_interval
 from .metrics import auroc, check_scores, reliability
 
 # %% ../nbs/12c_evaluation_figures.ipynb #54c26e19
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # beside the colours, so that a grey print still reads
-HATCHES = ("", "//", "..", "xx", "\\\\", "++")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++")  # of bars, so that a grey print still reads
 
 # %% ../nbs/12c_evaluation_figures.ipynb #464636d5
 def roc_band(
@@ -136,7 +137,7 @@ def plot_differences(
         ax.axvline(-margin, color="0.5", lw=0.8, ls="--")
         ax.annotate(f"-{margin:g}", (-margin, 1), xycoords=("data", "axes fraction"), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=8)
     ax.set(yticks=range(len(table)), yticklabels=[f"{r['domain']}: {r['detector']}" for r in table.to_dict("records")], xlabel=xlabel)
-    ax.invert_yaxis()
+    ax.set_ylim(len(table) - 0.4, -0.6)  # from the top, clear of the frame
     ax.locator_params(axis="x", nbins=6)
     return ax
 
@@ -147,10 +148,11 @@ def plot_reliability(
     n_bins: int = 10,  # bins of equal mass
     ax: Axes | None = None,  # to draw into
 ) -> Axes:  # the axes
-    """Draw the observed share of OoD rows against their mean probability, in bins of equal mass."""
+    """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability, in bins of equal mass."""
     table = reliability(y, probability, n_bins, "mass")
     ax = draw_on(ax, (4, 3.8))
-    error = 1.96 * np.sqrt(table.probability * (1 - table.probability) / table["count"])
+    ends = [rate_interval(round(share * n), n, method="wilson") for share, n in zip(table["frequency"], table["count"], strict=True)]
+    error = np.abs(np.array([[e.low, e.high] for e in ends]).T - table["frequency"].to_numpy())
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8)
     ax.errorbar(table.probability, table.frequency, yerr=error, fmt="o-", color=COLORS[0], ms=4, lw=1, capsize=2)
     ax.set(xlabel="probability of OoD", ylabel="share of OoD rows", xlim=(-0.02, 1.02), ylim=(-0.05, 1.05))

@@ -103,14 +103,14 @@ def combine_oodscore(
     return 0.5 * (1 - np.asarray(conf)) + 0.5 * np.asarray(normalized_entropy)
 
 # %% ../nbs/04a_evidence.ipynb #97ed7b63
-GROUPS = ("confidence", "uncertainty", "energy", "geometry", "text", "perturbation")
+GROUPS = ("confidence", "uncertainty", "energy", "geometry", "text", "perturbation")  # what evidence is about
 
 
 @dataclass(frozen=True)
 class Evidence:
     "One kind of evidence: what it is called, what it measures, and how to get it."
     name: str  # column name
-    group: str  # one of GROUPS
+    group: str  # one of `GROUPS`
     source: str  # paper or code that defines it
     definition: str = ""  # one line, in the symbols of the notebooks
     score: Callable[[View], np.ndarray] | None = None  # raw value (n,) of a view; None if it takes embeddings or a fitted reference
@@ -125,7 +125,10 @@ class Evidence:
         if self.sign not in (1, -1):
             raise ValueError(f"sign must be +1 or -1, got {self.sign}")
 
-    def of(self, view: View) -> np.ndarray:
+    def of(
+        self,
+        view: View,  # rows
+    ) -> np.ndarray:
         "(n,) raw value of a view of rows; a log's own column where it has one."
         if self.column and isinstance(view, LogView):
             return view.column(self.column)
@@ -135,12 +138,15 @@ class Evidence:
             raise NeedsMoreError(f"{self.name} needs cosines, the log holds {view.kind}s")
         return self.score(view)
 
-    def from_log(self, log: Any) -> np.ndarray:
+    def from_log(
+        self,
+        log: Any,  # an inference log
+    ) -> np.ndarray:
         "(n,) raw value from an inference log."
         return self.of(LogView(log))
 
 # %% ../nbs/04a_evidence.ipynb #a5a00dc5
-MODEL = {"temperature": "1/scale"}
+MODEL = {"temperature": "1/scale"}  # parameters of a score at the model's own temperature
 
 
 def view_normalized_entropy(
@@ -206,7 +212,7 @@ def row_evidence() -> list[Evidence]:  # entries with a score of a view
     ]
 
 # %% ../nbs/04a_evidence.ipynb #545d9932
-DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"
+DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_energy
 FAMILIES = ("translation", "pad_crop", "scale", "scale_pad", "rotation", "text_semantic", "text_random", "text_empty")  # changes that keep the meaning, as in 14a
 
 
@@ -292,7 +298,7 @@ def evidence_frame(
 ) -> pd.DataFrame:  # (n, M) one column per evidence, each higher for more OoD
     """The log's evidence as a table, every column higher for more OoD.
 
-    A column that the log stores wins over one that could be computed. Raises ValueError for names that the log cannot give.
+    A column that the log stores wins over one that could be computed. Raises `ValueError` for names that the log cannot give.
     """
     available = available_evidence(log)
     wanted = available if names is None else as_names(names)

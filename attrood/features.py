@@ -20,8 +20,8 @@ PAPER_EVIDENCE = ("conf", "msp", "normalized_entropy", "energy", "oodscore")  # 
 # %% ../nbs/05a_features.ipynb #056fa583
 def feature_name(
     evidence: str,  # name of a piece of evidence
-) -> str:  # its drop or gain, as the paper writes it
-    "The paper's name of a difference feature: `dconf_drop`, `denergy_gain`."
+) -> str:  # its drop or gain
+    "The name of a difference feature, in the paper's style: `dconf_drop`, `denergy_gain`."
     drop = evidence in EVIDENCE and EVIDENCE[evidence].sign < 0
     return f"d{evidence}_{'drop' if drop else 'gain'}"
 
@@ -38,7 +38,7 @@ def id_mask(
     y: npt.ArrayLike | None,  # (n,) marks ID rows: 0, False or "id"; None marks all
     n: int,  # number of rows
 ) -> np.ndarray:  # (n,) bool
-    "Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD. No ID row raises."
+    "Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD. `ValueError` if no row is ID."
     if y is None:
         return np.ones(n, dtype=bool)
     marks = np.asarray(y).ravel()
@@ -56,7 +56,7 @@ def id_reference(
     evidence: npt.ArrayLike,  # (n, M), higher for more OoD
     is_id: npt.ArrayLike,  # (n,) bool
     scale_of: Literal["id", "all"] = "id",  # rows whose standard deviation is the unit
-) -> IDReference:
+) -> IDReference:  # means and units
     "The ID means and the units that features are measured against (paper (16))."
     e, mask = np.asarray(evidence, dtype=np.float64), np.asarray(is_id, dtype=bool)
     if e.ndim != 2 or not mask.any():
@@ -71,7 +71,7 @@ def id_reference(
 # %% ../nbs/05a_features.ipynb #c5354949
 def difference_features(
     evidence: npt.ArrayLike,  # (n, M), higher for more OoD
-    reference: IDReference,
+    reference: IDReference,  # from `id_reference`
     standardize: bool | str = False,  # divide by the reference's scale
 ) -> np.ndarray:  # (n, M) float64, the matrix X
     "The drop/gain matrix X (paper (17) to (23)), in units of the evidence or of standard deviations."

@@ -65,9 +65,8 @@ def check_n_components(k: int,  # number of axes asked for, >= 1
     if k < 1: raise ValueError(f"k must be at least 1, got {k}")
     if mode not in ("default", "paper"): raise ValueError(f"mode must be 'default' or 'paper', got {mode!r}")
     if k > rank:
-        message = f"k must be at most the rank of the data, {rank}, got {k}"
-        if mode == "default": raise ValueError(message)
-        warnings.warn(f"{message}; the surplus axes are not determined by the data", UserWarning, stacklevel=2)
+        if mode == "default": raise ValueError(f"k must be at most the rank of the data, {rank}, got {k}")
+        warnings.warn(f"k = {k} is more than the rank of the data, {rank}: the surplus axes are not determined by the data", UserWarning, stacklevel=2)
     return int(k)
 
 # %% ../nbs/05b_guard.ipynb #3bd563ba
@@ -169,7 +168,7 @@ def _inflation(C: npt.NDArray[np.float64], tolerance: float) -> npt.NDArray[np.f
 # %% ../nbs/05b_guard.ipynb #85b8be1a
 def effective_rank(X: npt.ArrayLike  # (n, m)
                    ) -> float:  # 1 to m; 0 if nothing varies
-    "The exponential of the entropy of the correlation matrix' eigenvalue shares."
+    "The exponential of the entropy of the correlation matrix's eigenvalue shares."
     return _effective_rank(_correlation(X))
 
 def _effective_rank(C: npt.NDArray[np.float64]) -> float:
@@ -192,7 +191,7 @@ class GuardReport:
 
     @property
     def dropped(self) -> list[Finding]:
-        "The columns that were dropped."
+        "The findings whose columns were dropped."
         return [f for f in self.findings if f.dropped]
 
     def frame(self) -> pd.DataFrame:  # a row per redundant column
@@ -222,17 +221,17 @@ class GuardReport:
         return cls(**{**d, "vif": vif, "findings": [Finding(**f) for f in d["findings"]]})
 
 # %% ../nbs/05b_guard.ipynb #b6da934d
-KINDS = ("constant", "duplicate", "monotone", "dependent")
+KINDS = ("constant", "duplicate", "monotone", "dependent")  # why a column is redundant
 
 def guard(X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
-          names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's
+          names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
           *,
           variance_threshold: float = 1e-12,  # columns of at most this variance are constant, squared units, >= 0
           rank_correlation: float = 0.999,  # pairs above this absolute rank correlation are one, 0 to 1
           tolerance: float = 1e-5,  # numerical rank, see `numerical_rank`
           priority: Sequence[str] = (),  # columns to prefer over the given order
-          drop: Sequence[str] = KINDS,  # kinds to drop; others are reported and left in
-          max_rank_rows: int = 50_000,  # rows for rank correlations
+          drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
+          max_rank_rows: int = 50_000,  # rows that rank correlations are computed on, drawn at random where there are more
           ) -> GuardReport:  # what stays and why
     "Find constant, duplicate, monotone and dependent columns before axes are fitted."
     Z, columns = _named_matrix(X, names)

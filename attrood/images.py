@@ -68,7 +68,9 @@ def _from_array(a: np.ndarray) -> Image.Image:
     return Image.fromarray(a)
 
 # %% ../nbs/01b_images.ipynb #bd3ef424
-def read_encoded(data: bytes | str | Path) -> bytes:
+def read_encoded(
+    data: bytes | str | Path,  # encoded bytes, or a file
+) -> bytes:
     "The bytes of an image; an unreadable file is an `ImageError`."
     if isinstance(data, str | Path):
         try:
@@ -88,7 +90,7 @@ def _upright(image: Image.Image) -> Image.Image:
 # %% ../nbs/01b_images.ipynb #0cbf2847
 def decode_image(
     data: bytes | str | Path | np.ndarray | Image.Image,  # encoded bytes, a file, or pixels (H, W[, 3 or 4])
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejected before they are decoded
+    max_pixels: int = MAX_PIXELS,  # pictures of more pixels (by default 89,478,485) are rejected before they are decoded
 ) -> Image.Image:  # RGB, upright
     "Decode one image to upright RGB; whatever cannot be read raises `ImageError` with the reason."
     if isinstance(data, np.ndarray):
@@ -148,7 +150,7 @@ def _torchvision_jpeg() -> Callable[[bytes], np.ndarray] | None:
 # %% ../nbs/01b_images.ipynb #30ee1491
 def decode_pixels(
     data: bytes | str | Path | np.ndarray | Image.Image,  # as for `decode_image`
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejected before they are decoded
+    max_pixels: int = MAX_PIXELS,  # pictures of more pixels (by default 89,478,485) are rejected before they are decoded
 ) -> Image.Image | np.ndarray:  # RGB, upright; an array (h, w, 3) uint8 if it went the short way
     "As `decode_image`, the same pixels and reasons, but ordinary JPEGs by torchvision where a model has loaded it."
     if isinstance(data, bytes) and "torchvision" in sys.modules and (size := _ordinary_jpeg(data)) and size[0] * size[1] <= max_pixels and (decode := _torchvision_jpeg()):
@@ -163,10 +165,10 @@ def decode_pixels(
 class Preprocessing:
     "A model's image preprocessing: its numbers, and its geometry as a function of one picture."
     size: tuple[int, int] = (224, 224)  # (H, W) the model sees
-    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of the pixels in [0, 1]
-    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
-    interpolation: str = "bicubic"  # or "bilinear"
-    resize_mode: str = "shortest"  # shortest side and crop, "longest" side and pad, or "squash"
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of each channel, pixels in [0, 1]
+    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)  # standard deviation of each channel, pixels in [0, 1]
+    interpolation: str = "bicubic"  # "bicubic" or "bilinear"
+    resize_mode: str = "shortest"  # "shortest" side to size and crop, "longest" side to size and pad, or "squash"
     fill_color: int = 0  # padding of "longest"
 
     @classmethod
@@ -186,7 +188,11 @@ class Preprocessing:
         "As plain values for a manifest."
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-    def target(self, width: int, height: int) -> tuple[int, int]:
+    def target(
+        self,
+        width: int,  # of the picture, pixels
+        height: int,  # of the picture, pixels
+    ) -> tuple[int, int]:
         "The (width, height) that a picture is resized to, before the crop."
         h, w = self.size
         if self.resize_mode == "squash":

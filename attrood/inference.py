@@ -37,7 +37,7 @@ from .vlm import VLM, load_vlm, open_clip, torch
 def open_sources(
     id: str | Source | Sequence[str | Source],  # ID sources: specifications, or open ones
     ood: str | Source | Sequence[str | Source] = (),  # OoD sources
-    seed: int = 0,  # of random rows
+    seed: int = 0,  # seed for sources that ask for random rows
     data_dir: str | None = None,  # where TFDS keeps its sets
     download: bool = False,  # fetch missing TFDS sets
     reference: Sequence[str | Source] = (),  # further ID sources, to fit evidence on
@@ -62,39 +62,39 @@ def _data_set(source: Source) -> str:
 @dataclass
 class Run:
     "Everything that is decided before the first image is read."
-    sources: list[Source]
-    vlm: VLM
+    sources: list[Source]  # ID, OoD, reference
+    vlm: VLM  # the model
     class_names: list[str]  # (C,)
-    templates: list[str]
+    templates: list[str]  # prompts with {}
     texts: np.ndarray  # (C, d) unit rows
-    batches: list[Batch]
+    batches: list[Batch]  # of the whole run, in order
     record: dict[str, Any]  # what decides the rows
     described: list[dict[str, Any]]  # the sources' entries in the manifest
     embeddings: bool = False  # store image vectors
-    max_pixels: int = MAX_PIXELS
-    share: float | None = None  # of the ID rows that evidence is fitted on; None for no evidence
-    references: int = 0  # the last so many sources are there to be fitted on
+    max_pixels: int = MAX_PIXELS  # larger pictures are rejects
+    share: float | None = None  # share of the ID rows that evidence is fitted on; None for no evidence
+    references: int = 0  # how many sources, counted from the end of the list, serve only to fit evidence on
     scores: EmbeddingScores | None = None  # fitted by an earlier run
     patches: bool = False  # GL-MCM from patch tokens
 
     @classmethod
     def plan(
         cls,
-        sources: list[Source],
-        vlm: VLM,
+        sources: list[Source],  # ID, OoD, reference, as from `open_sources`
+        vlm: VLM,  # the model
         classes: str | Sequence[str] | None = None,  # see `class_list`; None takes the labels of the ID sources
         templates: str | Sequence[str] | None = None,  # see `template_list`
-        batch_size: int = 32,
-        shard_rows: int = 1024,  # rows of a shard, about
-        embeddings: bool = False,
-        max_pixels: int = MAX_PIXELS,
-        cache: bool = True,  # of text vectors
+        batch_size: int = 32,  # images per batch, at most
+        shard_rows: int = 1024,  # rows per shard, roughly
+        embeddings: bool = False,  # store image vectors
+        max_pixels: int = MAX_PIXELS,  # larger pictures are rejects
+        cache: bool = True,  # keep text vectors for later runs
         evidence: bool = False,  # fit scores on reference rows and store their columns
-        references: int = 0,  # the last so many sources are there to be fitted on; without any, a share of the ID rows
+        references: int = 0,  # how many sources, counted from the end of the list, serve only to fit evidence on; with 0, a share of the ID rows serves
         scores: str | Path | None = None,  # an earlier log whose fitted scores are used
         patches: bool = False,  # GL-MCM from patch tokens, for towers that have them
-    ) -> "Run":
-        "Lay a run out."
+    ) -> "Run":  # ready for `execute`
+        "Decide everything that a run depends on, and encode its class texts."
         known = [s for s in sources[: len(sources) - references] if s.role == "id"]
         labels = [(c, _data_set(s)) for s in known for c in s.class_names()]
         names = class_list(classes, labels if classes is None else ())
@@ -111,8 +111,11 @@ class Run:
         batches = plan_batches([len(s) for s in sources], batch_size, shard_rows)
         return cls(sources, vlm, names, prompts, texts, batches, record, described, embeddings, max_pixels, share, references, fitted, patches)
 
-    def log(self, parts: Sequence[Encoded]) -> Log | None:
-        "The rows of one shard; None if all its images are rejects."
+    def log(
+        self,
+        parts: Sequence[Encoded],  # the batches of one shard, in order
+    ) -> Log | None:  # None if all its images are rejects
+        "The rows of one shard."
         parts = [p for p in parts if p.ids]
         if not parts:
             return None
@@ -130,7 +133,10 @@ class Run:
             preprocessing=self.vlm.preprocessing.to_dict(), precision=self.vlm.precision, templates=self.templates, sources=self.described,
             software=software_versions() | {"torch": torch.__version__, "open_clip": open_clip.__version__})
 
-    def rejects(self, parts: Sequence[Encoded]) -> list[dict[str, str]]:
+    def rejects(
+        self,
+        parts: Sequence[Encoded],  # the batches of one shard, in order
+    ) -> list[dict[str, str]]:  # id, domain, role, reason
         "The rejects of one shard."
         return [{"id": i, "domain": self.sources[p.batch.source].domain, "role": self.sources[p.batch.source].role, "reason": r} for p in parts for i, r in p.rejects]
 
@@ -145,9 +151,9 @@ class Summary:
     rejects_file: str = ""  # their list
     new_images: int = 0  # rows written by this start
     seconds: float = 0.0  # wall clock of this start, without loading the model
-    batch_size: int = 0
-    workers: int = 0
-    times: dict[str, float] = field(default_factory=dict)  # wait, write: wall clock; read, decode, preprocess, model: summed over the workers
+    batch_size: int = 0  # images of a batch, at most
+    workers: int = 0  # as used
+    times: dict[str, float] = field(default_factory=dict)  # wait, write, evidence: wall clock; read, decode, preprocess, model: summed over the workers
 
     @property
     def rate(self) -> float:
@@ -177,12 +183,12 @@ def _limit(max_rejects: float, total: int) -> int:
 
 # %% ../nbs/02b_inference.ipynb #ccbd5cac
 def write_shards(
-    run: Run,
+    run: Run,  # as planned
     folder: RunFolder,  # locked and started
     encoded: Iterator[Encoded],  # the batches that are not on disk yet, in order
     summary: Summary,  # filled in
-    max_rejects: float = 0.1,  # a share, or a number if >= 1
-    progress: bool = True,
+    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
+    progress: bool = True,  # bar on standard error
 ) -> None:
     "Collect batches to shards and write each one as it is whole."
     total = sum(len(s) for s in run.sources)
@@ -212,14 +218,14 @@ def write_shards(
 
 # %% ../nbs/02b_inference.ipynb #857264e4
 def execute(
-    run: Run,
-    folder: RunFolder,
+    run: Run,  # as planned
+    folder: RunFolder,  # where the log is written
     stream: Callable[[list[Batch]], Iterator[Encoded]],  # the engine: batches -> encoded batches, in order
     summary: Summary,  # filled in
-    max_rejects: float = 0.1,
+    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
     restart: bool = False,  # throw away what another run left
-    progress: bool = True,
-) -> Summary:
+    progress: bool = True,  # bar on standard error
+) -> Summary:  # the one given
     "Do what is left of a run."
     summary.rejects_file = str(folder.rejects_path)
     if not restart and is_joined(folder, run.record):
@@ -269,34 +275,34 @@ def infer(
     id: str | Source | Sequence[str | Source] = (),  # ID sources: specifications such as "food101:test[:10000]", or open sources
     ood: str | Source | Sequence[str | Source] = (),  # OoD sources
     model: str | VLM = "ViT-B-32",  # what `load_vlm` takes, or a loaded model
-    pretrained: str = "",  # tag, checkpoint, random:SEED
+    pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
     out: str | Path = "attrood-log",  # a folder, or a name that ends in .parquet
     *,
     classes: str | Sequence[str] | None = None,  # names, file, or named list; None takes the labels of the ID sources
     templates: str | Sequence[str] | None = None,  # prompts with {}, or named sets
-    reference: str | Source | Sequence[str | Source] = (),  # ID images that evidence is fitted on; without any, a share of the ID images
+    reference: str | Source | Sequence[str | Source] = (),  # ID images that evidence is fitted on; without any, the share of the ID images that `reference_share` says
     scores: str | Path | None = None,  # an earlier log: its fitted scores are used instead, so that its axes apply
     evidence: bool = True,  # store every score that image vectors allow, fitted on the reference
     patches: bool = False,  # GL-MCM too, from the patch tokens of a vision transformer
     embeddings: bool = False,  # store image vectors (float16), from which any score can be redone
     batch_size: int | None = None,  # None finds one
-    workers: int | None = None,  # decode, and on a CPU run the model, side by side; None goes by the cores, 0 works in between
+    workers: int | None = None,  # parallel workers that decode images, and on a CPU also run the model; None takes one per core (at most 8 on a CPU), 0 decodes between two model calls
     processes: bool = False,  # decode in processes instead of threads
-    precision: str = "auto",  # fp32, bf16, fp16
+    precision: str = "auto",  # fp32, bf16, fp16; auto goes by the device
     device: str = "auto",  # torch device
     compile: bool = False,  # torch.compile
-    engine: str = "local",  # or "ray"
+    engine: str = "local",  # "local" or "ray"
     ray_address: str | None = None,  # of a cluster; None starts Ray here
-    max_rejects: float = 0.1,  # unreadable images allowed: a share, or a number if >= 1
+    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
     max_pixels: int = MAX_PIXELS,  # larger pictures are rejects
-    shard_rows: int = 1024,  # rows of a shard, about
-    seed: int = 0,  # of random rows
+    shard_rows: int = 1024,  # rows per shard, roughly
+    seed: int = 0,  # seed for sources that ask for random rows
     data_dir: str | None = None,  # where TFDS keeps its sets
     download: bool = False,  # fetch missing TFDS sets
     restart: bool = False,  # throw away what another run left in `out`
     cache: bool = True,  # keep text vectors for later runs
     progress: bool = True,  # bar on standard error
-) -> Summary:
+) -> Summary:  # counts, times, and where the log is
     "Run a model over images and write the inference log; started again, it goes on where it stopped (paper section 5, stages 1 and 2)."
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', got {engine!r}")

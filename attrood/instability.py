@@ -59,7 +59,7 @@ def drift_table(
     drifts: Mapping[str, npt.ArrayLike],  # drift of each family, any shape
     control: npt.ArrayLike,  # drift of unrelated pairs
 ) -> pd.DataFrame:  # a row per family: mean, sd, percent and percent_sd of the control's mean, d
-    "Drift of each family beside the control, in the study's form."
+    "Drift of each family beside the control, as Wani et al. 2026 tabulate it; the last row is the control."
     c = np.asarray(control, float)
     rows = {}
     for name, value in drifts.items():
@@ -85,7 +85,7 @@ def flip_table(
     n_boot: int = 1000,  # bootstrap draws over images; 0 for no interval
     level: float = 0.95,  # level of the intervals
     seed: int = 0,  # seed of the bootstrap
-) -> pd.DataFrame:  # a row per family and a last row "any"
+) -> pd.DataFrame:  # a row per family and a last row "any": instances, ifr (share of instances whose answer flips) and iv (share of images with a flip), with intervals; right_to_wrong, wrong_to_right with labels
     "Instance flip rate and image vulnerability per family and for the union."
     y = np.asarray(original)
     boot = np.random.default_rng(seed).integers(0, len(y), (n_boot, len(y)))
@@ -150,9 +150,9 @@ def drift_to_blank(
 
 
 def drift_to_rows(
-    embeddings: npt.ArrayLike,  # (…, d)
-    target: npt.ArrayLike,  # (d,)
-) -> npt.NDArray[np.float64]:  # (…,)
+    embeddings: npt.ArrayLike,  # (…, d) embeddings
+    target: npt.ArrayLike,  # (d,) embedding
+) -> npt.NDArray[np.float64]:  # (…,) in [0, 2]
     "Cosine distance of every embedding to one target."
     e, t = np.asarray(embeddings, float), np.asarray(target, float)
     return 1 - e @ t / (np.linalg.norm(e, axis=-1) * np.linalg.norm(t))
@@ -197,7 +197,7 @@ def band_noise(
 def band_table(
     original: npt.ArrayLike,  # (n, classes) logits of the originals
     changed: npt.ArrayLike,  # (bands, n, classes) logits with noise in each band
-) -> pd.DataFrame:  # a row per band: low and high (cycles per pixel), ifr, margin, margin_change
+) -> pd.DataFrame:  # a row per band: low and high (cycles per pixel; the last one takes the corners above 0.5 too), ifr, margin, margin_change
     "Flip rate and margin of the original answer per frequency band."
     z, c = np.asarray(original, float), np.asarray(changed, float)
     if c.ndim != 3 or c.shape[1:] != z.shape: raise ValueError(f"changed must have shape (bands, {z.shape[0]}, {z.shape[1]}), got {c.shape}")

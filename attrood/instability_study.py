@@ -21,11 +21,11 @@ from .softmax import unit_rows
 
 # %% ../nbs/14e_instability_study.ipynb #06e4c9b2
 def instability_tables(
-    study: CauseStudy,
-    causes: Sequence[str] | None = None,  # which causes; None takes the six families that were run
+    study: CauseStudy,  # from `study_causes` or `run_causes`
+    causes: Sequence[str] | None = None,  # which causes; None takes all of the group "instability" that were run
     seed: int = 0,  # of control pairs and bootstrap
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # drift (percent of control, d, loss of margin) and flips (IFR, IV, both directions)
-    "The study's two tables for a model and images."
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # drift (columns of `drift_table`, and margin_change: mean margin after less before) and flips (as `flip_table`)
+    "The two tables of Wani et al. 2026 for a model and images."
     names = [c for c in study.changed if CAUSES[c].group == "instability"] if causes is None else list(causes)
     if lost := [c for c in names if c not in study.changed] or ([] if names else ["none"]): raise ValueError(f"causes must be among those of the study ({', '.join(study.changed)}), got {lost[0]!r}")
     z = study.scale * study.original @ study.text.T
@@ -43,9 +43,9 @@ def dirichlet_table(
     pictures: Sequence[Any],  # (n,) RGB pictures
     keys: Sequence[str],  # (n,) their names
     tokens: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, rows, columns, d) patch tokens
-    families: Sequence[str] = FAMILIES,  # names in CAUSES
+    families: Sequence[str] = FAMILIES,  # names in `CAUSES`
     seed: int = 0,  # of the changes
-    batch_size: int = 256,
+    batch_size: int = 256,  # pictures at a time
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> pd.DataFrame:  # a row per family: change (mean of E(changed) − E(original)), sd, percent of the originals' mean, d (of the paired change)
     "Change of the Dirichlet energy of the patch tokens, per edge."
@@ -62,11 +62,11 @@ def spectral_table(
     pictures: Sequence[Any],  # (n,) RGB pictures, or uint8 arrays, of the model's input size
     encode: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, d) embeddings
     text_embeddings: npt.ArrayLike,  # (C, d)
-    logit_scale: float = 100.0,
+    logit_scale: float = 100.0,  # factor from cosine to logit
     bands: int = 6,  # rings of radial frequency
-    strength: float = 8.0,  # root mean square of the noise, of 255
+    strength: float = 8.0,  # root mean square of the noise, in grey levels of 255
     seed: int = 0,  # of the noise
-    batch_size: int = 256,
+    batch_size: int = 256,  # pictures at a time
 ) -> pd.DataFrame:  # as `band_table`
     "Flip rate and margin of the answers under noise in each frequency band."
     text = unit_rows(text_embeddings, "text_embeddings")
@@ -77,11 +77,11 @@ def spectral_table(
 
 # %% ../nbs/14e_instability_study.ipynb #f438a3eb
 def add_instability(
-    log: Log,
+    log: Log,  # whose rows have pictures
     pictures: Callable[[str], Any],  # id of a row -> its picture, at the size it is to be changed at
     encode: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, d) embeddings
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    families: Sequence[str] = FAMILIES,  # names in CAUSES
+    families: Sequence[str] = FAMILIES,  # names in `CAUSES`
     seed: int = 0,  # of the changes
     batch_size: int = 64,  # rows at a time
     step: Callable[[int], None] = lambda rows: None,  # told how many rows are done

@@ -17,14 +17,14 @@ from scipy.optimize import linear_sum_assignment
 from .evidence import EVIDENCE, GROUPS
 
 # %% ../nbs/08a_labels.ipynb #5acafba2
-PAPER_GROUPS = {"conf": "confidence", "msp": "confidence", "entropy": "uncertainty", "normalized_entropy": "uncertainty", "energy": "uncertainty", "oodscore": "uncertainty"}  # (38), (39)
-SYMBOL = {"uncertainty": "u", "confidence": "c", "energy": "e", "geometry": "g", "text": "t", "perturbation": "p", "other": "o"}
+PAPER_GROUPS = {"conf": "confidence", "msp": "confidence", "entropy": "uncertainty", "normalized_entropy": "uncertainty", "energy": "uncertainty", "oodscore": "uncertainty"}  # evidence -> group in paper mode, paper (38), (39)
+SYMBOL = {"uncertainty": "u", "confidence": "c", "energy": "e", "geometry": "g", "text": "t", "perturbation": "p", "other": "o"}  # group -> letter of an axis's name
 
 # %% ../nbs/08a_labels.ipynb #9bafd610
 def evidence_groups(
     names: Sequence[str],  # (M,) evidence
     given: Mapping[str, str] | None = None,  # name -> group, wins over the registry
-    mode: Literal["default", "paper"] = "default",
+    mode: Literal["default", "paper"] = "default",  # "default": as the registry has it; "paper": the two groups of (38), (39)
 ) -> list[str]:  # (M,) groups; "other" where nothing is known
     "The group of each piece of evidence: as given, as the paper has it, or as the registry does."
     known = PAPER_GROUPS if mode == "paper" else {n: e.group for n, e in EVIDENCE.items()}
@@ -34,7 +34,7 @@ def evidence_groups(
 # %% ../nbs/08a_labels.ipynb #0c4d8a75
 def contributions(
     components: npt.ArrayLike,  # (k, M) weights
-    groups: Sequence[str],  # (M,)
+    groups: Sequence[str],  # (M,) group of each piece of evidence
 ) -> dict[str, np.ndarray]:  # group -> (k,) sums of absolute weights
     "How much each group of evidence contributes to each axis (paper (40), (41))."
     w = np.abs(np.asarray(components, dtype=np.float64))
@@ -70,7 +70,7 @@ def paper_labels(
     components: npt.ArrayLike,  # (k, M) weights
     groups: Sequence[str],  # (M,) from `evidence_groups(..., mode="paper")`
     tolerance: float = 1e-9,  # relative difference that counts as a tie
-) -> Labels:
+) -> Labels:  # one name per axis
     "z_u and z_c by the largest contribution each (paper (42), (43)); one axis may win both."
     C = contributions(components, groups)
     k = len(np.asarray(components))
@@ -89,10 +89,10 @@ def paper_labels(
 # %% ../nbs/08a_labels.ipynb #3919b820
 def assign_labels(
     components: npt.ArrayLike,  # (k, M) weights on comparable scales
-    groups: Sequence[str],  # (M,)
+    groups: Sequence[str],  # (M,) group of each piece of evidence
     strength: npt.ArrayLike | None = None,  # (k,) variance that each axis explains; None: all alike
     tolerance: float = 1e-9,  # relative difference that counts as a tie
-) -> Labels:
+) -> Labels:  # one name per axis
     "Names by one-to-one assignment of groups to axes on shares of contribution; the rest are numbered."
     C = contributions(components, groups)
     order, w = list(C), np.array(list(C.values())).T  # (k, G)

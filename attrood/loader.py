@@ -37,9 +37,9 @@ def prepare(
     batch: Batch,  # its place in the run
     samples: Sequence[Sample],  # its images, encoded
     preprocessing: Preprocessing,  # of the model
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects
+    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
     read_seconds: float = 0.0,  # what reading the samples took
-) -> Prepared:
+) -> Prepared:  # pixels and rejects
     "Decode and preprocess one batch; images that cannot be read become rejects."
     pixels = np.empty((len(samples), *preprocessing.size, 3), np.uint8)
     ids: list[str] = []
@@ -97,12 +97,12 @@ def _work(then: Callable[[Prepared], Any] | None, *args: Any) -> Any:
 
 # %% ../nbs/02b1_loader.ipynb #151da219
 def load_batches(
-    sources: Sequence[Source],
+    sources: Sequence[Source],  # to read from
     batches: Sequence[Batch],  # in the order wanted
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing,  # of the model
     workers: int = 1,  # decoding threads or processes; 0 works in the caller's thread
     processes: bool = False,  # processes instead of threads
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
     then: Callable[[Prepared], Any] | None = None,  # what a worker does with a prepared batch; None hands it out
     setup: Callable[[], None] | None = None,  # called once in each worker
 ) -> Iterator[Any]:  # one `Prepared`, or what `then` makes of it, per batch, in order

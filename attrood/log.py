@@ -31,15 +31,15 @@ from .manifest import MANIFEST_KEY, TEMPERATURES, LogError, Manifest
 from .softmax import unit_rows
 
 # %% ../nbs/03_log.ipynb #40b0a2d5
-TOP = 10
-INDICATORS = ("conf", "entropy", "normalized_entropy", "energy", "oodscore")
-REQUIRED = ("id", "domain", "role", "label", "prediction", *INDICATORS, "top_index", "top_cosine", "lse", "cosine_mean", "cosine_std")
+TOP = 10  # classes that a log keeps of each image
+INDICATORS = ("conf", "entropy", "normalized_entropy", "energy", "oodscore")  # of the paper, one column each
+REQUIRED = ("id", "domain", "role", "label", "prediction", *INDICATORS, "top_index", "top_cosine", "lse", "cosine_mean", "cosine_std")  # columns of every log
 
 # %% ../nbs/03_log.ipynb #e6e3311e
 def similarity_columns(
     similarities: npt.ArrayLike,  # (n, C) cosines, or logits divided by `logit_scale`
-    logit_scale: float = 100.0,  # a, > 0
-    logit_bias: float = 0.0,  # b
+    logit_scale: float = 100.0,  # factor from similarity to logit, > 0
+    logit_bias: float = 0.0,  # added to the logits
     temperatures: Sequence[float] = TEMPERATURES,  # tau of the log-sum-exp columns, each > 0
 ) -> dict[str, np.ndarray]:  # column -> (n,) float64, or (n, ·) for `top_index`, `top_cosine`, `lse`
     "The log's scalar and top-10 columns from class similarities (paper eq. 10 to 15)."
@@ -65,13 +65,16 @@ def similarity_columns(
 @dataclass(frozen=True)
 class Log:
     "An inference log in memory: an Arrow table, one row per image sorted by id, and its manifest."
-    table: pa.Table  # columns as in the table above
-    manifest: Manifest
+    table: pa.Table  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
+    manifest: Manifest  # what produced the rows
 
     def __len__(self) -> int:
         return self.table.num_rows
 
-    def array(self, name: str) -> np.ndarray:
+    def array(
+        self,
+        name: str,  # of the column
+    ) -> np.ndarray:
         "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
         if name not in self.table.column_names:
             raise LogError(f"the log has no column {name!r}; it has {', '.join(self.table.column_names)}")
@@ -90,7 +93,10 @@ class Log:
         flat = [c for c in self.table.column_names if not pa.types.is_fixed_size_list(self.table.schema.field(c).type)]
         return self.table.select(flat).to_pandas()
 
-    def select(self, rows: npt.ArrayLike) -> "Log":
+    def select(
+        self,
+        rows: npt.ArrayLike,  # (n,) bool, or positions
+    ) -> "Log":
         "The log of the rows picked by a boolean mask or by integer positions."
         picked = np.asarray(rows)
         where = np.flatnonzero(picked) if picked.dtype == bool else picked
@@ -110,10 +116,10 @@ class Log:
 # %% ../nbs/03_log.ipynb #a61f3f70
 def make_log(
     columns: Mapping[str, npt.ArrayLike],  # name -> (n,) or (n, width)
-    manifest: Manifest,
+    manifest: Manifest,  # that declares the columns
     where: str = "log",  # file name for error texts
     float_type: str = "float32",  # how floats are stored: "float32" or "float64"
-) -> Log:
+) -> Log:  # checked, rows sorted by id
     "A checked `Log` from columns; raises `LogError` where they do not fit the schema."
     arrays = {}
     for name, values in columns.items():
@@ -132,7 +138,7 @@ def make_log(
 
 # %% ../nbs/03_log.ipynb #93940640
 def check_log(
-    log: Log,
+    log: Log,  # in memory
     where: str = "log",  # file name for error texts
 ) -> Log:  # the same log
     "Raise `LogError` unless columns, ids, roles and numbers are what schema version 1 asks for."
@@ -206,7 +212,7 @@ def log_from_embeddings(
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`
-) -> Log:
+) -> Log:  # rows sorted by id, with the manifest made from the arguments
     "A log from image and text embeddings of any CLIP-like model."
     x, t = unit_rows(image_embeddings, "image_embeddings"), unit_rows(text_embeddings, "text_embeddings")
     if x.shape[1] != t.shape[1] or len(t) != len(class_names):
@@ -241,8 +247,8 @@ def log_from_logits(
     labels: Sequence[str | None] | None = None,  # (n,) class names
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
     **manifest: Any,  # further fields of `Manifest`
-) -> Log:
-    "A log from logits, for classifiers that are no CLIP."
+) -> Log:  # rows sorted by id, with the manifest made from the arguments
+    "A log from the logits of a classifier that is not a CLIP model."
     z = np.asarray(logits)
     if z.ndim != 2 or z.shape[1] != len(class_names):
         raise ValueError(f"logits must have shape (n, {len(class_names)}) for {len(class_names)} class_names, got {z.shape}")
@@ -253,7 +259,7 @@ def log_from_logits(
 
 # %% ../nbs/03_log.ipynb #9de3eee3
 def write_log(
-    log: Log,
+    log: Log,  # in memory
     path: str | Path,  # a `.parquet` file; its folder is made if needed
 ) -> Path:  # the path
     "Write a log as one Parquet file, atomically."
@@ -299,7 +305,7 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
 # %% ../nbs/03_log.ipynb #9d518339
 def read_log(
     path: str | Path,  # a Parquet file or a folder of them
-) -> Log:
+) -> Log:  # checked, rows sorted by id
     "Read a whole log into memory, checked, rows sorted by id."
     logs = []
     for file in log_files(path):
@@ -316,7 +322,7 @@ def read_log(
 def merge_logs(
     logs: Sequence[Log],  # at least one
     where: str = "logs",  # for error texts
-) -> Log:
+) -> Log:  # checked, rows sorted by id
     "One log from several of the same model, text side and columns; ids must stay unique."
     if not logs:
         raise ValueError("logs must hold at least one log, got none")
@@ -348,12 +354,12 @@ def iter_log(
             yield Log(pa.Table.from_batches([batch]).replace_schema_metadata(None), manifest)
 
 # %% ../nbs/03_log.ipynb #97689679
-BUNDLED = {"animals": "animals.parquet", "food101-pocket": "food101-pocket.parquet"}
+BUNDLED = {"animals": "animals.parquet", "food101-pocket": "food101-pocket.parquet"}  # logs that are installed with the package, by name
 
 # %% ../nbs/03_log.ipynb #408b9367
 def bundled_log(
     name: str = "animals",  # a key of `BUNDLED`
-) -> Log:
+) -> Log:  # checked, rows sorted by id
     "Read a log that is installed with the package."
     if name not in BUNDLED:
         raise LogError(f"no bundled log {name!r}; there are {', '.join(BUNDLED)}")

@@ -26,7 +26,7 @@ from .files import atomic_path, write_json
 from .log import Log
 
 # %% ../nbs/12d_log_evaluation.ipynb #be5da90a
-TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection", "centred_cosine", "cosine_pattern")
+TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection", "centred_cosine", "cosine_pattern")  # evidence that is fitted on ID images
 
 # %% ../nbs/12d_log_evaluation.ipynb #af4e1ca3
 def _coordinates(
@@ -75,7 +75,7 @@ def fit_decision(
     axes: AttributionAxes,  # fitted
     log: Log,  # its ID rows are used
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
-    detector: str = "mahalanobis",  # an ID-only one of FITTERS
+    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm" or "density"
     where: str = "the log",  # file name for error texts
 ) -> dict[str, Any]:  # plain types, for `axis_card(..., decision=...)`
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
@@ -148,7 +148,7 @@ def evaluation_summary(
     """What was compared, who the opponents are, and how the detectors on axes did."""
     t, s = result.table, result.settings
     columns = ["domain", "detector", "n_id", "n_ood", "auroc", "auroc_low", "auroc_high", "fpr95_id_positive", "fpr95_ood_positive", "difference", "p_holm"]
-    lines = [f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, supervised detectors fitted per {s['fit_on']}, numbers of held-out test rows"]
+    lines = [f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, supervised detectors fitted per {s['fit_on']}; n_id and n_ood count held-out test rows"]
     for domain, part in t.groupby("domain", sort=False):
         opponents = result.opponents[result.opponents["domain"] == domain]
         lines.append(f"\n{domain}: " + ", ".join(f"{o.opponent} = {o.score}" for o in opponents.itertuples()))

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_curve
 
 # %% ../nbs/11_metrics.ipynb #4ae863e1
-Positive = Literal["id", "ood"]
+Positive = Literal["id", "ood"]  # which class is to be found
 
 
 def check_scores(
@@ -26,7 +26,7 @@ def check_scores(
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) bool OoD mask and (n,) float64 score
     """Check a label vector and a score vector and return them as arrays.
 
-    Raises ValueError for other shapes, labels other than 0 and 1, rows that are not finite, and one class only.
+    Raises `ValueError` for other shapes, labels other than 0 and 1, rows that are not finite, and one class only.
     """
     y_, s = np.asarray(y), np.asarray(score, dtype=np.float64)
     if s.ndim != 1 or y_.shape != s.shape:
@@ -128,7 +128,7 @@ def operating_point(
 ) -> OperatingPoint:  # threshold on the score, TPR and FPR
     """Return the threshold that a rule picks for a target TPR, and its rates.
 
-    Raises ValueError for a constant score: every threshold then takes all rows or none.
+    Raises `ValueError` for a constant score: every threshold then takes all rows or none.
     """
     ood, s = check_scores(y, score)
     if not 0 < tpr < 1:
@@ -187,7 +187,7 @@ def autc(
     if s.min() == s.max():
         raise ValueError(f"score must not be constant, got {s[0]} in all {s.size} rows: it cannot be scaled to [0, 1]")
     s = (s - s.min()) / (s.max() - s.min())
-    return float((s[~ood].mean() + 1 - s[ood].mean()) / 2)
+    return float((s[~ood].mean() + 1 - s[ood].mean()) / 2)  # @eq-autc
 
 # %% ../nbs/11_metrics.ipynb #3866d143
 def oscr(
@@ -263,7 +263,7 @@ def ood_metrics(
     score: npt.ArrayLike,  # (n,) higher for more OoD
     tpr: float = 0.95,  # target rate of both operating points, in (0, 1)
     rule: str = "searchsorted",  # one of THRESHOLD_RULES
-) -> dict[str, float]:  # values by name; NaN where a constant score has no threshold
+) -> dict[str, float]:  # auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive, tnr95_ood_positive, autc (95 is 100 tpr); NaN where a constant score has no threshold
     """Return the usual metrics of a score under names that say which class is positive."""
     ood, s = check_scores(y, score)
     if not 0 < tpr < 1:

@@ -22,8 +22,8 @@ from .sparse_pca import alpha_max, sparse_pca
 def fold_moments(
     X: npt.ArrayLike,  # (n, m) features
     strata: npt.ArrayLike | None = None,  # (n,) e.g. roles: stratified folds
-    n_folds: int = 5,  # F
-    seed: int = 42,  # of the deal into folds
+    n_folds: int = 5,  # number of folds F
+    seed: int = 42,  # seed of the split into folds
 ) -> Moments:  # moments of each fold's held-out rows, leading axis F
     "Moments of the folds that `paper_cv` uses for the same arguments."
     X = np.asarray(X, dtype=float)
@@ -33,13 +33,15 @@ def fold_moments(
     return group_moments(X, fold)[0]
 
 # %% ../nbs/07a_moment_cv.ipynb #d3a23e2d
-Kind = Literal["ridge", "unshrunk", "regression", "entries"]
+Kind = Literal[
+    "ridge", "unshrunk", "regression", "entries",
+]  # "ridge": as scikit-learn's transform shrinks; "unshrunk": least squares on the axes; "regression": features regressed on the coordinates; "entries": each entry from the others of its row
 
 # %% ../nbs/07a_moment_cv.ipynb #e2c07461
 def residual_maps(
     components: np.ndarray,  # (..., k, m) axes
     scatter: np.ndarray,  # (..., m, m) training scatter; only "regression" and "entries" use it
-    kind: Kind = "unshrunk",  # how rows are rebuilt
+    kind: Kind = "unshrunk",  # how rows are rebuilt, see `Kind`
     ridge: float = 0.01,  # shrinkage for "ridge", scikit-learn's ridge_alpha
 ) -> np.ndarray:  # (..., m, m) P: the residual of a centred row x is P x
     "Matrices that turn a centred row into its residual."
@@ -91,8 +93,12 @@ class GridFits:
     held: np.ndarray  # (F, m, m) held-out scatter about the training mean
     count: np.ndarray  # (F,) held-out rows
 
-    def errors(self, kind: Kind = "unshrunk", ridge: float = 0.01) -> np.ndarray:
-        "Mean squared held-out residual of every feature, (F, K, A, m)."
+    def errors(
+        self,
+        kind: Kind = "unshrunk",  # how rows are rebuilt, see `Kind`
+        ridge: float = 0.01,  # shrinkage for "ridge"
+    ) -> np.ndarray:  # (F, K, A, m)
+        "Mean squared held-out residual of every feature."
         P = residual_maps(self.components, self.train[:, None, None], kind, ridge)
         square = ((P @ self.held[:, None, None]) * P).sum(-1)
         return np.maximum(square, 0) / self.count[:, None, None, None]
@@ -135,7 +141,7 @@ def moment_cv(
     ks: Sequence[int] = (1, 2, 3, 4),  # numbers of axes, (29)
     alphas: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # penalties, (29)
     *,
-    kind: Kind = "ridge",  # how rows are rebuilt
+    kind: Kind = "ridge",  # how rows are rebuilt, see `Kind`
     ridge: float = 0.01,  # shrinkage for "ridge"
     relative: bool = False,  # alphas as a share of `alpha_max`, or scikit-learn's units
     n_starts: int = 4,  # starts for each fit

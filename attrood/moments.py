@@ -23,7 +23,7 @@ class Moments:
 
     count: np.ndarray  # (...) sum of the weights; the number of rows when there are none
     mean: np.ndarray  # (..., m) weighted mean
-    scatter: np.ndarray  # (..., m, m) sum of w (x - mean)(x - mean)^T
+    scatter: np.ndarray  # (..., m, m) sum of w (x − mean)(x − mean)ᵀ
     low: np.ndarray  # (..., m) what the float64 mean could not hold
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -127,7 +127,7 @@ def _check_scale(X: np.ndarray, spread: np.ndarray) -> None:
 # %% ../nbs/06a_moments.ipynb #48bccff1
 def moments(
     X: npt.ArrayLike,  # (n, m) rows, any real dtype; sums are float64
-    weights: npt.ArrayLike | None = None,  # (n,) >= 0; None counts every row once
+    weights: npt.ArrayLike | None = None,  # (n,) ≥ 0; None counts every row once
 ) -> Moments:  # count (), mean (m,), scatter (m, m)
     "Moments of the rows of a matrix in one pass."
     X, w = _check_rows(X, weights)
@@ -204,7 +204,7 @@ def stack_moments(
 def group_moments(
     X: npt.ArrayLike,  # (n, m) rows
     groups: npt.ArrayLike,  # (n,) a label for each row
-    weights: npt.ArrayLike | None = None,  # (n,) >= 0
+    weights: npt.ArrayLike | None = None,  # (n,) ≥ 0
 ) -> tuple[Moments, np.ndarray]:  # moments with leading axis g, and the g labels in sorted order
     "Moments of each group of rows."
     X = np.asarray(X)
@@ -250,7 +250,7 @@ def _pool_mean(parts: Moments) -> np.ndarray:  # (m,)
 
 # %% ../nbs/06a_moments.ipynb #8f83ff88
 def leave_one_out(
-    parts: Moments,  # moments of g >= 2 disjoint groups along the leading axis
+    parts: Moments,  # moments of g ≥ 2 disjoint groups along the leading axis
 ) -> Moments:  # moments of all groups but one, leading axis g
     "Moments of everything but one group, for each group: the training side of a cross-validation."
     if len(parts) < 2:
@@ -263,7 +263,7 @@ def block_moments(
     n_blocks: int = 1000,  # blocks in all, shared among strata by size; at most one per row
     strata: npt.ArrayLike | None = None,  # (n,) labels resampled apart, such as the domain
     seed: int = 0,  # of the deal of rows to blocks
-    weights: npt.ArrayLike | None = None,  # (n,) >= 0
+    weights: npt.ArrayLike | None = None,  # (n,) ≥ 0
 ) -> tuple[Moments, np.ndarray]:  # moments with leading axis b, and the stratum number of each block
     "Moments of small random blocks of rows, the material of a bootstrap."
     X = np.asarray(X)
@@ -311,7 +311,7 @@ def bootstrap_moments(
     n_replicates: int = 1000,  # replicates r
     strata: npt.ArrayLike | None = None,  # (b,) stratum of each block; None: one stratum
     seed: int = 0,  # random state
-    kind: str = "multinomial",  # or "poisson"
+    kind: str = "multinomial",  # "multinomial" or "poisson"
 ) -> Moments:  # moments with leading axis r
     "Moments of bootstrap replicates."
     return pool(blocks, bootstrap_weights(len(blocks) if strata is None else strata, n_replicates, seed, kind))

@@ -27,7 +27,7 @@ def mine_negatives(
 ) -> np.ndarray:  # (⌊keep · W⌋,) row numbers of the kept candidates, least similar first
     """Candidates that are far from all ID classes.
 
-    Jiang et al. 2024 (NegLabel `multi_modal.py`: `pencentile` 0.95, `neg_topk` 0.15).
+    Jiang et al. 2024 (NegLabel `multi_modal.py`: `pencentile`, in their spelling, 0.95, `neg_topk` 0.15).
     """
     if not 0 <= percentile <= 1:
         raise ValueError(f"percentile must be in [0, 1], got {percentile}")
@@ -40,7 +40,7 @@ def mine_negatives(
     return np.argsort(q, kind="stable")[:int(len(w) * keep)]
 
 # %% ../nbs/04d_neglabel.ipynb #0d5b3ada
-NOUN_TEMPLATE, ADJECTIVE_TEMPLATE = "the nice {}", "This is a {} photo"
+NOUN_TEMPLATE, ADJECTIVE_TEMPLATE = "the nice {}", "This is a {} photo"  # prompts of a noun and of an adjective
 
 
 def wordnet_words(
@@ -65,7 +65,7 @@ def wordnet_words(
 def neglabel_score(
     positive: npt.ArrayLike,  # (n, C) logits of the ID classes
     negative: npt.ArrayLike,  # (n, M) logits of the negative labels
-    groups: int = 100,  # G, in 1..M
+    groups: int = 100,  # G, in 1..M; the last M mod G negatives are left out
     seed: int = 0,  # of the shuffle
     temperature: float = 1.0,  # T on the logits
     order: npt.ArrayLike | None = None,  # a permutation to use in place of the shuffle
@@ -101,7 +101,7 @@ class NegLabel(FittedScore):
     scale: float = 100.0  # logit scale
     groups: int = 100  # G
     seed: int = 0  # of the shuffle
-    rule: dict[str, float] = field(default_factory=dict)  # percentile and share
+    rule: dict[str, float] = field(default_factory=dict)  # percentile and keep, as mined
 
     @classmethod
     def mine(
@@ -113,7 +113,7 @@ class NegLabel(FittedScore):
         keep: float = 0.15,  # share kept of each corpus
         groups: int = 100,  # G, lowered to the number of negatives
         seed: int = 0,  # of the shuffle
-    ) -> Self:
+    ) -> Self:  # the score with its words
         "Mine negative labels from each corpus on its own."
         words: list[str] = []
         rows: list[np.ndarray] = []

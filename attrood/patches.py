@@ -49,7 +49,7 @@ def patch_features(
 ) -> tuple[Any, Any]:  # unit image features (n, d) and unit patch features (n, P, d), tensors
     """Image features and local features of the patches, from one forward pass.
 
-    GL-MCM `clip/model.py`: value path of the last block, class token dropped.
+    As `clip/model.py` of the GL-MCM code does: value path of the last block, class token dropped.
     """
     import torch
     tower = model.visual

@@ -43,9 +43,9 @@ from .stability import seed_stability
 @dataclass(frozen=True)
 class Analysis:
     "Fitted axes, their card, and the scores of the log they were fitted on."
-    axes: AttributionAxes
-    card: dict[str, Any]
-    scores: pd.DataFrame
+    axes: AttributionAxes  # fitted
+    card: dict[str, Any]  # as in axes.json
+    scores: pd.DataFrame  # one row per image, as from `score_log`
     notes: list[str]  # warnings that came up on the way
     detectors: pd.DataFrame | None = None  # detectors against the best single score on held-out rows; None if there are too few
 
@@ -81,7 +81,7 @@ def judge(
 # %% ../nbs/16a_pipeline.ipynb #b6557a38
 def held_out_detectors(
     axes: AttributionAxes,  # fitted: mode, number of axes, penalty and evidence are taken from it
-    log: Log,
+    log: Log,  # what they were fitted on
     where: str = "the log",  # file name for error texts
 ) -> pd.DataFrame | None:  # as `Evaluation.table`, with DeLong intervals; None with a warning if the log has too few images
     "Two detectors on axes beside the best single scores, per OoD domain, on held-out images."
@@ -98,12 +98,12 @@ def held_out_detectors(
 
 # %% ../nbs/16a_pipeline.ipynb #95028a5e
 def analyse(
-    log: Log,
-    mode: Mode = "default",
+    log: Log,  # with ID rows and at least one OoD domain
+    mode: Mode = "default",  # "default", or "paper" for the paper's method to the letter
     where: str = "the log",  # file name for error texts
     **params: Any,  # further parameters of `AttributionAxes`
-) -> Analysis:
-    "Stages 3 to 8 on a log, with stability, card, scores and detectors."
+) -> Analysis:  # axes, card, scores, notes and table of detectors
+    "Axes of a log (stages 3 to 8 of the paper), their stability and card, scores and detectors."
     with collected_notes() as notes:
         axes = fit_axes(log, mode, where=where, **params)
         stability = judge(axes, log)
@@ -116,8 +116,8 @@ def analyse(
 def formula(
     axes: AttributionAxes,  # fitted
     j: int,  # which axis
-    digits: int = 4,
-) -> str:  # such as "z_u = 0.9187 dentropy_gain + 0.3949 doodscore_gain"
+    digits: int = 4,  # after the decimal point
+) -> str:  # such as "z_u = 0.9187 dnormalized_entropy_gain + 0.3949 doodscore_gain"
     "An axis as the paper writes it, (53) and (54), largest weights first."
     w = axes.components_[j]
     order = sorted(np.flatnonzero(w), key=lambda m: (-abs(w[m]), m))
@@ -126,8 +126,8 @@ def formula(
 
 # %% ../nbs/16a_pipeline.ipynb #ff4a0212
 def domain_profile(
-    analysis: Analysis,
-) -> pd.DataFrame:  # a row per domain: role, rows, mean of each axis, share of rows whose dominant axis it is, share called OoD
+    analysis: Analysis,  # of a log
+) -> pd.DataFrame:  # a row per domain: role, domain, images, AXIS (mean coordinate), most on AXIS (share of rows it dominates), called OoD (share)
     "Where each domain lies on the axes, ID first."
     names = analysis.axes.labels_.names
     groups = analysis.scores.groupby(["role", "domain"], sort=True)
@@ -145,26 +145,43 @@ def stability_lines(
     return [f"{n}: {v.verdict} ({v.reason})" for n, v in zip(names, report.verdicts, strict=True)] + report.summary().splitlines()[-1:]
 
 # %% ../nbs/16a_pipeline.ipynb #dbf58a65
+def _selection_lines(axes: AttributionAxes) -> list[str]:
+    "The cell of least error for each k, and the chosen one, as a table."
+    table = axes.table_[[c for c in axes.table_ if not c.startswith("fold_")]]
+    best = table.sort_values(["k", "mse"]).groupby("k").head(1) if "mse" in table else table
+    chosen = table[(table["k"] == axes.n_components_) & np.isclose(table["alpha"], axes.alpha_)]
+    shown = pd.concat([best, chosen[~chosen.index.isin(best.index)]])
+    shown = shown.assign(chosen=np.where(shown.index.isin(chosen.index), "*", ""))
+    lines = ["", "selection, the cell of least error for each k, and the chosen one:", shown.to_string(index=False, na_rep="-", float_format=lambda v: f"{v:.4g}")]
+    if "agreement" in shown and shown["agreement"].isna().any():
+        lines.append("(agreement of halves is measured only for k that explain enough of every feature)")
+    return lines
+
+
 def summary(
-    analysis: Analysis,
+    analysis: Analysis,  # of a log
 ) -> str:  # several lines
     "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
     axes, card = analysis.axes, analysis.card
-    choice, lines = card["selection"], [f"{axes.mode} mode: {len(axes.evidence_)} columns of evidence, {card['provenance']['rows']} images ({axes.reference_.rows} ID)"]
+    choice, rows, images = card["selection"], card["provenance"]["rows"], len(analysis.scores)
+    known, other = int((analysis.scores["role"] == "id").sum()), images - rows
+    lines = [f"{axes.mode} mode: {len(axes.evidence_)} columns of evidence, fitted on "
+             + (f"{rows} of {images} images ({axes.reference_.rows} of {known} ID); the other {other} are the reference of the scores" if other else f"{rows} images ({known} ID)")]
     if axes.dropped_:
-        lines.append(f"left out: {len(axes.dropped_)} columns" + "".join(f"\n  {n}: {why}" for n, why in list(axes.dropped_.items())[:30]))
+        left = [f"  {n}: {why}" for n, why in axes.dropped_.items()]
+        lines += [f"left out: {len(left)} columns", *left[:5], *([f"  … and {len(left) - 5} more, with reasons in the axis card"] if len(left) > 5 else [])]
     if axes.table_ is not None:
-        best = axes.table_.sort_values(["k", "mse"]).groupby("k").head(1) if "mse" in axes.table_ else axes.table_
-        lines += ["", "selection, best cell of each k:", best[[c for c in best if not c.startswith("fold_")]].to_string(index=False, float_format=lambda v: f"{v:.4g}")]
+        lines += _selection_lines(axes)
     lines += ["", f"chosen: k = {axes.n_components_}, alpha = {axes.alpha_:g}" + (f" ({choice['reason']})" if choice.get("reason") else "")]
-    lines += ["", f"axes ({axes.explained_variance_ratio_.sum():.1%} of the variance):", *(f"  {axes.explained_variance_ratio_[j]:6.1%}  {formula(axes, j, 2)}" for j in range(axes.n_components_))]
+    lines += ["", f"axes, in the order of the fit ({axes.explained_variance_ratio_.sum():.1%} of the variance):", *(f"  {axes.explained_variance_ratio_[j]:6.1%}  {formula(axes, j, 2)}" for j in range(axes.n_components_))]
     lines += [f"  tie: {t}" for t in axes.labels_.ties]
     st = card.get("stability", {})
     if "mean" in st:
         lines += ["", f"stability over solver seeds {', '.join(map(str, st['seeds']))}: mean cosine " + ", ".join(f"{n} {c:.6f}" for n, c in zip(axes.labels_.names, st["mean"], strict=True))
                   + (" (every fit is the same to the last bit: the solver does not use its seed here, so this is no evidence)" if st.get("identical") else "")]
     if "verdicts" in st:
-        lines += ["", "stability:", *("  " + line for line in stability_lines(card))]
+        lines += ["", "stability (cosine of an axis with itself fitted again; fixed: it comes back; conditional: not in the cases named;",
+                  "null: the same on permuted columns, where an axis of one column comes back too):", *("  " + line for line in stability_lines(card))]
     profile, names = domain_profile(analysis), axes.labels_.names
     lines += ["", "domains, mean coordinates:", profile[["role", "domain", "images", *names]].to_string(index=False, float_format=lambda v: f"{v:.2f}"), ""]
     for _, row in profile.iterrows():
@@ -177,13 +194,13 @@ def summary(
     return "\n".join(lines)
 
 # %% ../nbs/16a_pipeline.ipynb #71ecb9a0
-RESULTS = ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", "figures", "paper", "summary.txt", "report.html")
+RESULTS = ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", "figures", "paper", "summary.txt", "report.html")  # what a folder of results holds
 
 # %% ../nbs/16a_pipeline.ipynb #c47a832c
 def write_scores(
     scores: pd.DataFrame,  # from `score_log`
-    path: str | Path,
-) -> Path:
+    path: str | Path,  # the .parquet file
+) -> Path:  # the path
     "Write scores as Parquet, atomically, the same bytes for the same scores."
     with atomic_path(path) as part:
         pq.write_table(pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata(None), part, compression="zstd")
@@ -191,10 +208,10 @@ def write_scores(
 
 # %% ../nbs/16a_pipeline.ipynb #d29eb37f
 def write_figures(
-    analysis: Analysis,
-    log: Log,
+    analysis: Analysis,  # of the log
+    log: Log,  # that was analysed
     folder: Path,  # made if needed
-) -> list[Path]:
+) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
     folder.mkdir(parents=True, exist_ok=True)
     axes, scores = analysis.axes, analysis.scores
@@ -216,8 +233,8 @@ def write_figures(
 
 # %% ../nbs/16a_pipeline.ipynb #0ac3d746
 def write_analysis(
-    analysis: Analysis,
-    log: Log,
+    analysis: Analysis,  # of the log
+    log: Log,  # that was analysed
     folder: Path,  # exists
 ) -> None:
     "Card, scores, detectors, figures and summary of one analysis."
@@ -255,11 +272,11 @@ def report_folder(
 
 # %% ../nbs/16a_pipeline.ipynb #9c99de7e
 def analyse_into(
-    log: Log,
-    mode: Mode,
+    log: Log,  # with ID rows and at least one OoD domain
+    mode: Mode,  # "default" or "paper"
     folder: Path,  # made if needed
     where: str = "the log",  # file name for error texts
-) -> Analysis:
+) -> Analysis:  # what was written
     "Analyse a log in one mode and write the results."
     analysis = analyse(log, mode, where)
     folder.mkdir(exist_ok=True)
@@ -268,7 +285,7 @@ def analyse_into(
 
 # %% ../nbs/16a_pipeline.ipynb #94cbd305
 def run(
-    log: Log,
+    log: Log,  # with ID rows and at least one OoD domain
     out: str | Path,  # folder of results, replaced as a whole
     mode: str = "both",  # "default", "paper" or "both"
     where: str = "the log",  # file name for error texts

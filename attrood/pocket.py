@@ -26,7 +26,7 @@ import numpy as np
 
 # %% ../nbs/02d_pocket.ipynb #bd5580f9
 DATA = Path(__file__).parent / "data" if "__file__" in globals() else Path("../attrood/data")
-FOOD_TEMPLATE = "a photo of {}, a type of food."
+FOOD_TEMPLATE = "a photo of {}, a type of food."  # the prompt that the pocket model was trained for
 
 
 def need(
@@ -95,7 +95,7 @@ def register_pocket() -> str:  # the name to give to `open_clip`
 
 # %% ../nbs/02d_pocket.ipynb #2ea28f57
 def pocket_weights() -> Path:  # the weights that ship with the package
-    "Place of the float16 weights; FileNotFoundError if this installation has none."
+    "Place of the float16 weights; `FileNotFoundError` if this installation has none."
     path = DATA / "pocket.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"no pocket weights at {path}: train them with `python -m attrood.pocket train`")
@@ -204,8 +204,10 @@ def evaluate_pocket(
     return calibration(logits, target) | {"images_per_second": len(images) / (time.perf_counter() - start)}
 
 # %% ../nbs/02d_pocket.ipynb #dadb36b8
-def main(argv: list[str] | None = None) -> int:  # exit status
-    "`python -m attrood.pocket train|export|test`."
+def main(
+    argv: list[str] | None = None,  # arguments; None: those of the process
+) -> int:  # exit status
+    "Train, export or test the pocket model: `python -m attrood.pocket train|export|test`."
     parser = argparse.ArgumentParser(prog="python -m attrood.pocket", description="Train, export or test the pocket model.")
     parser.add_argument("what", choices=("train", "export", "test"))
     parser.add_argument("--data", default="../shared/data/images/food101_64_train.parquet", help="Parquet file of images")
@@ -216,12 +218,13 @@ def main(argv: list[str] | None = None) -> int:  # exit status
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--peak", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--start", default=None, help="state of another run to begin from, its clock set back")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, for processors that lack it")
     a = parser.parse_args(argv)
     try:
         if a.what == "train":
             train = importlib.import_module("attrood.pocket_train").train_pocket
-            result = train(a.data, a.run, a.minutes, a.seed, a.workers, peak=a.peak, lowp=not a.float32)["history"][-1]
+            result = train(a.data, a.run, a.minutes, a.seed, a.workers, peak=a.peak, lowp=not a.float32, start=a.start)["history"][-1]
         elif a.what == "export":
             result = importlib.import_module("attrood.pocket_train").export_pocket(a.run, a.out)
         else:

@@ -230,11 +230,12 @@ def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
     names, target = np.unique(labels, return_inverse=True)
     train, y = np.setdiff1d(np.arange(len(labels)), np.load(folder / "held_out.npy")), torch.from_numpy(target)
     model, tokenizer, optimizer = _new_model(opt["seed"], opt["device"], len(names))
-    ema, note = copy.deepcopy(model), {"elapsed": 0.0, "seen": 0, "sitting": 0, "history": [], **opt}
+    ema, note = copy.deepcopy(model), {"elapsed": 0.0, "seen": 0, "sitting": 0, "history": [], "earlier": [], **opt}
     if (folder / "state.safetensors").exists():
         note |= {k: v for k, v in _resume(folder / "state.safetensors", model, ema, optimizer).items() if k not in opt}
     elif opt["start"]:
-        _resume(Path(opt["start"]), model, ema, optimizer)
+        before = _resume(Path(opt["start"]), model, ema, optimizer)
+        note["earlier"] = [*before.get("earlier", []), {k: before[k] for k in ("elapsed", "seen", "sitting", "history")}]
     stream = 1000 * note["sitting"] + 10 * opt["seed"] + rank
     torch.manual_seed(1000 + stream)
     tokens = torch.stack([tokenizer([t.format(n.replace("_", " ")) for n in names]) for t in TEMPLATES]).to(opt["device"])
@@ -276,6 +277,8 @@ def train_pocket(
     torch, folder = need("torch"), Path(run)
     if minutes <= 0 or workers < 1:
         raise ValueError(f"minutes must be > 0 and workers >= 1, got {minutes} and {workers}")
+    if start and not Path(start).is_file():
+        raise FileNotFoundError(f"start {start}: no such file")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "held_out.npy").exists():
         images, labels = read_parquet_images(data)
@@ -320,7 +323,7 @@ def export_pocket(
     weights["logit_scale"] = torch.tensor(math.log(best))
     half = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     result = {k: calibration(best * cosine, target[held])[k] for k in ("top1", "top5", "nll", "ece")}
-    card = {k: note[k] for k in ("minutes", "elapsed", "seen", "sitting", "seed", "batch", "peak", "sync", "mixed")} | {"scale": float(best), "held_out": result}
+    card = {k: note[k] for k in ("minutes", "elapsed", "seen", "sitting", "seed", "batch", "peak", "sync", "mixed", "earlier")} | {"scale": float(best), "held_out": result}
     _save(Path(out), half, card | {"history": note["history"]})
     blob = Path(out).read_bytes()
     return card | {"bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}

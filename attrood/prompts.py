@@ -15,7 +15,7 @@ from typing import Any
 
 # %% ../nbs/02_prompts.ipynb #81ae1b49
 @lru_cache(maxsize=1)
-def openai_prompts() -> dict[str, Any]:
+def openai_prompts() -> dict[str, Any]:  # classes (set -> names), templates (set -> templates), wnids (WordNet id -> name), source, licence
     "OpenAI's class names and templates with their source and licence."
     return json.loads(resources.files("attrood").joinpath("data/prompts.json").read_text(encoding="utf-8"))
 
@@ -29,7 +29,7 @@ def _bare(name: str) -> str:
 def readable(
     label: str,  # a label as its data set writes it
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101
-) -> str:
+) -> str:  # words
     "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces."
     if re.fullmatch(r"n\d{8}", label):
         return openai_prompts()["wnids"].get(label, label)
@@ -67,11 +67,11 @@ def class_list(
     return names
 
 # %% ../nbs/02_prompts.ipynb #6c466848
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
+DEFAULT_TEMPLATES = ("a photo of a {}.",)  # where none are given
 
 # %% ../nbs/02_prompts.ipynb #ccf5713c
 def template_list(
-    templates: str | Sequence[str] | None = None,  # templates with one {}, or names of sets
+    templates: str | Sequence[str] | None = None,  # templates with one {}, or names of OpenAI's sets (imagenet80, food101, cifar100, cifar10, dtd, caltech101); None takes "a photo of a {}."
 ) -> list[str]:  # at least one template
     "Templates from texts and names of sets; a wrong one raises `ValueError`."
     if templates is None:

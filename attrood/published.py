@@ -28,20 +28,20 @@ from .metrics import ood_metrics
 from .stability import axis_cosines
 
 # %% ../nbs/15a_published.ipynb #c04f0e9e
-FOLLOW_UP = "follow-up"
+FOLLOW_UP = "follow-up"  # source: by the author, after the paper
 GRID = {"k": 4.0, "alpha": 8.0, "mse": 8.3656e-5, "se": 4.7763e-7, "threshold": 8.4134e-5}  # (50), (51)
 AXES = {"z_u": {"normalized_entropy": 0.9187, "oodscore": 0.3949}, "z_c": {"conf": 0.6546, "msp": 0.6546, "oodscore": 0.3783}}  # (53), (54)
 STABILITY = {"z_u": 0.99999948, "z_c": 0.99999983}  # section 7.4
-MEANS = [  # role, column, value; the ID means of (48) are in the preset
+MEANS = [
     ("id", "conf", 0.83731), ("id", "normalized_entropy", 0.11116), ("id", "energy", -32.19),
-    ("ood", "conf", 0.44817), ("ood", "normalized_entropy", 0.44380), ("ood", "energy", -19.69)]
-DETECTORS = {  # AUROC with its 95 % interval where one was printed, TNR at 95 % TPR, AUPR; OoD positive, on 6,000 held-out rows
+    ("ood", "conf", 0.44817), ("ood", "normalized_entropy", 0.44380), ("ood", "energy", -19.69)]  # role, column, value; the ID means of (48) are in the preset
+DETECTORS = {
     "energy alone": (0.996254, 0.994952, 0.997425, 0.9960, 0.99689), "MSP alone": (0.886241, 0.878105, 0.894234, 0.5780, 0.88282),
-    "logistic on (z_u, z_c)": (0.941065, 0.934870, 0.946372, 0.6870, 0.94518), "linear SVM on (z_u, z_c)": (0.941045, None, None, 0.6873, 0.94518)}
+    "logistic on (z_u, z_c)": (0.941065, 0.934870, 0.946372, 0.6870, 0.94518), "linear SVM on (z_u, z_c)": (0.941045, None, None, 0.6873, 0.94518)}  # AUROC with its 95 % interval where one was printed, TNR at 95 % TPR, AUPR; OoD positive, on 6,000 held-out rows
 ID_ROWS, OOD_ROWS, TEST_ROWS = 10_000, 10_000, 6_000  # of the published experiments
 
 # %% ../nbs/15a_published.ipynb #75ed8c98
-AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot be compared"
+AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot be compared"  # verdicts
 ERRORS = 3  # standard errors that may lie between two samples
 COSINE = 0.99  # of two axes that count as one
 
@@ -56,8 +56,8 @@ def _row(part: str, quantity: str, source: str, published: Any, here: Any = None
 
 # %% ../nbs/15a_published.ipynb #238413ea
 def protocol_rows(
-    log: Log,
-) -> list[dict[str, Any]]:
+    log: Log,  # ID and OoD rows, without reference rows
+) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Model, prompt, sources and numbers of images beside those of the experiment."
     m, preset, domains = log.manifest, PRESETS["paper"], set(log.array("domain"))  # a domain of reference images alone is no part of the experiment
     name, weights = str(m.model.get("name", "")), str(m.model.get("pretrained", ""))
@@ -73,8 +73,8 @@ def protocol_rows(
 
 # %% ../nbs/15a_published.ipynb #1b2442c9
 def mean_rows(
-    log: Log,
-) -> list[dict[str, Any]]:
+    log: Log,  # ID and OoD rows, without reference rows
+) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Means of the indicators over ID and OoD images."
     rows = []
     for source, role, column, value in [("paper (48)", "id", k, v) for k, v in PRESETS["paper"].published.items()] + [(FOLLOW_UP, *m) for m in MEANS]:
@@ -88,8 +88,8 @@ def mean_rows(
 # %% ../nbs/15a_published.ipynb #bfaa4a77
 def selection_rows(
     card: Mapping[str, Any] | None,  # axis card of paper mode
-) -> list[dict[str, Any]]:
-    "The chosen cell of the grid, its error and the 1SE threshold."
+) -> list[dict[str, Any]]:  # rows for `compare_published`
+    "The chosen cell of the grid, its error and the threshold of the one-standard-error (1SE) rule."
     if card is None:
         return [_row("selection", "k, alpha and their error", "paper (50), (51)", "k = 4, alpha = 8", why="this run has no paper mode")]
     choice, n = card["selection"], card["provenance"]["rows"]
@@ -114,7 +114,7 @@ def _weights(weights: Mapping[str, float]) -> str:
 
 def axis_rows(
     card: Mapping[str, Any] | None,  # axis card of paper mode
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # rows for `compare_published`
     "z_u and z_c beside the published ones, and their stability over solver seeds."
     rows = []
     for (name, wanted), source in zip(AXES.items(), ("paper (53)", "paper (54)"), strict=True):
@@ -128,7 +128,7 @@ def axis_rows(
         rows.append(_row("axes", name, source, _weights(wanted), _weights(found), COSINE, f"cosine {cosine:.4f}, at least {COSINE} is needed", cosine >= COSINE) | {"difference": 1 - cosine, "tolerance": 1 - COSINE})
         mean = (card.get("stability") or {}).get("mean")
         rows.append(_row("axes", f"mean cosine of {name} over seeds", "paper section 7.4", STABILITY[name], float(mean[j]) if mean else None, 1e-4,
-                         "less than one degree; no evidence of stability, for the seed touches only what the data leave open" if mean else "not measured in this run"))
+                         "within 0.0001, less than one degree, is needed; the seed touches only what the data leave open" if mean else "not measured in this run"))
     return rows + [_row("axes", "axes of the follow-up", FOLLOW_UP, "z_u = entropy, z_c = .7071 conf + .7071 oodscore", why="they were fitted to standardised features, with oodscore = 1 − conf"),
                    _row("axes", "domains on the plane", "paper figure 1", "a figure", why="no numbers were printed")]
 
@@ -147,9 +147,9 @@ def _scored(rows: Log, card: Mapping[str, Any], train: np.ndarray) -> dict[str, 
 
 
 def detector_rows(
-    log: Log,
+    log: Log,  # ID and OoD rows, without reference rows
     card: Mapping[str, Any] | None,  # axis card of paper mode
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Detectors fitted on 70 % of the images and measured on the others, as in the follow-up."
     train = split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
     y = ~log.is_id[~train]
@@ -170,7 +170,7 @@ def detector_rows(
 
 # %% ../nbs/15a_published.ipynb #825d8e12
 def compare_published(
-    log: Log,
+    log: Log,  # with ID and OoD rows of two domains at least
     card: Mapping[str, Any] | None = None,  # axis card of paper mode on this log
 ) -> pd.DataFrame:  # part, quantity, source, published, here, difference, tolerance, verdict, why
     "Everything that was published beside the same thing in a log and its paper-mode axes."
@@ -180,7 +180,7 @@ def compare_published(
 # %% ../nbs/15a_published.ipynb #fc0e2ca1
 def comparison_lead(
     table: pd.DataFrame,  # from `compare_published`
-) -> str:
+) -> str:  # two sentences
     "How many agree, and whether the experiment is the published one at all."
     other = table[(table["part"] == "protocol") & (table["verdict"] == DIFFERS)]["quantity"]
     same = "The experiment is the published one." if not len(other) else f"This is not the published experiment: {', '.join(other)} differ{'s' if len(other) == 1 else ''}, so the numbers may as well."
@@ -191,7 +191,7 @@ def comparison_lead(
 # %% ../nbs/15a_published.ipynb #a9c8a4d1
 def value_text(
     value: Any,  # number, text or None
-) -> str:
+) -> str:  # such as 0.8373; "–" for None
     "A value in a few characters."
     if not isinstance(value, float):
         return "–" if value is None else str(value)

@@ -47,7 +47,12 @@ def _started(address: str | None) -> Any:
 class PrepareTask:
     "Reads and decodes the batch of one row; sent once to each worker."
 
-    def __init__(self, sources: Sequence[Source], preprocessing: Preprocessing, max_pixels: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],  # what to read
+        preprocessing: Preprocessing,  # how images are made ready
+        max_pixels: int,  # larger pictures are rejects
+    ) -> None:
         self.sources, self.preprocessing, self.max_pixels = sources, preprocessing, max_pixels
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +65,12 @@ class PrepareTask:
 class EncodeActor:
     "Holds the model and encodes prepared batches."
 
-    def __init__(self, reference: Any, threads: int, text: np.ndarray | None) -> None:
+    def __init__(
+        self,
+        reference: Any,  # Ray's reference to the model
+        threads: int,  # CPU threads of the actor
+        text: np.ndarray | None,  # (C, d) class vectors, for patch evidence; None for none
+    ) -> None:
         import torch
         torch.set_num_threads(max(1, threads))
         self.vlm: VLM = _ray().get(reference)
@@ -102,8 +112,8 @@ def ray_batches(
 def ray_sum(
     function: Callable[[Any], T],  # item -> something that can be added
     items: Iterable[Any],  # such as `log_files(path)`
-    address: str | None = None,  # of a cluster
-) -> T:
+    address: str | None = None,  # of a cluster; None uses the Ray of this process or starts one
+) -> T:  # the sum
     "The sum of a function over items, computed by Ray tasks."
     ray = _started(address)
     task, add = ray.remote(function), ray.remote(lambda a, b: a + b)

@@ -28,18 +28,28 @@ class FittedScore:
     "What every fitted score shares: a name, a file format, and a check of its input."
     kind: ClassVar[str] = ""  # name in the file and in the registry
 
-    def score(self, features: npt.ArrayLike) -> np.ndarray:
+    def score(
+        self,
+        features: npt.ArrayLike,  # (n, d) of the kind that the score was fitted on
+    ) -> np.ndarray:
         "(n,) score of (n, d) features, higher for more OoD."
         raise NotImplementedError
 
-    def check(self, features: npt.ArrayLike, width: int) -> np.ndarray:
+    def check(
+        self,
+        features: npt.ArrayLike,  # (n, d)
+        width: int,  # d, as in the fit
+    ) -> np.ndarray:
         "(n, d) features as float64, or an error that says what is wrong."
         x = as_rows(features, "features").astype(np.float64, copy=False)
         if x.shape[1] != width:
             raise ValueError(f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}")
         return x
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self,
+        path: str | Path,  # an .npz file
+    ) -> None:
         "Write the fitted score as npz, atomically."
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
@@ -51,7 +61,7 @@ class FittedScore:
 def load_fitted(
     path: str | Path,  # a file that `save` wrote
 ) -> FittedScore:  # of the class that was saved
-    "Read a fitted score back; raises ValueError if the file is not one."
+    "Read a fitted score back; raises `ValueError` if the file is not one."
     for module in ("reference", "subspace", "alignment", "neglabel"):  # their classes must be known
         import_module(f"attrood.{module}")
     known = sorted(FittedScore.__subclasses__(), key=lambda c: c.__module__.startswith("attrood."))  # the package's own win
@@ -124,7 +134,7 @@ def squared_distances(
 class Mahalanobis(FittedScore):
     """Squared Mahalanobis distance to the nearest class mean, plain or relative.
 
-    Lee et al. 2018; relative, Ren et al. 2021 (OpenOOD `mds`, `rmds`). Shared within-class covariance, Ledoit–Wolf by default.
+    Lee et al. 2018; relative, Ren et al. 2021 (`mds`, `rmds` of the benchmark OpenOOD). Shared within-class covariance, Ledoit–Wolf by default.
     """
     kind: ClassVar[str] = "mahalanobis"
     means: np.ndarray  # (K, d) class means
@@ -140,7 +150,7 @@ class Mahalanobis(FittedScore):
         labels: npt.ArrayLike | Sequence[Any],  # (n,) their classes
         relative: bool = False,  # take off the distance to the single Gaussian
         shrinkage: str = "ledoit-wolf",  # "ledoit-wolf" or "empirical"
-    ) -> Self:
+    ) -> Self:  # fitted
         "Class means and covariances of the reference rows."
         x = as_rows(features, "features").astype(np.float64)
         index, count = class_index(labels, len(x))
@@ -170,14 +180,19 @@ class KNN(FittedScore):
         cls,
         features: npt.ArrayLike,  # (n, d) ID reference rows
         k: int = 50,  # which neighbour, 1..n
-    ) -> Self:
+    ) -> Self:  # fitted
         "Keep the reference rows."
         x = unit_rows(features, "features")
         if not 1 <= k <= len(x):
             raise ValueError(f"k must be in 1..{len(x)}, the number of reference rows, got {k}")
         return cls(x.astype(np.float32), int(k))
 
-    def score(self, features: npt.ArrayLike, skip: int = 0) -> np.ndarray:
+    def score(
+        self,
+        features: npt.ArrayLike,  # (n, d), any length
+        skip: int = 0,  # nearest rows to leave out: 1 for rows of the reference
+    ) -> np.ndarray:  # (n,) squared distances
+        "Squared distance of each row to its k-th nearest reference row."
         n, k = len(self.bank), min(self.k + skip, len(self.bank))
 
         def block(b: np.ndarray) -> np.ndarray:
@@ -190,7 +205,7 @@ class KNN(FittedScore):
 # %% ../nbs/04c_reference.ipynb #452f1409
 @dataclass(frozen=True, eq=False)
 class Prototypes(FittedScore):
-    "One minus the cosine to the nearest class mean of ID images. Standard (nearest class mean); no parameters."
+    "One minus the cosine to the nearest class mean of ID images. The nearest class mean, a standard rule without parameters."
     kind: ClassVar[str] = "prototype_cosine"
     means: np.ndarray  # (K, d) unit class means
 
@@ -199,7 +214,7 @@ class Prototypes(FittedScore):
         cls,
         features: npt.ArrayLike,  # (n, d) ID reference rows
         labels: npt.ArrayLike | Sequence[Any],  # (n,) their classes
-    ) -> Self:
+    ) -> Self:  # fitted
         "Mean direction of each class."
         x = unit_rows(features, "features")
         return cls(unit_rows(class_means(x, *class_index(labels, len(x))), "class means"))
@@ -223,7 +238,7 @@ class KLMatching(FittedScore):
         cls,
         features: npt.ArrayLike,  # (n, C) logits of ID reference rows
         temperature: float = 1.0,  # T on the logits
-    ) -> Self:
+    ) -> Self:  # fitted
         "Mean softmax of the rows predicted as each class."
         T = as_temperature(temperature)
         p = softmax(as_rows(features) / T, axis=1)

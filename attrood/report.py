@@ -71,13 +71,13 @@ def _table(title: str, rows: Iterable[Mapping[Any, Any]], text: str = "", is_ope
             "rows": [[_number(r.get(h)) for h in head] for r in rows]}
 
 # %% ../nbs/15_report.ipynb #f7f83a2f
-TONES = (*(c for c in COLORS if c != "#000000"), "#7A5CC7", "#9C6B30", "#B0355F", "#3F9A9A")  # seen on white and on black
+TONES = (*(c for c in COLORS if c != "#000000"), "#7A5CC7", "#9C6B30", "#B0355F", "#3F9A9A")  # colours seen on white and on black
 
 
 def domain_cards(
     scores: pd.DataFrame,  # (n, …) domain, role
     table: pd.DataFrame,  # (n, …) from `Explainer.describe`
-    space: Space,
+    space: Space,  # from `space_of`
 ) -> list[dict[str, Any]]:  # ID domains first
     "One card per domain: share that stands out, leading axis, suggestion, mean position with interval."
     u, is_id = excess(space, table[list(space.names)]), (scores["role"] == "id").to_numpy()
@@ -119,9 +119,9 @@ def _ends(j: int, name: str, named: Mapping[str, int], st: Mapping[str, Any]) ->
 
 def axis_cards(
     card: Mapping[str, Any],  # axis card
-    space: Space,
+    space: Space,  # from `space_of`
     most: int = 8,  # bars shown; the formula has all
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # what the page shows
     "One card per axis: meaning, bars with intervals, formula, verdict of the stability test."
     st = card.get("stability") or {}
     named = {n: m for m, n in enumerate(st.get("names") or [])}
@@ -152,7 +152,7 @@ def _codes(values: Sequence[Any], words: dict[str, int]) -> list[int]:
 def page_rows(
     scores: pd.DataFrame,  # (n, …) id, domain, prediction and label if known
     table: pd.DataFrame,  # (n, …) from `Explainer.describe`
-    space: Space,
+    space: Space,  # from `space_of`
     domains: Sequence[str],  # visible names, in the order of the cards
 ) -> tuple[dict[str, Any], list[str]]:  # columns, and the words they refer to
     "Columns of the page's data."
@@ -194,7 +194,7 @@ def quadrant_cards(
     plane: Sequence[str],  # names of the two axes
     colors: Mapping[str, str],  # visible domain -> colour
     count: int = 3,  # images of each kind
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # what the page shows
     "Images to look at, for every quadrant that has some."
     have = {"label", "prediction"} <= set(scores)
     wrong = (scores["label"].notna() & (scores["label"] != scores["prediction"])).to_numpy() if have else None
@@ -215,7 +215,7 @@ def quadrant_cards(
 def detector_rows(
     detectors: pd.DataFrame,  # one row per detector, as from `evaluate_detectors(...).table`; other tables are shown as they are
     most: int = 60,  # rows shown
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # what the page shows
     "Detectors, the best first within each domain."
     t = detectors.astype(object).where(detectors.notna(), None)
     if not {"domain", "detector", "auroc", "auroc_low", "auroc_high", "fpr95_id_positive"} <= set(t):
@@ -230,7 +230,7 @@ def fact_tables(
     card: Mapping[str, Any],  # axis card
     detectors: pd.DataFrame | None = None,  # one row per detector, as from `evaluate_detectors(...).table`
     comparison: pd.DataFrame | None = None,  # from `compare_published`
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # what the page shows
     "The tables at the end of the page."
     out, choice, st = [], card.get("selection") or {}, card.get("stability") or {}
     if comparison is not None and len(comparison):
@@ -285,7 +285,7 @@ def lead_lines(
 def plane_axes(
     card: Mapping[str, Any],  # axis card
 ) -> tuple[int, int]:  # numbers of the axes across and up
-    "z_u and z_c where the card names them, else the first and another axis."
+    "`z_u` and `z_c` where the card names them, else the first axis and another."
     labels, k = card.get("labels") or {}, len(card["axes"])
     u = labels.get("z_u") or 0
     c = labels.get("z_c")
@@ -313,10 +313,10 @@ def report_images(
 def render_report(
     card: Mapping[str, Any],  # axis card
     scores: pd.DataFrame,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
-    detectors: pd.DataFrame | None = None,  # one row per detector
+    detectors: pd.DataFrame | None = None,  # one row per detector, as `Evaluation.table`
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
-    title: str = "Why these images are out of distribution",
+    title: str = "Why these images are out of distribution",  # heading of the page
 ) -> str:  # HTML
     "The report as one self-contained page."
     explainer = Explainer(card)
@@ -353,10 +353,10 @@ def write_report(
     path: str | Path,  # the .html file
     card: Mapping[str, Any],  # axis card
     scores: pd.DataFrame,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
-    detectors: pd.DataFrame | None = None,  # one row per detector
+    detectors: pd.DataFrame | None = None,  # one row per detector, as `Evaluation.table`
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
-    title: str = "Why these images are out of distribution",
+    title: str = "Why these images are out of distribution",  # heading of the page
 ) -> Path:  # the path
     "Write the report as one file, whole or not at all."
     text = render_report(card, scores, detectors, thumbnails, comparison, title)

@@ -71,14 +71,14 @@ def parallel_k(
     level: float = 0.95,  # quantile of the null eigenvalues
     seed: int = 0,  # of the null draws
 ) -> int:  # number of axes, at least 1
-    "Number of eigenvalues above those of column-permuted data."
+    "Number of leading eigenvalues of the correlations above those of data with unrelated columns (parallel analysis)."
     found = np.linalg.eigvalsh(total.correlation)[::-1]
     null = np.quantile(np.linalg.eigvalsh(null_moments(total, n_null, seed).correlation)[:, ::-1], level, axis=0)
     return max(1, int(np.argmin(np.append(found > null, False))))
 
 # %% ../nbs/07b_selection_rules.ipynb #2d1c3070
 def half_agreement(
-    parts: Moments,  # moments of F >= 2 folds along the leading axis
+    parts: Moments,  # moments of F >= 2 folds along the first dimension
     k: npt.ArrayLike,  # (c,) numbers of axes
     alpha: npt.ArrayLike,  # (c,) penalties, shares of `alpha_max`
 ) -> np.ndarray:  # (c,) 0 to 1
@@ -142,19 +142,25 @@ def _choose(table: pd.DataFrame, rule: str, total: Moments, least: float, agree:
 
 # %% ../nbs/07b_selection_rules.ipynb #2e629b97
 def select_axes(
-    data: npt.ArrayLike | Moments,  # (n, m) features, or the moments of folds along a leading axis
-    rule: Rule = "coverage",  # how k and alpha are chosen
+    data: npt.ArrayLike | Moments,  # (n, m) features, or the moments of folds along the first dimension
+    rule: Rule = "coverage",  # how k and alpha are chosen, see below
     *,
     ks: Sequence[int] | None = None,  # numbers of axes to try; None: 1 to the rank, at most 8
     alphas: Sequence[float] = ALPHAS,  # penalties to try, shares of `alpha_max`
     least: float = 0.8,  # coverage asked for by the rule "coverage", 0 to 1
     agree: float = 0.0,  # agreement of halves of the rows asked for by the rule "coverage", 0 to 1
-    standardize: bool = True,  # fit on columns scaled to unit variance, so that alpha is a correlation
+    standardize: bool = True,  # fit on columns scaled to unit variance, so that alpha compares with correlations
     strata: npt.ArrayLike | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, where there are enough rows
     n_folds: int = 5,  # folds, if data are rows
     seed: int = 42,  # of the folds
 ) -> Selection:  # k, alpha, reason, table and the axes of all rows
-    "Choose the number of axes and the penalty, and fit them."
+    """Choose the number of axes and the penalty, and fit them.
+
+    Rules: "coverage", the fewest loadings among the fits that explain every feature to `least` and agree between halves to `agree`;
+    "entries", the smallest k within one standard error of the best prediction of held-out entries; "parallel", the leading eigenvalues above those
+    of unrelated columns; "explained", the smallest k that explains 95 % of the held-out variance; "1se", the smallest k within one
+    standard error of the best reconstruction; "paper", the same with the paper's shrunken reconstruction.
+    """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
     if not 0 < least <= 1:

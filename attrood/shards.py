@@ -39,7 +39,7 @@ def plan_batches(
     lengths: Sequence[int],  # images of each source
     batch_size: int,  # images of a batch, at most
     shard_rows: int,  # images of a shard, about
-) -> list[Batch]:
+) -> list[Batch]:  # numbered from 0
     "The batches of a run in order."
     if batch_size < 1 or shard_rows < 1:
         raise ValueError(f"batch_size and shard_rows must be >= 1, got {batch_size} and {shard_rows}")
@@ -51,7 +51,7 @@ def plan_batches(
 def differences(
     old: Mapping[str, Any],  # record of the run on disk
     new: Mapping[str, Any],  # record of the run that is wanted
-) -> list[str]:
+) -> list[str]:  # one line per field; empty if the runs are the same
     "What differs between two runs, in words."
     def short(v: Any) -> str:
         text = json.dumps(v, ensure_ascii=False, sort_keys=True)
@@ -88,11 +88,18 @@ class RunFolder:
         if self.out.exists() and self.single != self.out.is_file():
             raise ValueError(f"{out} is a {'folder' if self.single else 'file'}: give a name that ends in .parquet for a file, or without for a folder")
 
-    def path(self, shard: int, rows: bool = True) -> Path:
+    def path(
+        self,
+        shard: int,  # its number
+        rows: bool = True,  # False: the file of a shard that has only rejects
+    ) -> Path:
         "The file of a shard with rows, or of one that has only rejects."
         return self.folder / f"part-{shard:05d}{'.parquet' if rows else '.rejects.json'}"
 
-    def has(self, shard: int) -> bool:
+    def has(
+        self,
+        shard: int,  # its number
+    ) -> bool:
         "Whether a shard is written."
         return self.path(shard).exists() or self.path(shard, rows=False).exists()
 
@@ -153,7 +160,12 @@ class RunFolder:
             with atomic_path(self.folder / "run.json") as part:
                 part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
-    def write(self, shard: int, log: Log | None, rejects: Sequence[Mapping[str, str]]) -> None:
+    def write(
+        self,
+        shard: int,  # number from `plan_batches`
+        log: Log | None,  # its rows; None if all were rejected
+        rejects: Sequence[Mapping[str, str]],  # id, domain, role, reason of each
+    ) -> None:
         "Write one shard in one step; without a log it has only rejects."
         if log is None:
             with atomic_path(self.path(shard, rows=False)) as part:
@@ -165,7 +177,7 @@ class RunFolder:
 
 # %% ../nbs/02b0_shards.ipynb #a6ccb2a3
 def clear_run(
-    run: RunFolder,
+    run: RunFolder,  # of the run
 ) -> None:
     "Remove a run: its shards, its record, its rejects, its scores, the joined file."
     shutil.rmtree(run.scores_path, ignore_errors=True)
@@ -174,7 +186,7 @@ def clear_run(
 
 # %% ../nbs/02b0_shards.ipynb #30e9773a
 def list_rejects(
-    run: RunFolder,
+    run: RunFolder,  # of the run
 ) -> list[dict[str, str]]:  # id, domain, role, reason
     "The rejects of all shards on disk, in order."
     out: list[dict[str, str]] = []
@@ -184,8 +196,8 @@ def list_rejects(
 
 # %% ../nbs/02b0_shards.ipynb #cf132550
 def run_counts(
-    run: RunFolder,
-) -> tuple[int, int]:
+    run: RunFolder,  # of the run
+) -> tuple[int, int]:  # rows, rejects
     "Rows and rejects that are on disk."
     if run.single and run.out.exists():
         with open(run.rejects_path, encoding="utf-8", newline="") as f:
@@ -202,7 +214,7 @@ def _tidy(run: RunFolder) -> None:
 
 # %% ../nbs/02b0_shards.ipynb #91e73d36
 def is_joined(
-    run: RunFolder,
+    run: RunFolder,  # of the run
     record: Mapping[str, Any],  # what decides the rows
 ) -> bool:
     "Whether the one file of this very run is there; `ValueError` if it is of another run."
@@ -215,7 +227,7 @@ def is_joined(
 
 # %% ../nbs/02b0_shards.ipynb #cccdf3a3
 def finish_run(
-    run: RunFolder,
+    run: RunFolder,  # of the run
     record: Mapping[str, Any],  # what decides the rows
 ) -> None:
     "List the rejects, and join the shards if one file was asked for."

@@ -21,7 +21,7 @@ from .selection import paper_fit
 
 # %% ../nbs/09_stability.ipynb #3672c624
 def axis_cosines(A: npt.ArrayLike,  # (…, k, m) axes as rows
-                 B: npt.ArrayLike,  # (…, l, m) axes as rows; leading axes broadcast
+                 B: npt.ArrayLike,  # (…, l, m) axes as rows; leading dimensions broadcast
                  ) -> npt.NDArray[np.float64]:  # (…, k, l) cosines, 0 where an axis is zero
     "The cosine of every axis of A with every axis of B."
     return _unit(A) @ np.swapaxes(_unit(B), -1, -2)
@@ -39,7 +39,7 @@ def _unit(A: npt.ArrayLike  # (…, k, m)
 
 # %% ../nbs/09_stability.ipynb #14400c08
 class Matching(NamedTuple):
-    "Which axes of B belong to the axes of A; leading axes are those of the batch."
+    "Which axes of B belong to the axes of A; leading dimensions are those of the batch."
     order: npt.NDArray[np.intp]  # (…, k) row of B for each row of A
     sign: npt.NDArray[np.float64]  # (…, k) +1 or -1
     cosine: npt.NDArray[np.float64]  # (…, k) absolute cosine of the pair, 0 to 1
@@ -51,7 +51,7 @@ class Matching(NamedTuple):
 
 # %% ../nbs/09_stability.ipynb #756911f1
 def match_axes(A: npt.ArrayLike,  # (…, k, m) reference
-               B: npt.ArrayLike,  # (…, k, m) another fit, or a batch of them; leading axes broadcast
+               B: npt.ArrayLike,  # (…, k, m) another fit, or a batch of them; leading dimensions broadcast
                ) -> Matching:  # order, sign and cosine of the pairs
     "Pair the axes of two fits one to one by largest total absolute cosine."
     cosines = axis_cosines(A, B)
@@ -118,7 +118,7 @@ def _basis(A: npt.ArrayLike  # (…, k, m) axes
 # %% ../nbs/09_stability.ipynb #7795d2c0
 @dataclass(frozen=True)
 class CosineStability:
-    "Agreement of R fits, axis by axis, equations (46) and (47)."
+    "Agreement of R fits, axis by axis, equations (46) and (47) of the paper."
     pairs: npt.NDArray[np.float64]  # (R, R, k) cosine of each axis between each two fits, after matching (46)
     mean: npt.NDArray[np.float64]  # (k,) mean over the pairs r < r' (47)
     to_first: npt.NDArray[np.float64]  # (R, k) cosine with the first fit, itself included
@@ -138,7 +138,7 @@ class CosineStability:
 def cosine_stability(fits: Sequence[npt.ArrayLike],  # R >= 2 arrays (k, m), axes as rows (45)
                      seeds: Sequence[int] = (),  # for the record
                      ) -> CosineStability:  # cosines by pair, and their mean
-    "Match R fits to the first and compare them, equations (46) and (47)."
+    "Match R fits to the first and compare them, equations (46) and (47) of the paper."
     W = np.stack([np.asarray(f, dtype=np.float64) for f in fits])
     if W.ndim != 3 or len(W) < 2: raise ValueError(f"fits must be at least two arrays of shape (k, m), got an array of shape {W.shape}")
     W = match_axes(W[0], W).apply(W)

@@ -32,10 +32,10 @@ class ViM(FittedScore):
     """
     kind: ClassVar[str] = "vim"
     weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
-    bias: np.ndarray  # (C,) b
-    origin: np.ndarray  # (d,) o
+    bias: np.ndarray  # (C,) b, added to the logits
+    origin: np.ndarray  # (d,) o, the point that residuals are measured from
     null: np.ndarray  # (d, d − D) orthonormal basis of what the principal directions leave
-    alpha: float  # residual to logit
+    alpha: float  # factor from residual to virtual logit
 
     @classmethod
     def fit(
@@ -44,7 +44,7 @@ class ViM(FittedScore):
         weights: npt.ArrayLike,  # (C, d) last layer; text embeddings times the logit scale
         bias: npt.ArrayLike = 0.0,  # (C,) or one number
         dimension: int | None = None,  # D; None for `default_dimension`
-    ) -> Self:
+    ) -> Self:  # fitted
         "Principal directions of the reference rows, and the scale of the virtual logit."
         x, W = as_rows(features, "features").astype(np.float64), as_rows(weights, "weights").astype(np.float64)
         if x.shape[1] != W.shape[1]:
@@ -73,7 +73,7 @@ class ViM(FittedScore):
 class ModalityGap(FittedScore):
     """Minus the projection of an image on the gap between mean ID image and mean ID text.
 
-    Ours, on the gap of Liang et al. 2022. No temperature.
+    Defined here, on the gap of Liang et al. 2022. No temperature.
     """
     kind: ClassVar[str] = "gap_projection"
     direction: np.ndarray  # (d,) unit vector from mean text to mean image
@@ -84,7 +84,7 @@ class ModalityGap(FittedScore):
         cls,
         features: npt.ArrayLike,  # (n, d) image embeddings of ID reference rows
         text: npt.ArrayLike,  # (C, d) text embeddings of the ID classes
-    ) -> Self:
+    ) -> Self:  # fitted
         "Gap between the mean image and the mean text, both of unit rows."
         x, t = unit_rows(features, "features"), unit_rows(text, "text")
         if x.shape[1] != t.shape[1]:
@@ -106,7 +106,7 @@ def null_prompt(
 ) -> np.ndarray:  # (n,) in cosines
     """Cosine to a null prompt less the largest cosine to a class.
 
-    Ours (text side). No temperature.
+    Defined here, not in a paper. Needs no reference rows and no temperature.
     """
     x, t = unit_rows(features, "features"), unit_rows(text, "text")
     n = np.asarray(null, np.float64)

@@ -47,7 +47,7 @@ def variable_projection(
     beta: float = 1e-4,  # ridge penalty, share of the largest eigenvalue
     max_iter: int = 2000,  # rounds at most
     tol: float = 1e-8,  # largest change of a weight in a round, relative to the largest weight
-) -> VariableProjectionFit:  # fits with the broadcast leading axes
+) -> VariableProjectionFit:  # fits with the broadcast leading dimensions
     "Sparse PCA by variable projection (Erichson et al. 2020) on scatter matrices."
     S, a = _check_scatter(scatter), np.asarray(alpha, dtype=float)
     if not 1 <= n_components <= S.shape[-1]:

@@ -26,6 +26,7 @@ class View:
     """What scores may ask of n rows of C similarities.
 
     Rows are cosines or logits. `scale` and `bias` turn them into the model's logits, `scale · s + bias`.
+    In the methods `tau` is a temperature on the rows, `k` the number of largest similarities that is asked for, and `c` the number that is left out.
     """
     count: int  # C, number of classes
     scale: float  # logit scale; 1 where the rows are logits

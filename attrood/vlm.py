@@ -31,7 +31,7 @@ except ImportError as e:
 
 # %% ../nbs/02a_vlm.ipynb #02ea2741
 def weights_hash(
-    model: torch.nn.Module,
+    model: torch.nn.Module,  # any
 ) -> str:  # 64 hexadecimal digits
     "SHA-256 over the names, shapes and values of a model's parameters and buffers."
     h = hashlib.sha256()
@@ -51,15 +51,15 @@ def cache_folder() -> Path:
 class VLM:
     "An OpenCLIP model ready for zero-shot inference."
     model: Any  # the OpenCLIP module in evaluation mode
-    tokenizer: Any  # texts -> token ids
+    tokenizer: Any  # texts → token ids
     preprocessing: Preprocessing  # geometry and normalisation of its images
     name: str  # architecture
     pretrained: str  # weights, as they were asked for
     weights_sha256: str  # hash of the weights
     device: str = "cpu"  # torch device
     precision: str = "fp32"  # of the image tower: fp32, bf16, fp16
-    logit_scale: float = 100.0  # a in the logit
-    logit_bias: float = 0.0  # b in the logit
+    logit_scale: float = 100.0  # factor from cosine to logit
+    logit_bias: float = 0.0  # added to the logits
     compiled: Any = field(default=None, repr=False)  # torch.compile of the image tower, if asked for
 
     def to_tensor(
@@ -100,7 +100,7 @@ class VLM:
     def encode_texts(
         self,
         texts: Sequence[str],  # prompts
-        batch_size: int = 256,
+        batch_size: int = 256,  # prompts at a time
     ) -> np.ndarray:  # (n, d) float32 unit rows
         "Text vectors, always in float32."
         parts = []
@@ -149,7 +149,7 @@ def _keep(file: Path, array: np.ndarray) -> None:
         logging.getLogger(__name__).warning("text embeddings are not cached: %s", e)
 
 # %% ../nbs/02a_vlm.ipynb #fb1130c4
-SHIPPED = {"pocket": "attrood.pocket"}  # model -> module with `register_pocket()` and `pocket_weights()`
+SHIPPED = {"pocket": "attrood.pocket"}  # model → module with `register_pocket()` and `pocket_weights()`
 
 # %% ../nbs/02a_vlm.ipynb #ec8db26e
 def _resolve_model(name: str, pretrained: str) -> tuple[str, str]:
@@ -179,7 +179,7 @@ def _resolve_model(name: str, pretrained: str) -> tuple[str, str]:
 def pick_precision(
     precision: str,  # auto, fp32, bf16, fp16
     device: str,  # torch device
-) -> str:
+) -> str:  # fp32, bf16 or fp16
     "The precision of the image tower: as asked, or bf16 (fp16 on older chips) on a GPU and fp32 elsewhere."
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise ValueError(f"precision must be auto, fp32, bf16 or fp16, got {precision!r}")
@@ -208,11 +208,11 @@ def _build(name: str, weights: str) -> Any:
 # %% ../nbs/02a_vlm.ipynb #b59bb0b8
 def load_vlm(
     model: str = "ViT-B-32",  # architecture, hf-hub:…, local-dir:…, config.json, or a shipped model
-    pretrained: str = "",  # tag, checkpoint file, or random:SEED
+    pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
     device: str = "auto",  # auto takes a GPU if there is one
     precision: str = "auto",  # fp32, bf16, fp16; auto goes by the device
     compile: bool = False,  # torch.compile the image tower: slower to start, faster on GPUs
-) -> VLM:
+) -> VLM:  # ready for images and prompts
     "Load a model by name; what is wrong with the name or the weights is said in one line."
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     precision = pick_precision(precision, device)

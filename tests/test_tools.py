@@ -4,10 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated
+from typing import ClassVar, NamedTuple
 
 import pytest
 
@@ -52,7 +52,7 @@ def converted(tmp_path: Path, *cells: tuple[str, str]) -> str:
 def test_equations_figures_tables_and_sections(tmp_path):
     text = converted(tmp_path, ("markdown", "# T\n\n> Lead.\n\n## S {#sec-s}\n\n$$ a < b $$ {#eq-a}\n\nSee @eq-a, @fig-f, @tbl-t, @sec-s, `@eq-a`."),
                      ("code", '#| label: fig-f\n#| fig-cap: "The $\\\\cos$"\n1'), ("code", "#| label: tbl-t\n#| tbl-cap: Numbers\n1"))
-    assert "$$\na \\lt  b\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, {numref}`scores-fig-f`, [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
+    assert "$$\na \\lt  b\n$$ (scores-eq-a)" in text and "{eq}`scores-eq-a`, [Figure 1](#scores-fig-f), [Table 1](#scores-tbl-t), {ref}`scores-sec-s`, `@eq-a`" in text
     assert "{.lead}\nLead." in text and "(scores-sec-s)=\n## S" in text and "**Table 1.** Numbers" in text
 
 
@@ -84,20 +84,52 @@ def test_an_entry_has_signature_types_and_comments():
     assert "| **returns** | `float` |  | rises with OoD |" in text
 
 
-def run_it(log: Annotated[str, SimpleNamespace(help="never read")], folds: Annotated[int, dict(help="How many.")] = 5) -> None:
-    "A command."
-
-
 class Colour(Enum):
     "Of a wall."
     red = "rot"
 
 
-def test_options_and_choices_are_entries_too():
-    text = reference.entry("run_it", "cli", run_it, lambda s: s)
-    assert "| `folds` | `int` | `5` | How many. |" in text and "Annotated" not in text
+class Pair(NamedTuple):
+    "Two numbers."
+    first: int  # the one
+
+
+@dataclass
+class Kinded:
+    "With a class variable."
+    kind: ClassVar[str] = "pair"  # of all
+    value: int = 3
+
+
+def open_call(a: int, *rest: str, b: int = 2, **more: float) -> dict:
+    "Lines of parameters are read on their own; this has one line, whose comment is of what comes back."  # not this
+
+
+def lined(
+    a: int,  # first
+    *rest: str,  # others
+    b: tuple = (
+        1,
+    ),  # last line counts
+    **more: float,  # by name
+) -> dict:  # all of it
+    "Lines."
+
+
+def test_comments_are_those_of_their_line():
+    assert reference.comments(lined) == {"a": "first", "rest": "others", "b": "last line counts", "more": "by name", "return": "all of it"}
+    assert reference.comments(open_call) == {} and reference.comments(Pair) == {"first": "the one"}
+    text = reference.table(lined, lambda s: s)
+    assert "| `**more` | `float` |  | by name |" in text and "| `*rest` |" in text and "| **returns** | `dict` |  | all of it |" in text
+    assert reference.signature("Kinded", Kinded) == "Kinded(value=3)"
+
+
+def test_commands_show_what_is_typed_and_choices_their_values():
+    from attrood.cli import fit_command
+    text = reference.entry("fit_command", "cli", fit_command, lambda s: s)
+    assert "attrood fit [OPTIONS] LOG\n\n$ attrood fit animals" in text and "| `-o, --out` | `Path` | `axes.json` |" in text and "| `--mode` | `default or paper` | `default` |" in text
     text = reference.entry("Colour", "cli", Colour, lambda s: s)
-    assert "```python\nColour\n```" in text and "| `red` | `'rot'` |" in text
+    assert "```" not in text and "| `red` | `'rot'` |" in text
 
 
 def test_hidden_cells_and_warnings_stay_out(tmp_path):

@@ -15,6 +15,7 @@ from nbkit import Notebook, split_directives, text
 
 KINDS = {"note", "tip", "warning", "important", "caution"}
 CODE = re.compile(r"(^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|(?<!`)(?P<t>`+)(?!`).+?(?<!`)(?P=t)(?!`))", re.M | re.S)
+COUNTED = {"fig": "Figure", "tbl": "Table"}
 REFERENCE = re.compile(r"(?<![\w`@/.])\[?-?@((?:eq|fig|tbl|sec)-[\w-]*\w)\]?")
 
 
@@ -69,6 +70,7 @@ class Page:
         self.labels: dict[str, str] = {}  # Quarto label on this page -> what a reference to it becomes
         self.defined: set[str] = set()  # API anchors
         self.cells: list[dict] = []
+        self.counts: dict[str, int] = {}  # figures and tables so far
         self.shown = {m for c in nb.cells if c["cell_type"] == "code" for m in re.findall(r"^show_doc\(([\w.]+)", c["source"], re.M)}
         self.find_labels()
 
@@ -92,10 +94,10 @@ class Page:
     def target(self, name: str) -> str:
         "What a reference to a label becomes."
         kind = name.split("-")[0]
-        if kind == "tbl":
-            self.book.tables += 1
-            return f"[Table {self.book.tables}](#{self.own(name)})"
-        role = {"eq": "eq", "fig": "numref", "sec": "ref"}[kind]
+        if kind in COUNTED:  # each page counts its own, as it does its equations
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            return f"[{COUNTED[kind]} {self.counts[kind]}](#{self.own(name)})"
+        role = {"eq": "eq", "sec": "ref"}[kind]
         return f"{{{role}}}`{self.own(name)}`"
 
     def refer(self, m: re.Match) -> str:
@@ -130,13 +132,16 @@ class Page:
         width = attributes(attrs).get("width", "")
         options = f":width: {width}\n" if width else ""
         if name := re.search(r"#(fig-[\w-]+)", attrs):
-            return f"\n:::::{{figure}} {path}\n:name: {self.own(name[1])}\n:alt: {attributes(attrs).get('fig-alt', alt)}\n{options}\n{alt}\n:::::\n"
+            return f"\n:::::{{figure}} {path}\n:name: {self.own(name[1])}\n:alt: {attributes(attrs).get('fig-alt', alt)}\n{options}\n{self.numbered(name[1], alt)}\n:::::\n"
         return f"\n:::::{{image}} {path}\n:alt: {attributes(attrs).get('fig-alt', alt)}\n{options}:::::\n"
 
     def caption(self, name: str, caption: str) -> str:
         "A table's number and caption, above it."
-        number = re.search(r"Table \d+", self.labels[name])[0]
-        return f"({self.own(name)})=\n{{.table-caption}}\n**{number}.** {caption}\n"
+        return f"({self.own(name)})=\n{{.table-caption}}\n{self.numbered(name, caption)}\n"
+
+    def numbered(self, name: str, caption: str) -> str:
+        "A caption with its number before it."
+        return f"**{self.labels[name][1:].partition(']')[0]}.** {caption}"
 
     def doclinks(self, source: str) -> str:
         "Names in backticks that the package documents become links."
@@ -187,7 +192,7 @@ class Page:
             shown["code_prompt_hide"] = directives.get("code-summary", "Code")
         if directives.get("label", "").startswith("fig-"):
             caption = self.markdown(directives.get("fig-cap", ""))
-            shown["figure"] = dict(name=self.own(directives["label"]), caption=caption)
+            shown["figure"] = dict(name=self.own(directives["label"]), caption=self.numbered(directives["label"], caption))
             shown["image"] = dict(alt=directives.get("fig-alt", re.sub(r"[`$*]", "", directives.get("fig-cap", ""))))
         return dict(tags=tags, **({"mystnb": shown} if shown else {}))
 
@@ -263,7 +268,6 @@ class Book:
     def __init__(self, notebooks: list[Notebook], package: str):
         self.package, self.symbols = package, reference.symbols(package)
         self.anchors: set[str] = set()
-        self.tables = 0
         self.named: set[str] = set()  # headings with a name of their own, as page-name
         self.pages = [Page(nb, self) for nb in notebooks]
         for page in self.pages:

@@ -2,12 +2,19 @@
 import ast
 import importlib
 import inspect
+import io
+import pprint
 import re
+import sys
 import textwrap
+import tokenize
+from dataclasses import is_dataclass
 from enum import Enum
+from functools import cache
 from types import ModuleType
+from typing import ParamSpec, TypeVar, get_type_hints
 
-from fastcore.docments import docments
+import typer
 from nbkit import ROOT, settings
 
 WIDTH = 88  # a longer signature takes one line per parameter
@@ -15,7 +22,7 @@ WIDTH = 88  # a longer signature takes one line per parameter
 
 def public_names(module: ModuleType) -> list[str]:
     "What a module exports, without private names."
-    return [n for n in getattr(module, "__all__", []) if not n.startswith("_")]
+    return [n for n in getattr(module, "__all__", []) if not n.startswith("_") and not isinstance(getattr(module, n), (TypeVar, ParamSpec))]
 
 
 def methods(cls: type) -> list[str]:
@@ -60,8 +67,43 @@ def source_lines(obj: object) -> tuple[str, int]:
     return textwrap.dedent("".join(lines)), start
 
 
+@cache
+def commands() -> dict[object, tuple[str, object]]:
+    "The functions behind the command line: each with its name and its click command."
+    if not (ROOT / settings()["lib_path"] / "cli.py").exists():
+        return {}
+    app = importlib.import_module(f"{settings()['lib_path']}.cli").app
+    built = typer.main.get_command(app).commands
+    return {info.callback: (info.name, built[info.name]) for info in app.registered_commands}
+
+
+def usage(name: str, command: object) -> str:
+    "How a command is typed, and the examples of its help."
+    given = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
+    shown = [f"attrood {name} [OPTIONS] {' '.join(given)}".strip()]
+    epilog = (command.epilog or "").partition(":")[2]
+    shown += [""] * bool(epilog) + [f"$ {line.strip()}" for line in epilog.split("   |   ") if line.strip()]
+    return "```console\n" + "\n".join(shown) + "\n```"
+
+
+def options(command: object) -> list[dict]:
+    "What one types: arguments and options of a command, with type, default and help."
+    hints, rows = get_type_hints(command.callback), []
+    for p in command.params:
+        option, kind = p.param_type_name == "option", hints.get(p.name, str)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            shown = " or ".join(str(m.value) for m in kind)
+        else:
+            shown = "flag" if kind is bool else inspect.formatannotation(kind).replace(" | None", "").replace("pathlib.", "")
+        default = None if p.default is None or kind is bool and not p.default else str(getattr(p.default, "value", p.default))
+        rows.append(dict(name=" / ".join([", ".join(p.opts), *p.secondary_opts]) if option else p.metavar or p.name.upper(), type=shown, default=default, note=re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"`\1`", p.help or ""), star=""))
+    return rows
+
+
 def parameters(obj: object) -> tuple[list[dict], str]:
     "Name, type, default and comment of each parameter, as written, and the annotation of what is returned."
+    if not inspect.isclass(obj) and plain(obj) in commands():
+        return options(commands()[plain(obj)][1]), ""
     if inspect.isclass(obj) and issubclass(obj, Enum):
         return [dict(name=m.name, type=repr(m.value), default=None, note="", star="") for m in obj], ""
     tree = ast.parse(source_lines(obj)[0]).body[0]
@@ -69,8 +111,9 @@ def parameters(obj: object) -> tuple[list[dict], str]:
         init = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if init is None:  # a dataclass or a bare class: its annotated fields
             notes = comments(obj)
-            rows = [dict(name=n.target.id, type=ast.unparse(n.annotation), default=default_of(n.value), note=notes.get(n.target.id, ""), star="")
-                    for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")]
+            rows = [dict(name=n.target.id, type=written(n.annotation), default=default_of(n.value), note=notes.get(n.target.id, ""), star="")
+                    for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")
+                    and not ast.unparse(n.annotation).startswith("ClassVar") and "init=False" not in ast.unparse(n)]  # neither can be given
             return rows or inherited(obj), ""
         tree, obj = init, plain(obj).__init__
     args, rows, notes = tree.args, [], comments(plain(obj))
@@ -85,18 +128,13 @@ def parameters(obj: object) -> tuple[list[dict], str]:
     for i, (a, d, star) in enumerate(pairs):
         if i == 0 and a.arg in ("self", "cls"):
             continue
-        kind, said = annotation(a.annotation)
-        rows.append(dict(name=a.arg, type=kind, star=star, default=default_of(d), note=notes.get(a.arg, said)))
-    return rows, ast.unparse(tree.returns) if tree.returns else ""
+        rows.append(dict(name=a.arg, type=written(a.annotation), star=star, default=default_of(d), note=notes.get(a.arg, "")))
+    return rows, written(tree.returns)
 
 
-def annotation(node: ast.AST | None) -> tuple[str, str]:
-    "A type as written, and the help of a command line's option, which stands in `Annotated[type, Option(help=...)]`."
-    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
-        kind, option = node.slice.elts[:2]
-        said = [k.value.value for k in getattr(option, "keywords", []) if k.arg == "help" and isinstance(k.value, ast.Constant)]
-        return ast.unparse(kind), "".join(said)
-    return ast.unparse(node) if node else "", ""
+def written(node: ast.AST | None) -> str:
+    "An annotation as one reads it: a forward reference without its quotes."
+    return "" if node is None else node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
 
 
 def inherited(cls: type) -> list[dict]:
@@ -104,7 +142,7 @@ def inherited(cls: type) -> list[dict]:
     if issubclass(cls, BaseException):
         return []
     known = inspect.signature(cls).parameters.values()
-    return [dict(name=p.name, type=str(p.annotation), star="", note=comments(cls.__mro__[1]).get(p.name, ""),
+    return [dict(name=p.name, type=inspect.formatannotation(p.annotation), star="", note=comments(cls.__mro__[1]).get(p.name, ""),
                  default=None if p.default is p.empty else repr(p.default)) for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
@@ -112,22 +150,41 @@ def default_of(node: ast.AST | None) -> str | None:
     "A default as written, a dataclass field's default in place of its `field(...)` call."
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("field"):
         known = {k.arg: ast.unparse(k.value) for k in node.keywords}
-        return known.get("default", f"{known['default_factory']}()" if "default_factory" in known else None)
+        if "default_factory" not in known:
+            return known.get("default")
+        factory = next(k.value for k in node.keywords if k.arg == "default_factory")
+        return ast.unparse(factory.body) if isinstance(factory, ast.Lambda) else f"{known['default_factory']}()"
     return None if node is None else ast.unparse(node)
 
 
 def comments(obj: object) -> dict[str, str]:
-    "The docments of a function or dataclass: parameter name to comment (`return` for what comes back)."
+    "What stands behind `#` on the line of each parameter or field; `return` for what comes back."
     try:
-        return {k: " ".join(str(v).split()) for k, v in docments(obj).items() if v}
-    except (TypeError, OSError, SyntaxError, AttributeError):
+        text = source_lines(obj)[0]
+    except (TypeError, OSError):
         return {}
+    said = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT}
+    tree = ast.parse(text).body[0]
+    if isinstance(tree, ast.ClassDef):
+        lines = {n.end_lineno: n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    else:
+        a = tree.args
+        known = zip(a.posonlyargs + a.args, [None] * (len(a.posonlyargs + a.args) - len(a.defaults)) + list(a.defaults), strict=True)
+        known = [*known, *zip(a.kwonlyargs, a.kw_defaults, strict=True), *((x, None) for x in (a.vararg, a.kwarg) if x)]
+        lines = {(default or arg).end_lineno: arg.arg for arg, default in known}
+        if tree.returns:
+            lines[tree.returns.end_lineno] = "return"
+    return {name: said[line] for line, name in lines.items() if said.get(line)}
 
 
 def signature(name: str, obj: object) -> str:
     "The call as one reads it, without types."
     if isinstance(obj, property) or inspect.isclass(obj) and issubclass(obj, Enum):
         return name
+    if not inspect.isclass(obj) and plain(obj) in commands():
+        return f"{name}(...)"
+    if inspect.isclass(obj) and not is_dataclass(obj) and not hasattr(obj, "_fields") and "__init__" not in vars(obj) and parameters(obj)[0] and not inherited(obj):
+        return name  # its annotated names are attributes
     shown, star = [], False
     for p in parameters(obj)[0]:
         if p["star"] == "kw" and not star:
@@ -153,21 +210,25 @@ def table(obj: object, prose) -> str:
     "Parameters and what is returned, as a table; nothing where there is nothing to say."
     rows, returned = parameters(obj)
     note = comments(plain(obj)).get("return", "")
-    defaults = any(p["default"] for p in rows)  # the column is left out where nothing has one
+    empty = {2} if not any(p["default"] for p in rows) else set()  # columns without an entry are left out
+    empty |= {3} if not note and not any(p["note"] for p in rows) else set()
 
     def line(*cells):
-        return "| " + " | ".join(c for i, c in enumerate(cells) if defaults or i != 2) + " |"
+        return "| " + " | ".join(c for i, c in enumerate(cells) if i not in empty) + " |"
 
-    lines = [line(f"`{p['name']}`", code(p["type"]), code(p["default"] or ""), cell(prose(p["note"]))) for p in rows]
+    lines = [line(f"`{p['star'].replace('kw', '')}{p['name']}`", code(p["type"]), code(p["default"] or ""), cell(prose(p["note"]))) for p in rows]
     if (note or returned not in ("", "None")) and not inspect.isclass(obj):
-        lines.append(line("**returns**", code(returned), "", cell(prose(note))))
-    return "\n".join([line("", "type", "default", ""), line("---", "---", "---", "---"), *lines]) if lines else ""
+        managed = hasattr(obj, "__wrapped__") and inspect.isgeneratorfunction(plain(obj)) and returned.startswith("Iterator[")
+        lines.append(line("**yields**, for `with`", code(returned[9:-1]), "", cell(prose(note))) if managed else line("**returns**", code(returned), "", cell(prose(note))))
+    kind = "value" if inspect.isclass(obj) and issubclass(obj, Enum) else "type"
+    return "\n".join([line("", kind, "default", ""), line("---", "---", "---", "---"), *lines]) if lines else ""
 
 
 def docstring(obj: object) -> str:
     "The docstring without its indentation; the generated one of a dataclass is none."
-    doc = plain(obj).__doc__ or ""
-    name = getattr(plain(obj), "__name__", "")
+    doc, name = plain(obj).__doc__ or "", getattr(plain(obj), "__name__", "")
+    if not doc and "." in (path := getattr(plain(obj), "__qualname__", "")):  # a method that says nothing takes its base's words
+        doc = inspect.getdoc(getattr(getattr(sys.modules[plain(obj).__module__], path.split(".")[0]), name)) or ""
     return "" if doc.startswith(f"{name}(") else inspect.cleandoc(doc)
 
 
@@ -186,22 +247,52 @@ def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
     "The entry of one name in a chapter of the book: anchor, heading, signature, docstring, table."
     head = f"({label(module, name, 'api')})=\n{'#' * level} `{name}`\n\n"
     if constant(obj):
-        return head + value_of(obj)
+        return head + value_of(name, module)
     links = f"[source]({source_url(module, obj)}){{.source-link}}"
-    return head + links + f"\n\n```python\n{signature(name, obj)}\n```\n\n{prose(docstring(obj))}\n\n{table(obj, prose)}\n"
+    if inspect.isclass(obj) and issubclass(obj, Enum):
+        call = ""
+    elif not inspect.isclass(obj) and plain(obj) in commands():
+        call = usage(*commands()[plain(obj)]) + "\n\n"
+    else:
+        call = f"```python\n{signature(name, obj)}\n```\n\n"
+    return head + links + f"\n\n{call}{prose(docstring(obj))}\n\n{table(obj, prose)}\n{method_links(name, module, obj)}"
 
 
-def value_of(obj: object) -> str:
-    "A constant's value, where it is short."
-    if isinstance(obj, dict) and len(repr(obj)) > 400:
-        return f"A `dict` with the keys {', '.join(f'`{k}`' for k in obj)}.\n"
-    return f"```python\n{textwrap.shorten(repr(obj), 400)}\n```\n"
+def method_links(name: str, module: str, obj: object) -> str:
+    "Where the methods of a class are described."
+    found = methods(obj) if inspect.isclass(obj) and not issubclass(obj, Enum) else []
+    links = ", ".join(f"[`{m}`](#{label(module, f'{name}.{m}', 'ref')})" for m in found)
+    return f"\n{{.api-links}}\nMethods: {links}\n" if found else ""
+
+
+def value_of(name: str, module: str) -> str:
+    "A constant: the comment on its line, and its value; what has no readable value is shown as its source."
+    mod = importlib.import_module(f"{settings()['lib_path']}.{module}")
+    obj, text = getattr(mod, name), inspect.getsource(mod)
+    nodes = [n for n in ast.parse(text).body if isinstance(n, (ast.Assign, ast.AnnAssign))
+             and name in [x.id for t in (n.targets if isinstance(n, ast.Assign) else [n.target]) for x in ast.walk(t) if isinstance(x, ast.Name)]]
+    if not nodes:
+        return f"```python\n{textwrap.shorten(repr(obj), 400)}\n```\n"
+    source = ast.get_source_segment(text, nodes[-1])
+    note = re.search(r"(?<=  # ).+", text.split("\n")[nodes[-1].end_lineno - 1])
+    said = f"{note[0][0].upper()}{note[0][1:].rstrip('.')}.\n\n" if note else ""
+    if isinstance(obj, dict) and obj and all(isinstance(v, str) for pair in obj.items() for v in pair):
+        return said + "| key | value |\n| --- | --- |\n" + "".join(f"| {code(k)} | {cell(v)} |\n" for k, v in obj.items())
+    shown = pprint.pformat(obj, width=WIDTH, compact=True, sort_dicts=False)
+    if shown.count("\n") > 12 and isinstance(obj, dict):
+        return said + f"A `dict` with the keys {', '.join(f'`{k}`' for k in obj)}.\n"
+    if re.search(r" at 0x|Path\(|typing\.|collections\.abc|_typing", shown):
+        shown = source
+    lines = shown.split("\n")
+    return said + "```python\n" + "\n".join(lines[:14] + ["…"] * (len(lines) > 14)) + "\n```\n"
 
 
 def page(package: str, module: str, book: set[str], prose) -> str:
     "The reference page of one module; `book` holds the anchors that the chapters define, `prose` turns its docstrings into MyST."
     mod = importlib.import_module(f"{package}.{module}")
-    out = [f"# `{package}.{module}`", "{.lead}\n" + prose(inspect.cleandoc(mod.__doc__ or "A module.")), f":::{{py:module}} {package}.{module}\n:::"]
+    said = inspect.cleandoc(mod.__doc__ or "A module.")
+    synopsis = " ".join(said.split("\n\n")[0].split())
+    out = [f"# `{package}.{module}`", "{.lead}\n" + prose(said), f":::{{py:module}} {package}.{module}\n:synopsis: {synopsis}\n:::"]
     for name in public_names(mod):
         out.append(item(name, module, getattr(mod, name), book, prose, 6))
     return "\n\n".join(out) + "\n"
@@ -211,7 +302,7 @@ def item(name: str, module: str, obj: object, book: set[str], prose, fence: int)
     "One name on a reference page, with Sphinx's Python directives, so that search and the index know it."
     anchor = f"({label(module, name, 'ref')})=\n"
     bare = name.rsplit(".", 1)[-1]
-    inside = [prose(docstring(obj))] if not constant(obj) else [value_of(obj)]
+    inside = [prose(docstring(obj))] if not constant(obj) else [value_of(name, module)]
     if not constant(obj):
         inside.append(table(obj, prose))
         book_label = label(module, name, "api")

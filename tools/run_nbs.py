@@ -19,11 +19,12 @@ from pathlib import Path
 from nbkit import NBS, ROOT, notebook_paths, settings, split_directives
 
 SMALL = 20_000  # bytes up to which a picture is left as it is
+LARGE = 50_000  # bytes from which a picture has to do with 64 colours
 SHOWN = 2.0  # seconds from which a cell is named in the table
 
 
 def smaller(png: str) -> str:
-    "A picture in 256 colours where that saves a third: figures of a notebook then stay small enough to commit."
+    "A picture in 256 colours, or 64 if it is large, where that saves a third: figures of a notebook then stay small enough to commit."
     from PIL import Image
 
     raw = base64.b64decode(png)
@@ -32,8 +33,11 @@ def smaller(png: str) -> str:
         return png
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    out = io.BytesIO()
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    for colours in (256, 64):
+        out = io.BytesIO()
+        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        if out.tell() < LARGE:
+            break
     return base64.b64encode(out.getvalue()).decode() if out.tell() < 2 / 3 * len(raw) else png
 
 
