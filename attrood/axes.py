@@ -21,7 +21,7 @@ from .guard import KINDS, check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
 from .moments import moments
 from .selection import choose_1se, paper_cv, paper_fit
-from .selection_rules import ALPHAS, Rule, select_axes
+from .selection_rules import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
 
 # %% ../nbs/08b_axes.ipynb #dc498c80
@@ -83,14 +83,31 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
     return {"components_": components, "labels_": labels, "explained_variance_ratio_": explained, "alpha_": float(alpha), "table_": table, **report,
             "choice_": choice.to_dict() if choice else {"k": k, "alpha": float(alpha), "rule": "given"}}
 
+# %% ../nbs/08b_axes.ipynb #03b37734
+def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
+    "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows, or to the rank."
+    auto = est.max_components == "auto"
+    top = 12 if auto else int(est.max_components)
+    while True:
+        ks = range(min(rank, est.min_components), min(rank, top) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            chosen = select_axes(X, est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage, agree=est.agreement,
+                                 strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
+        cell = chosen.table[(chosen.table.k == chosen.k) & (chosen.table.alpha == chosen.alpha)].iloc[0]
+        met = est.rule != "coverage" or cell.coverage >= est.coverage and (est.agreement == 0 or cell.agreement >= est.agreement)
+        if met or not auto or len(ks) == 1 or top >= rank:
+            for w in said:
+                warnings.warn(w.message, w.category, stacklevel=2)
+            return chosen
+        top += 4
+
 # %% ../nbs/08b_axes.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
     "The same stages mended: the guard first, moments instead of rows, a rule that does not favour large k, one-to-one names."
     report, keep = _kept(est, X, names, KINDS)
     rank = report["guard_"]["rank"]
-    ks = range(min(rank, est.min_components), min(rank, est.max_components) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
-    chosen = select_axes(X[:, keep], est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage, agree=est.agreement,
-                         strata=is_id if est.stratify and not is_id.all() else None, n_folds=est.n_folds, seed=est.fold_seed)
+    chosen = _widened(est, X[:, keep], rank, is_id if est.stratify and not is_id.all() else None)
     components = np.zeros((chosen.k, len(names)))
     components[:, keep] = chosen.components
     scatter = moments(X[:, keep]).scatter
@@ -122,7 +139,7 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
         min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
-        max_components: int = 12,  # most axes to try, default mode
+        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto": 12, and four more while none of the fits covers and agrees
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # number of folds; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open

@@ -25,7 +25,7 @@ from .encoding import Encoded, InferenceError, encode_batch, encode_batches, enc
 from .evidence import EVIDENCE
 from .images import MAX_PIXELS
 from .loader import cpu_count, load_batches
-from .log import Log, log_from_embeddings, software_versions
+from .log import Log, iter_log, log_from_embeddings, software_versions
 from .patches import gl_mcm_images
 from .prompts import class_list, readable, template_list
 from .run_evidence import add_run_evidence, earlier_scores, reference_share
@@ -278,10 +278,10 @@ def infer(
     pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
     out: str | Path = "attrood-log",  # a folder, or a name that ends in .parquet
     *,
-    classes: str | Sequence[str] | None = None,  # names, file, or named list; None takes the labels of the ID sources
+    classes: str | Sequence[str] | None = None,  # names, file, or named list; None takes those of `scores`, else the labels of the ID sources
     templates: str | Sequence[str] | None = None,  # prompts with {}, or named sets
     reference: str | Source | Sequence[str | Source] = (),  # ID images that evidence is fitted on; without any, the share of the ID images that `reference_share` says
-    scores: str | Path | None = None,  # an earlier log: its fitted scores are used instead, so that its axes apply
+    scores: str | Path | None = None,  # an earlier log: its fitted scores are used instead, and its classes and prompts if none are given, so that its axes apply
     evidence: bool = True,  # store every score that image vectors allow, fitted on the reference
     patches: bool = False,  # GL-MCM too, from the patch tokens of a vision transformer
     embeddings: bool = False,  # store image vectors (float16), from which any score can be redone
@@ -310,6 +310,9 @@ def infer(
     if bool(apart) + bool(scores) + (not evidence) > 1:
         raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
     sources, folder = open_sources(id, ood, seed, data_dir, download, apart), RunFolder(out)
+    if scores:  # they know what they were fitted for
+        earlier = next(iter_log(scores, ["id"])).manifest
+        classes, templates = earlier.class_names if classes is None else classes, templates or earlier.templates
     vlm = model if isinstance(model, VLM) else load_vlm(model, pretrained, device, precision, compile)
     batch_size = batch_size or ((folder.record() or {}).get("batch_size") if not restart else None) or find_batch_size(vlm)
     run = Run.plan(sources, vlm, classes, templates, batch_size, shard_rows, embeddings, max_pixels, cache, evidence, len(apart), scores, patches)
