@@ -312,6 +312,8 @@ def infer(
     sources, folder = open_sources(id, ood, seed, data_dir, download, apart), RunFolder(out)
     if scores:  # they know what they were fitted for
         earlier = next(iter_log(scores, ["id"])).manifest
+        if classes is not None and (odd := [c for c in class_list(classes, ()) if c not in earlier.class_names]):
+            raise ValueError(f"class {odd[0]!r} is not among those that {scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}")
         classes, templates = earlier.class_names if classes is None else classes, templates or earlier.templates
     vlm = model if isinstance(model, VLM) else load_vlm(model, pretrained, device, precision, compile)
     batch_size = batch_size or ((folder.record() or {}).get("batch_size") if not restart else None) or find_batch_size(vlm)
