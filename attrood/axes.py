@@ -85,10 +85,9 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
 
 # %% ../nbs/08b_axes.ipynb #03b37734
 def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
-    "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows, or to the rank."
-    auto = est.max_components == "auto"
-    top = 12 if auto else int(est.max_components)
-    while True:
+    "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows. If none does, the first grid's choice stays."
+    auto, first = est.max_components == "auto", None
+    for top in (12, 16, 20) if auto else (int(est.max_components),):
         ks = range(min(rank, est.min_components), min(rank, top) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -96,11 +95,15 @@ def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarra
                                  strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
         cell = chosen.table[(chosen.table.k == chosen.k) & (chosen.table.alpha == chosen.alpha)].iloc[0]
         met = est.rule != "coverage" or cell.coverage >= est.coverage and (est.agreement == 0 or cell.agreement >= est.agreement)
-        if met or not auto or len(ks) == 1 or top >= rank:
-            for w in said:
-                warnings.warn(w.message, w.category, stacklevel=2)
-            return chosen
-        top += 4
+        first = first or (chosen, said)
+        if met:
+            first = chosen, said
+        if met or len(ks) == 1 or top >= rank:
+            break
+    assert first is not None
+    for w in first[1]:
+        warnings.warn(w.message, w.category, stacklevel=2)
+    return first[0]
 
 # %% ../nbs/08b_axes.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
@@ -139,7 +142,7 @@ class AttributionAxes(TransformerMixin, BaseEstimator):
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
         min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
-        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto": 12, and four more while none of the fits covers and agrees
+        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto": 12, and 16, then 20, if none of the fits covers and agrees
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # number of folds; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open
