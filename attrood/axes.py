@@ -86,7 +86,7 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
 # %% ../nbs/08b_axes.ipynb #03b37734
 def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
     "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows. If none does, the first grid's choice stays."
-    auto, first = est.max_components == "auto", None
+    auto, tries = est.max_components == "auto", []
     for top in (12, 16, 20) if auto else (int(est.max_components),):
         ks = range(min(rank, est.min_components), min(rank, top) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
         with warnings.catch_warnings(record=True) as said:
@@ -95,15 +95,13 @@ def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarra
                                  strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
         cell = chosen.table[(chosen.table.k == chosen.k) & (chosen.table.alpha == chosen.alpha)].iloc[0]
         met = est.rule != "coverage" or cell.coverage >= est.coverage and (est.agreement == 0 or cell.agreement >= est.agreement)
-        first = first or (chosen, said)
-        if met:
-            first = chosen, said
+        tries.append((chosen, said))
         if met or len(ks) == 1 or top >= rank:
             break
-    assert first is not None
-    for w in first[1]:
+    chosen, said = tries[-1 if met else 0]
+    for w in said:
         warnings.warn(w.message, w.category, stacklevel=2)
-    return first[0]
+    return chosen
 
 # %% ../nbs/08b_axes.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
