@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attrood.card import read_card
+from attrood.axes import read_card
 from attrood.log import read_log
 
 pytest.importorskip("open_clip")

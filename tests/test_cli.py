@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import command, environment
 
 from attrood.log import Log, write_log
-
-from conftest import command, environment
 
 
 def set_column(log: Log, name: str, values: np.ndarray) -> Log:
