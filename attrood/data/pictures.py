@@ -19,7 +19,7 @@ import numpy as np
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
 except ImportError as e:
-    raise ImportError("attrood.images needs Pillow: pip install 'attrood[vlm]'") from e
+    raise ImportError("attrood.data needs Pillow: pip install 'attrood[vlm]'") from e
 
 # %% ../../nbs/01_data/03_pictures.ipynb #640881fe
 class ImageError(ValueError):

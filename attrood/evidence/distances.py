@@ -61,8 +61,8 @@ def load_fitted(
     path: str | Path,  # a file that `save` wrote
 ) -> FittedScore:  # of the class that was saved
     "Read a fitted score back; raises `ValueError` if the file is not one."
-    for module in ("reference", "subspace", "alignment", "neglabel"):  # their classes must be known
-        import_module(f"attrood.{module}")
+    for module in ("distances", "subspaces", "alignment", "neglabel"):  # their classes must be known
+        import_module(f"attrood.evidence.{module}")
     known = sorted(FittedScore.__subclasses__(), key=lambda c: c.__module__.startswith("attrood."))  # the package's own win
     kinds = {c.kind: c for c in known}
     try:

@@ -27,7 +27,7 @@ try:
     import open_clip
     import torch
 except ImportError as e:
-    raise ImportError("attrood.vlm needs torch and OpenCLIP: pip install 'attrood[vlm]'") from e
+    raise ImportError("attrood.inference.model needs torch and OpenCLIP: pip install 'attrood[vlm]'") from e
 
 # %% ../../nbs/04_inference/02_model.ipynb #02ea2741
 def weights_hash(
@@ -149,7 +149,7 @@ def _keep(file: Path, array: np.ndarray) -> None:
         logging.getLogger(__name__).warning("text embeddings are not cached: %s", e)
 
 # %% ../../nbs/04_inference/02_model.ipynb #fb1130c4
-SHIPPED = {"pocket": "attrood.pocket"}  # model → module with `register_pocket()` and `pocket_weights()`
+SHIPPED = {"pocket": "attrood.inference.pocket"}  # model → module with `register_pocket()` and `pocket_weights()`
 
 # %% ../../nbs/04_inference/02_model.ipynb #ec8db26e
 def _resolve_model(name: str, pretrained: str) -> tuple[str, str]:

@@ -200,7 +200,7 @@ def read_pictures(
     side: int = 224,  # side in pixels that images are cropped and resized to before they are changed
 ) -> tuple[list[Any], list[str], list[str | None]]:  # pictures, keys, labels
     "Square pictures of one size, with their ids and labels."
-    data, images = importlib.import_module("attrood.data"), importlib.import_module("attrood.images")
+    data, images = importlib.import_module("attrood.data"), importlib.import_module("attrood.data.pictures")
     square, count = images.Preprocessing((side, side)), dict[str | None, int]()
     pictures: list[Any] = []
     keys: list[str] = []
@@ -228,7 +228,7 @@ def run_causes(
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
-    prompts, vlms = importlib.import_module("attrood.prompts"), importlib.import_module("attrood.vlm")
+    prompts, vlms = importlib.import_module("attrood.inference.prompts"), importlib.import_module("attrood.inference.model")
     pictures, keys, labels = read_pictures(images, per_class)
     named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
     found, asked, vlm = sorted({v for v in named if v is not None}), prompts.template_list(templates), vlms.load_vlm(model, pretrained)
