@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Mode', 'QUANTILES', 'CARD_VERSION', 'PARTS', 'coordinates', 'id_quantiles', 'id_percentile', 'read_json',
-           'card_to_dict', 'card_parts', 'AxisCard', 'card_from_weights']
+           'card_to_dict', 'card_parts', 'origin', 'differences', 'AxisCard', 'card_from_weights']
 
 # %% ../../nbs/05_axes/10_card.ipynb #772556c9
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -269,8 +270,8 @@ class _Reach(_Places):
         return id_percentile(z, self.levels, self.quantiles)
 
 # %% ../../nbs/05_axes/10_card.ipynb #4c941a8b
-class AxisCard(_Reach):
-    "Fitted axes, and all that scoring, judging and showing them needs."
+class _Named(_Reach):
+    "Axes as people read them."
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -297,12 +298,48 @@ class AxisCard(_Reach):
         "What was tried when k and alpha were chosen; None where they were given."
         return pd.DataFrame(self.selection["table"]) if self.selection.get("table") else None
 
+# %% ../../nbs/05_axes/10_card.ipynb #d09ea3cf
+def origin(
+    log: Log,  # that axes are fitted to
+) -> dict[str, Any]:  # for a card's provenance
+    "What a card keeps of the model and the text side of its log, in plain types."
+    m = log.manifest
+    names = hashlib.sha256("\n".join(sorted(m.class_names)).encode()).hexdigest()
+    return {"model": m.model, "templates": m.templates, "sources": m.sources, "classes": len(m.class_names), "class_names_sha256": names}
+
+
+def differences(
+    provenance: Mapping[str, Any],  # of a card
+    log: Log,  # to be scored
+) -> list[str]:  # one line for each difference, empty if there is none
+    "How a log's model or text side differs from that of a card; what one of them does not say is not compared."
+    here, found = origin(log), []
+    then, now = provenance.get("model") or {}, here["model"] or {}
+    for key in ("name", "pretrained", "weights_sha256", "activation"):
+        if then.get(key) and now.get(key) and then[key] != now[key]:
+            found.append(f"its {'model' if key == 'name' else 'model ' + key} is {now[key]!r}, the axes are of {then[key]!r}")
+    if provenance.get("classes") and provenance["classes"] != here["classes"]:
+        found.append(f"it has {here['classes']} classes, the axes are of {provenance['classes']}")
+    elif provenance.get("class_names_sha256") and provenance["class_names_sha256"] != here["class_names_sha256"]:
+        found.append(f"it has other classes, though as many ({here['classes']})")
+    if provenance.get("templates") and here["templates"] and provenance["templates"] != here["templates"]:
+        found.append(f"its prompts are {here['templates'][:3]}, the axes are of {provenance['templates'][:3]}")
+    return found
+
+# %% ../../nbs/05_axes/10_card.ipynb #b42c3f03
+class AxisCard(_Named):
+    "Fitted axes, and all that scoring, judging and showing them needs."
+
     def evidence_of(
         self,
         log: Log,  # with the evidence that the axes use
         table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+        any_model: bool = False,  # take a log of another model or text side too
     ) -> pd.DataFrame:  # (n, M)
-        "The evidence that the axes were fitted on; `LogError` names what the log lacks."
+        "The evidence that the axes were fitted on; `LogError` names what the log lacks, or how its model differs."
+        if not any_model and (other := differences(self.provenance, log)):
+            raise LogError(f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and text side, "
+                           "or say that any model will do (--any-model, any_model=True)")
         have = set(available_evidence(log) if table is None else table)
         if lost := [n for n in self.evidence if n not in have]:
             raise LogError(f"{log.name} lacks the evidence {', '.join(map(repr, lost))} that the axes were fitted on: "

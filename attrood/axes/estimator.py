@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from .card import QUANTILES, AxisCard, Mode, coordinates, id_quantiles
+from .card import QUANTILES, AxisCard, Mode, coordinates, id_quantiles, origin
 from .features import PAPER_EVIDENCE, difference_features, id_mask, id_reference
 from .guard import KINDS, check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
@@ -234,12 +234,11 @@ def fit_axes(
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> AxisCard:  # fitted axes
     "Fit axes to a log (paper stages 3 to 8)."
-    mask, m = fit_rows(log), log.manifest
+    mask = fit_rows(log)
     rows = log.select(mask)
     known = available_evidence(rows) if table is None else [str(n) for n in table]
     names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
     E = evidence_frame(rows, names) if table is None else table.loc[mask, names].reset_index(drop=True)
-    groups = {n: e["group"] for n, e in m.evidence.items() if "group" in e}
+    groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
     card = AttributionAxes(mode=mode, **{"groups": groups or None, **params}).fit(E, np.where(rows.is_id, "id", "ood")).card_
-    source = {"log_fingerprint": log.fingerprint(), "model": m.model, "templates": m.templates, "sources": m.sources, "classes": len(m.class_names)}
-    return card.with_parts(provenance={**card.provenance, **source})
+    return card.with_parts(provenance={**card.provenance, "log_fingerprint": log.fingerprint(), **origin(log)})

@@ -19,9 +19,10 @@ def score_log(
     card: AxisCard,  # fitted axes; with a decision, `distance` and `ood` are added
     log: Log,  # with the evidence that the axes use
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+    any_model: bool = False,  # score a log of another model or text side too
 ) -> pd.DataFrame:  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
     "Coordinates, dominant axis, suggested action and decision for every row of a log."
-    scores = Explainer(card).table(card.evidence_of(log, table).reset_index(drop=True))
+    scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
     return frame if card.decision is None else pd.concat([frame, decide(card.decision, frame[list(card.names)])], axis=1)
 
