@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from .sources import FolderSource, ParquetSource, Source, TarSource, expand
+from .members import expand
+from .sources import FolderSource, ParquetSource, Source, TarSource
 
 # %% ../nbs/01a_data.ipynb #872f4db5
 def _tfds() -> Any:
