@@ -147,7 +147,7 @@ def _named_part(where: str, split: str) -> tuple[str, str]:
 # %% ../nbs/01a_data.ipynb #cd6d3f8b
 def _source_class(where: str) -> type[Source]:
     "A folder of pictures, Parquet or tar, by what most of the files are; the source counts the rest."
-    names = [e.name for e in os.scandir(where) if not e.name.startswith(".") and e.is_file()] if os.path.isdir(where) else expand(where, (), folders=True)
+    names = [e.name for e in os.scandir(where) if not e.name.startswith(".") and os.path.isfile(e.path)] if os.path.isdir(where) else expand(where, (), folders=True)
     number: dict[type[Source], int] = {cls: sum(n.lower().endswith(endings) for n in names) for endings, cls in _ARCHIVES}
     if not any(number.values()):
         return FolderSource

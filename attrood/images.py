@@ -255,7 +255,7 @@ class Preprocessing:
         if self.resize_mode == "shortest" and h == w:  # torchvision.transforms.Resize(int)
             return (w, int(w * height / width)) if width <= height else (int(w * width / height), w)
         ratio = (max if self.resize_mode == "longest" else min)(height / h, width / w)  # open_clip.transform.ResizeKeepRatio
-        return round(width / ratio), round(height / ratio)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
 
     def pixels(
         self,
