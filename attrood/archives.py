@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['LABELS', 'Member', 'scan_tar', 'Picture', 'pair_members']
 
-# %% ../nbs/01d_archives.ipynb #90c4e81a
+# %% ../nbs/01d_archives.ipynb #3b3c1b63
 import posixpath
 import re
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from .members import member_kind
 
@@ -173,7 +174,7 @@ class Picture(NamedTuple):
     member: Member  # where its bytes are
     label: tuple[str, Member] | None  # ending and member of its label
 
-# %% ../nbs/01d_archives.ipynb #7d5f1db4
+# %% ../nbs/01d_archives.ipynb #32cf982b
 def pair_members(
     members: Sequence[Member],  # of one archive
     head: Callable[[Member], bytes],  # first bytes of a member, where its name does not say what it is
@@ -183,7 +184,7 @@ def pair_members(
     for m in members:
         link = m.kind.startswith("link to ")
         readable = not m.kind or link or m.kind == "sparse file"
-        kind = member_kind(m.name, lambda m=m: b"" if m.kind else head(m)) if readable else m.kind
+        kind = member_kind(m.name, partial(head, m) if not m.kind else bytes) if readable else m.kind
         if not kind:
             images.append(m)
             continue

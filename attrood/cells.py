@@ -46,7 +46,7 @@ def label_text(
         raise ValueError(f"{where} must be a number from 0 to {len(names) - 1}, one of the {len(names)} class names, or -1 for none, got {value}")
     return composed(str(names[value]))
 
-# %% ../nbs/01e_cells.ipynb #d619c088
+# %% ../nbs/01e_cells.ipynb #4005d8dd
 def feature_names(
     info: Any,  # the value of `huggingface` in a schema's metadata, parsed
     column: str,  # of the labels
@@ -54,9 +54,10 @@ def feature_names(
     "The class names of a column from Hugging Face's metadata."
     for key in ("info", "features", column):
         info = info.get(key) if isinstance(info, Mapping) else None
-    for key in ("feature", 0):  # a sequence of one ClassLabel
-        if isinstance(info, list) and len(info) == 1 or isinstance(info, Mapping) and key in info:
-            info = info[key if isinstance(info, Mapping) else 0]
+    if isinstance(info, list) and len(info) == 1:  # a sequence of one ClassLabel
+        info = info[0]
+    elif isinstance(info, Mapping) and "feature" in info:
+        info = info["feature"]
     names = info.get("names") if isinstance(info, Mapping) else None
     if isinstance(names, Mapping):  # {"0": "cat", "1": "dog"}, as in a data set's card
         names = [names.get(str(i), names.get(i)) for i in range(len(names))]

@@ -205,7 +205,7 @@ def white_level(
     max_pixels: int = MAX_PIXELS,  # larger pictures are passed over
 ) -> dict[str, float] | None:  # "integer" and "float" -> grey value that is white; None if the sample holds no deep grey
     "What is white in the deep grey pictures of a source, from 24 of them."
-    n, found = len(source), {}
+    n, found = len(source), dict[str, float]()
     for start in sorted({0, max(0, n // 2 - 4), max(0, n - 8)}):
         for sample in source.read(start, start + 8):
             if deep := _deep_maximum(sample.data, max_pixels):
