@@ -50,7 +50,7 @@ def _pax_records(data: bytes) -> dict[str, str]:
         at = end
     return fields
 
-# %% ../nbs/01d_archives.ipynb #b1313a71
+# %% ../nbs/01d_archives.ipynb #690e61fe
 class _Scan:
     "One pass over the headers of an archive."
 
@@ -82,7 +82,7 @@ class _Scan:
             self.zeros = 0
             self.header(block)
         if not self.zeros or self.extra:
-            raise ValueError("it has no end mark (two blocks of zeros): it was cut off")
+            raise ValueError("it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append 1,024 zero bytes")
         return self.members
 
     def header(self, block: bytes) -> None:

@@ -25,6 +25,11 @@ from .archives import pair_members, scan_tar
 from .cells import cell_values, feature_names, first_line, image_data, key_text, label_text, parsed, pick_columns
 from .members import MAX_BYTES, SUFFIXES, Lost, archive_files, composed, content_digest, decode_text, file_stamps, picture_files, undeveloped
 
+# %% ../nbs/01_sources.ipynb #9fd437d1
+def _utf8(text: str) -> str:
+    "A file name as text that can be stored, also when its bytes are not UTF-8."
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
 # %% ../nbs/01_sources.ipynb #f59af786
 class Sample(NamedTuple):
     "One image on its way to the model, not decoded yet."
@@ -53,6 +58,7 @@ class Source:
     def __post_init__(self) -> None:
         if self.role not in ("id", "ood"):
             raise ValueError(f"role must be 'id' or 'ood', got {self.role!r}")
+        self.domain = _utf8(self.domain)
         self._open()
         self.rows = select_rows(self.parts(), self.split, self.sample, self.seed, self.location)
 
@@ -100,7 +106,7 @@ class Source:
     def describe(self) -> dict[str, Any]:
         "The entry of this source in a log's manifest."
         split = self.split + (f"@{self.sample} seed {self.seed}" if self.sample else "")
-        entry = {"domain": self.domain, "role": self.role, "source": self.location, "kind": self.kind, "split": split,
+        entry = {"domain": self.domain, "role": self.role, "source": _utf8(self.location), "kind": self.kind, "split": split,
                  "version": "", "license": "", "rows": len(self), "others": dict(sorted(self.others.items())), "fingerprint": self.fingerprint()}
         return entry | ({"white": dict(self.white)} if self.white else {})
 
@@ -147,11 +153,6 @@ def select_rows(
         raise ValueError(f"{where} has no image in split {split!r}" if split else f"{where} has no image")
     return rows
 
-# %% ../nbs/01_sources.ipynb #9fd437d1
-def _utf8(text: str) -> str:
-    "A file name as text that can be stored, also when its bytes are not UTF-8."
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
-
 # %% ../nbs/01_sources.ipynb #2a1a01b7
 class FolderSource(Source):
     "Image files under one folder; the first level of sub-folders gives the labels."
@@ -181,7 +182,7 @@ class FolderSource(Source):
 
     def content(self) -> str:
         "What changes when the set changes: names, sizes and times of change, and the content of a sample."
-        return json.dumps([sorted(self._stamps.items()), content_digest([self.root / n for n in self.files])])
+        return json.dumps([sorted(self._stamps.items()), content_digest([f"{self.root}/{n}" for n in self.files])])
 
 # %% ../nbs/01_sources.ipynb #1cd06c54
 class ParquetSource(Source):

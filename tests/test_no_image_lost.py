@@ -279,6 +279,35 @@ def test_folders_with_all_oddities_at_once(folder):
     assert account(open_source(str(folder))) == expected
 
 
+tree_parts = st.sampled_from(["a", "b", ".a", "c.png", "d.txt", "e", "f.dng"])
+tree_paths = st.lists(tree_parts, min_size=1, max_size=3).map("/".join)
+
+
+@quick
+@given(made=st.lists(st.tuples(tree_paths, st.sampled_from(["picture", "picture", "text", "folder", "link", "pipe"]), st.lists(st.sampled_from(["..", ".", "a", "b", "c.png", "e"]), max_size=4).map("/".join)), max_size=14))
+def test_trees_of_any_shape(tmp_path_factory, made):
+    "Against a plain count: everything that is no folder, links to folders and hidden folders as one each."
+    root = tmp_path_factory.mktemp("tree")
+    (root / "first.png").write_bytes(PICTURES[0])
+    for name, kind, target in made:
+        path = root / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(path):
+                {"picture": lambda p: p.write_bytes(PICTURES[1]), "text": lambda p: p.write_text("x"), "folder": lambda p: p.mkdir(), "pipe": os.mkfifo}.get(kind, lambda p: None)(path)
+                if kind == "link" and str(Path(os.path.abspath(path.parent / target))).startswith(str(root)):
+                    os.symlink(target or ".", path)
+        except OSError:  # a file stands where a folder should, or a link leads round
+            continue
+    members = 0
+    for _, folders, files in os.walk(root):
+        hidden = [f for f in folders if f.startswith(".")]
+        folders[:] = [f for f in folders if f not in hidden]
+        members += len(files) + len(hidden) + sum(os.path.islink(os.path.join(_, f)) for f in folders)
+    assert sum(account(open_source(str(root)))) == members
+    assert account(open_source(str(root))) == account(open_source(f"x={root}"))
+
+
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(folder):
     source = open_source(str(folder))
     os.unlink(folder / "cat/0.png")
@@ -305,6 +334,19 @@ def test_archives_and_pictures_in_one_folder(folder):
         (folder / f"{i}.tar").unlink()
     assert "as many" in opened(folder)
     assert account(open_source(f"{folder}/*.tar")) == (6, 0, 6)
+
+
+def test_names_that_are_not_text_reach_the_manifest(tmp_path):
+    place = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.makedirs(place + b"/cr\xe8me")
+    for name in (b"/cr\xe8me/1.jpg\xe9", b"/cr\xe8me/2.\xe9", b"/3.tar", b"/4.tar", b"/\xe9.tar"):
+        with open(place + name, "wb") as f:
+            f.write(PICTURES[0] if b"1." in name else tar(plain("1.png")))
+    for where, rows, others in ((place, 3, 2), (place + b"/cr\xe8me", 1, 1)):
+        source = open_source(os.fsdecode(where))
+        assert (len(source), sum(source.others.values())) == (rows, others)
+        entry = json.dumps([source.describe(), source.fingerprint(), [s.id for s in source], source.class_names()], ensure_ascii=False).encode()
+        assert b"\\\\x" in entry
 
 
 def test_one_file_and_globs(folder):
