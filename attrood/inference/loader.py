@@ -50,12 +50,12 @@ def prepare(
         try:
             data = read_encoded(sample.data) if isinstance(sample.data, str | bytes | Path) else sample.data
             t1 = perf_counter()
-            image = decode_pixels(data, max_pixels)
-        except ImageError as e:
-            rejects.append((sample.id, str(e)))
+            image = decode_pixels(data, max_pixels, sample.white)
+            t2 = perf_counter()
+            pixels[len(ids)] = preprocessing.pixels(image)
+        except (ImageError, MemoryError) as e:
+            rejects.append((sample.id, str(e) if isinstance(e, ImageError) else "not enough memory for it"))
             continue
-        t2 = perf_counter()
-        pixels[len(ids)] = preprocessing.pixels(image)
         ids.append(sample.id)
         labels.append(sample.label)
         read, decode, geometry = read + t1 - t0, decode + t2 - t1, geometry + perf_counter() - t2

@@ -8,6 +8,7 @@ __all__ = ['open_sources', 'Run', 'Summary', 'write_shards', 'execute', 'infer']
 # %% ../../nbs/04_inference/07_plan.ipynb #71cf9e85
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data import MAX_PIXELS, Source, check_sources, open_source
+from ..data import MAX_PIXELS, Source, check_sources, open_source, white_level
 from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images
 from attrood.inference.encoding import (
     Encoded,
@@ -52,6 +53,7 @@ def open_sources(
             source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
             if source.role != role:
                 raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
+            source.white = source.white or white_level(source)
             out.append(source)
     check_sources(out)
     return out
@@ -152,6 +154,7 @@ class Summary:
     images: int = 0  # rows of the log
     rejects: int = 0  # images that could not be read
     rejects_file: str = ""  # their list
+    others: dict[str, int] = field(default_factory=dict)  # what lies in the sources and is no image: kind -> number
     new_images: int = 0  # rows written by this start
     seconds: float = 0.0  # wall clock of this start, without loading the model
     batch_size: int = 0  # images of a batch, at most
@@ -169,6 +172,9 @@ class Summary:
 
     def __str__(self) -> str:
         head = f"{self.out}: {self.images:,} images" + (f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else "")
+        if self.others:
+            most = sorted(self.others.items(), key=lambda x: (-x[1], x[0]))
+            head += f", {sum(self.others.values()):,} not images ({', '.join(f'{n:,} {kind}' for kind, n in most[:4])}{', …' if len(most) > 4 else ''})"
         if self.status == "complete":
             return f"{head}; it was complete already, nothing was done"
         t = {k: f"{v:.1f} s" for k, v in self.times.items()}
@@ -322,5 +328,6 @@ def infer(
     batch_size = batch_size or ((folder.record() or {}).get("batch_size") if not restart else None) or find_batch_size(vlm)
     run = Run.plan(sources, vlm, classes, templates, batch_size, shard_rows, embeddings, max_pixels, cache, evidence, len(apart), scores, patches)
     workers = (cpu_count() if vlm.device.startswith("cuda") else min(8, cpu_count())) if workers is None else workers
-    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers)
+    others = sum((s.others for s in sources), Counter())
+    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
     return execute(run, folder, _engine(run, engine, workers, processes, ray_address), summary, max_rejects, restart, progress)

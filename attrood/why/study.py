@@ -205,10 +205,15 @@ def read_pictures(
     pictures: list[Any] = []
     keys: list[str] = []
     labels: list[str | None] = []
-    for sample in data.open_source(str(where)):
+    source = data.open_source(str(where))
+    source.white = images.white_level(source)
+    for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
         if per_class is not None and count[sample.label] > per_class: continue
-        pictures.append(as_image(square.pixels(images.decode_image(sample.data))))
+        try:
+            pictures.append(as_image(square.pixels(images.decode_image(sample.data, white=sample.white))))
+        except images.ImageError as e:
+            raise ValueError(f"image {sample.id!r} of {where} cannot be used ({e}): mend it or leave it out") from e
         keys.append(sample.id)
         labels.append(sample.label)
     return pictures, keys, labels
