@@ -90,7 +90,7 @@ def write_card(
     path: str | Path,  # a .json file
 ) -> Path:  # the path
     "Write a card as JSON, atomically, each list of numbers on one line; the same card gives the same bytes."
-    return write_json(card, path)
+    return write_json(card, path, "axis card")
 
 # %% ../nbs/08c_card.ipynb #bdad40d0
 def read_card(

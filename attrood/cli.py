@@ -10,7 +10,9 @@ __all__ = ['app', 'JsonOption', 'ImagesOption', 'LogArgument', 'ModeOption', 'La
 # %% ../nbs/16b_cli.ipynb #1709ca63
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +24,7 @@ import typer
 from . import __version__
 from .cli_infer import infer_command, infer_settings
 from .log import BUNDLED, LogError, bundled_log, read_log
+from .outputs import check_output, source_paths
 
 # %% ../nbs/16b_cli.ipynb #c55bb8ef
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,7 +59,8 @@ def say(
     text: str,  # one line
 ) -> None:
     "A line for people."
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller
+        print(text, file=sys.stderr, flush=True)
 
 # %% ../nbs/16b_cli.ipynb #03bd73d3
 def load_log(
@@ -72,8 +76,7 @@ def emit(
 ) -> None:
     "Print a result for programs, if asked."
     if as_json:
-        json.dump(result, sys.stdout, ensure_ascii=False, allow_nan=False)
-        sys.stdout.write("\n")
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
 
 # %% ../nbs/16b_cli.ipynb #b8bce175
 def _version(show: bool) -> None:
@@ -136,6 +139,7 @@ def run_command(
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
+    check_output(out, "results", [Path(log) if preset else log, *source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
     table = load_log(log)
@@ -164,6 +168,7 @@ def fit_command(
     from attrood.card import write_card
     from attrood.pipeline import analyse, summary
 
+    check_output(out, "axis card", [log])
     done = analyse(load_log(log), mode.value, log, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
     write_card(done.card, out)
     say(summary(done))
@@ -183,6 +188,7 @@ def score_command(
     from attrood.pipeline import write_scores
     from attrood.scoring import score_log
 
+    check_output(out, "scores", [log, axes])
     card = read_card(axes)
     fitted = axes_from_card(card)
     scores = score_log(fitted, load_log(log), log, card.get("decision"))
@@ -205,6 +211,8 @@ def evaluate_command(
     from attrood.card import axes_from_card, read_card
     from attrood.log_evaluation import evaluate_log, evaluation_summary, write_evaluation
 
+    if out is not None:
+        check_output(out, "evaluation", [log, axes])
     result = evaluate_log(load_log(log), axes_from_card(read_card(axes)) if axes else None, mode.value, groups=groups, where=log)
     say(evaluation_summary(result))
     if out is not None:
@@ -280,6 +288,8 @@ def causes_command(
     from attrood.log import write_log
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
+    if out is not None:
+        check_output(out, "causes", [*source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
     study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
     axes, effects, telling = cause_tables(study)
     drift, flips = instability_tables(study)
@@ -287,7 +297,7 @@ def causes_command(
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
     if out is not None:
-        with atomic_folder(out, ["log.parquet", "axes.json", *(f"{n}.csv" for n in tables)]) as part:
+        with atomic_folder(out, "causes") as part:
             write_log(study.log, part / "log.parquet")
             write_card(axis_card(axes, study.log), part / "axes.json")
             for name, table in tables.items():
@@ -299,10 +309,35 @@ def causes_command(
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
 
 # %% ../nbs/16b_cli.ipynb #74cfca25
+def _stop(number: int, frame: Any) -> None:
+    "End as after an error, so that what is being written is removed and workers end."
+    say("attrood: stopped; earlier output is as it was")
+    sys.exit(128 + number)
+
+
+def _prepare() -> None:
+    "Let a request to end clean up, and let no file of ours take the number of a closed standard stream."
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+
+
 def main() -> None:
     "Run the command line; wrong input ends with one line and status 2."
+    _prepare()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except (ValueError, TypeError, OSError, ImportError) as e:
         if os.environ.get("ATTROOD_DEBUG"):
             raise

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from .alignment import CentredCosine, CosinePattern, TextSpan
 from .evidence import EVIDENCE, array_evidence
+from .files import atomic_folder
 from .log import Log, LogError, log_files, make_log, read_log, text_hash, write_log
 from .neglabel import NegLabel
 from .reference import KNN, FittedScore, KLMatching, Mahalanobis, Prototypes, load_fitted
@@ -151,15 +152,14 @@ def fit_embedding_scores(
 # %% ../nbs/04f_embedded.ipynb #6539e167
 def save_embedding_scores(
     scores: EmbeddingScores,  # fitted
-    folder: str | Path,  # where to; made if it is missing
+    folder: str | Path,  # where to; made if it is missing, one with earlier scores is replaced
 ) -> None:
     "Write fitted scores as npz files in a folder."
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    for name, score in scores.fitted.items():
-        score.save(path / f"{name}.npz")
     null = np.empty(0) if scores.null is None else scores.null
-    TextSide(scores.text, null, scores.scale, scores.bias).save(path / "text.npz")
+    with atomic_folder(folder, "fitted scores") as path:
+        for name, score in scores.fitted.items():
+            score.save(path / f"{name}.npz")
+        TextSide(scores.text, null, scores.scale, scores.bias).save(path / "text.npz")
 
 # %% ../nbs/04f_embedded.ipynb #10afa2be
 def load_embedding_scores(
@@ -281,18 +281,17 @@ def fit_on_files(
 def add_evidence_to_files(
     path: str | Path,  # a log with the column image_embedding: a file or a folder of files
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    out: str | Path,  # folder for the new files, another than `path`
+    out: str | Path,  # folder for the new files, apart from `path`
     fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
     use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
     keep_embeddings: bool = False,  # keep the column image_embedding
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
-    files, folder = log_files(path), Path(out)
-    if folder.resolve() in {Path(path).resolve(), files[0].parent.resolve()}:
-        raise ValueError(f"out must be another folder than that of the log, got {out}")
-    scores = fit_on_files(files, text_embeddings, fraction, use_labels, **options)
-    for file in files:
-        log = read_log(file)
-        write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)
+    files = log_files(path)
+    with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
+        scores = fit_on_files(files, text_embeddings, fraction, use_labels, **options)
+        for file in files:
+            log = read_log(file)
+            write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)
     return scores

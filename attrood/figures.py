@@ -165,8 +165,8 @@ def save_figure(
         raise TypeError(f"figure must be a matplotlib figure or axes in one, got {type(figure).__name__}")
     files = []
     with plt.rc_context({"svg.hashsalt": "attrood", "svg.fonttype": "none"}):
-        for suffix, extra in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with atomic_path(Path(f"{path}{suffix}")) as part:
+        for suffix, extra in ((".png", {"Software": "attrood"}), (".svg", {"Date": None, "Creator": "attrood"})):
+            with atomic_path(Path(f"{path}{suffix}"), "figure") as part:
                 fig.savefig(part, format=suffix[1:], dpi=150, metadata=extra)
             files.append(Path(f"{path}{suffix}"))
     plt.close(fig)

@@ -6,6 +6,7 @@
 __all__ = ['open_sources', 'Run', 'Summary', 'write_shards', 'execute', 'infer']
 
 # %% ../nbs/02b_inference.ipynb #71cf9e85
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,10 +27,11 @@ from .evidence import EVIDENCE
 from .images import MAX_PIXELS
 from .loader import cpu_count, load_batches
 from .log import Log, iter_log, log_from_embeddings, software_versions
+from .outputs import source_paths
 from .patches import gl_mcm_images
 from .prompts import class_list, readable, template_list
 from .run_evidence import add_run_evidence, earlier_scores, reference_share
-from .shards import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
+from .shards import Batch, RunFolder, check_run, finish_run, is_joined, list_rejects, plan_batches, run_counts
 from .sources import Source
 from .vlm import VLM, load_vlm, open_clip, torch
 
@@ -310,6 +312,7 @@ def infer(
     if bool(apart) + bool(scores) + (not evidence) > 1:
         raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
     sources, folder = open_sources(id, ood, seed, data_dir, download, apart), RunFolder(out)
+    check_run(folder, restart, [*source_paths(sources), scores, *(n for n in (classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))])
     if scores:  # they know what they were fitted for
         earlier = next(iter_log(scores, ["id"])).manifest
         if classes is not None and (odd := [c for c in class_list(classes, ()) if c not in earlier.class_names]):

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Full, Queue
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .files import end_with_parent
 from .images import MAX_PIXELS, ImageError, Preprocessing, decode_pixels, read_encoded
 from .shards import Batch
 from .sources import Sample, Source
@@ -81,7 +83,16 @@ def _offer(queue: "Queue[Any]", item: Any, stop: threading.Event) -> bool:
 # %% ../nbs/02b1_loader.ipynb #8a2420e7
 def _pool(workers: int, processes: bool, setup: Callable[[], None] | None) -> Executor:
     "A pool of threads, or of processes that do not inherit the model."
-    return ProcessPoolExecutor(workers, get_context("spawn"), setup) if processes else ThreadPoolExecutor(workers, "attrood-decode", setup)
+    if not processes:
+        return ThreadPoolExecutor(workers, "attrood-decode", setup)
+    return ProcessPoolExecutor(workers, get_context("spawn"), partial(_begin, os.getpid(), setup))
+
+
+def _begin(parent: int, setup: Callable[[], None] | None) -> None:
+    "What a worker process does first."
+    end_with_parent(parent)
+    if setup:
+        setup()
 
 # %% ../nbs/02b1_loader.ipynb #23d6f07f
 def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Sample], float]:

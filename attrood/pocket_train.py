@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .files import atomic_path
+from .outputs import check_output, keep_apart, read_record, write_record
 from .pocket import FOOD_TEMPLATE, calibration, embed_classes, need, predict_pocket, read_parquet_images, register_pocket, to_tensor
 
 # %% ../nbs/02e_pocket_train.ipynb #66c188e4
@@ -99,7 +100,7 @@ def _save(path: Path, tensors: dict[str, Any], note: dict[str, Any]) -> None:
     "Write a safetensors file whole or not at all."
     path.parent.mkdir(parents=True, exist_ok=True)
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as part:
+    with atomic_path(path, "weights") as part:
         need("safetensors.torch").save_file(flat, part, metadata={"attrood": json.dumps(note)})
         os.chmod(part, 0o644)  # safetensors writes files that nobody else may read
 
@@ -279,7 +280,11 @@ def train_pocket(
         raise ValueError(f"minutes must be > 0 and workers >= 1, got {minutes} and {workers}")
     if start and not Path(start).is_file():
         raise FileNotFoundError(f"start {start}: no such file")
-    folder.mkdir(parents=True, exist_ok=True)
+    keep_apart(folder, [data, start])
+    if read_record(folder)[0] != "training":  # else it goes on
+        check_output(folder, "training")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder, "training", begin=True)
     if not (folder / "held_out.npy").exists():
         images, labels = read_parquet_images(data)
         rng = np.random.default_rng(seed)
@@ -307,6 +312,7 @@ def export_pocket(
     if which not in ("ema", "model"):
         raise ValueError(f"which must be 'ema' or 'model', got {which!r}")
     torch, folder = need("torch"), Path(run)
+    check_output(out, "weights", [folder / name for name in ("state.safetensors", "images.npy", "labels.npy", "held_out.npy")])
     tensors, note = _load(folder / "state.safetensors")
     weights = {k.removeprefix(which + "."): v for k, v in tensors.items() if k.startswith(which + ".")}
     held = np.load(folder / "held_out.npy")
