@@ -113,19 +113,27 @@ def sweep(
         with suppress(OSError):
             place.rmdir()
 
-# %% ../nbs/03_files.ipynb #099ecb00
+# %% ../nbs/03_files.ipynb #b60a2d38
+def _claim(target: Path) -> tuple[Path, Any]:
+    "A new hidden folder beside an output, and its lock."
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+        with suppress(FileNotFoundError, BlockingIOError):  # swept away by another process before it was locked
+            return place, _take(place / LOCK)
+
+
 @contextmanager
 def _workplace(target: Path) -> Iterator[Path]:
     "A hidden folder beside an output, locked, and removed at the end."
     sweep(target.parent, _prefix(target), target)
-    place = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+    place, handle = _claim(target)
     try:
-        with locked(place / LOCK):
-            try:
-                yield place
-            finally:
-                _clear(place)
+        yield place
     finally:
+        _clear(place)
+        with suppress(PermissionError):  # Windows removes no open file
+            (place / LOCK).unlink(missing_ok=True)
+        handle.close()
         (place / LOCK).unlink(missing_ok=True)
         with suppress(OSError):
             place.rmdir()

@@ -123,10 +123,10 @@ def add_record(
         f.flush()
         os.fsync(f.fileno())
 
-# %% ../nbs/03_outputs.ipynb #b0c4223f
+# %% ../nbs/03_outputs.ipynb #cabd0992
 def is_in_work(path: Path) -> bool:
     "Whether a path is a hidden folder in which a file is, or was, being written."
-    return re.search(re.escape(PART) + r"\w{8}$", path.name) is not None and (path / LOCK).is_file()
+    return re.search(re.escape(PART) + r"\w{8}$", path.name) is not None and ((path / LOCK).is_file() or path.is_dir() and not any(path.iterdir()))
 
 
 def _fail(error: OSError) -> None:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -284,7 +285,7 @@ def analyse_into(
     write_analysis(analysis, log, folder)
     return analysis
 
-# %% ../nbs/16a_pipeline.ipynb #d74f2186
+# %% ../nbs/16a_pipeline.ipynb #b8cc72c1
 def _worker_job(parent: int, *job: Any) -> Analysis:
     "`analyse_into` in a process that ends with the one that started it."
     end_with_parent(parent)
@@ -294,12 +295,15 @@ def _worker_job(parent: int, *job: Any) -> Analysis:
 def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
     "The results of jobs in order, each from a process of its own where there are several cores; no process is left behind, also if this one is stopped."
     workers, ended = min(len(jobs), os.cpu_count() or 1), False
+    if workers == 1:
+        yield from (function(*args, **options) for function, args, options in jobs)
+        return
+    begin = {"initializer": end_with_parent, "initargs": (os.getpid(),)} if "backend_kwargs" in signature(Parallel).parameters else {}  # joblib of late
     try:
-        yield from Parallel(workers, return_as="generator")(jobs)
+        yield from Parallel(workers, return_as="generator", **begin)(jobs)
         ended = True
     finally:
-        if workers > 1:
-            get_reusable_executor().shutdown(wait=True, kill_workers=not ended)
+        get_reusable_executor().shutdown(wait=True, kill_workers=not ended)
 
 # %% ../nbs/16a_pipeline.ipynb #94cbd305
 def run(

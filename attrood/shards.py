@@ -84,8 +84,8 @@ class RunFolder:
         self.out = Path(out)
         self.single = self.out.suffix.lower() == ".parquet"
         self.folder = self.out.with_name(self.out.name + ".attrood-parts") if self.single else self.out
-        if self.out.exists() and self.single != self.out.is_file():
-            raise ValueError(f"{out} is a {'folder' if self.single else 'file'}: give a name that ends in .parquet for a file, or without for a folder")
+        if self.out.exists() and not (self.out.is_file() if self.single else self.out.is_dir()):
+            raise ValueError(f"{out} is {'a folder' if self.out.is_dir() else 'a file'}: give a name that ends in .parquet for a file, or without for a folder")
 
     def path(
         self,
@@ -163,6 +163,8 @@ class RunFolder:
         rejects: Sequence[Mapping[str, str]],  # id, domain, role, reason of each
     ) -> None:
         "Write one shard in one step; without a log it has only rejects."
+        if not (self.folder / RECORD).exists():
+            write_record(self.folder, KIND, begin=True)
         if log is None:
             with atomic_path(self.path(shard, rows=False), record=self.folder) as part:
                 part.write_text(json.dumps(list(rejects), ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
@@ -171,7 +173,7 @@ class RunFolder:
         with atomic_path(self.path(shard), record=self.folder) as part:
             pq.write_table(log.table.replace_schema_metadata(meta), part, compression="zstd")
 
-# %% ../nbs/02b0_shards.ipynb #b2ecba9c
+# %% ../nbs/02b0_shards.ipynb #b097d127
 def _rejects_are_ours(run: RunFolder) -> bool:
     "Whether the list of rejects beside a joined log is the one that the log or its folder of shards knows."
     if not os.path.lexists(run.rejects_path):
@@ -184,7 +186,7 @@ def _rejects_are_ours(run: RunFolder) -> bool:
 
 def _others(run: RunFolder, all_files: bool) -> Iterator[str]:
     "Files in the places of a run that are not ours; of those beside a folder's own names, only if all are asked for."
-    if run.single and os.path.lexists(run.out) and not is_marked(run.out, KIND):
+    if run.single and os.path.lexists(real_path(run.out)) and not is_marked(run.out, KIND):
         yield run.out.name
     if run.single and not _rejects_are_ours(run):
         yield run.rejects_path.name
