@@ -22,7 +22,7 @@ from .distances import KNN, FittedScore, KLMatching, Mahalanobis, Prototypes, lo
 from .neglabel import NegLabel
 from .registry import EVIDENCE, array_evidence
 from .subspaces import ModalityGap, ViM, null_prompt
-from ..ground import unit_rows
+from ..ground import atomic_folder, unit_rows
 from ..log import Log, LogError, evaluation_rows, log_files, make_log, marked_rows, read_log, text_hash, write_log
 
 # %% ../../nbs/03_evidence/09_store.ipynb #e8d3ee62
@@ -128,15 +128,14 @@ def fit_embedding_scores(
 # %% ../../nbs/03_evidence/09_store.ipynb #6539e167
 def save_embedding_scores(
     scores: EmbeddingScores,  # fitted
-    folder: str | Path,  # where to; made if it is missing
+    folder: str | Path,  # where to; made if it is missing, one with earlier scores is replaced
 ) -> None:
     "Write fitted scores as npz files in a folder."
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    for name, score in scores.fitted.items():
-        score.save(path / f"{name}.npz")
     null = np.empty(0) if scores.null is None else scores.null
-    TextSide(scores.text, null, scores.scale, scores.bias).save(path / "text.npz")
+    with atomic_folder(folder, "fitted scores") as path:
+        for name, score in scores.fitted.items():
+            score.save(path / f"{name}.npz")
+        TextSide(scores.text, null, scores.scale, scores.bias).save(path / "text.npz")
 
 # %% ../../nbs/03_evidence/09_store.ipynb #10afa2be
 def load_embedding_scores(
@@ -249,18 +248,17 @@ def fit_on_files(
 def add_evidence_to_files(
     path: str | Path,  # a log with the column image_embedding: a file or a folder of files
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    out: str | Path,  # folder for the new files, another than `path`
+    out: str | Path,  # folder for the new files, apart from `path`
     fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
     use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
     keep_embeddings: bool = False,  # keep the column image_embedding
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
-    files, folder = log_files(path), Path(out)
-    if folder.resolve() in {Path(path).resolve(), files[0].parent.resolve()}:
-        raise ValueError(f"out must be another folder than that of the log, got {out}")
-    scores = fit_on_files(files, text_embeddings, fraction, use_labels, **options)
-    for file in files:
-        log = read_log(file)
-        write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)
+    files = log_files(path)
+    with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
+        scores = fit_on_files(files, text_embeddings, fraction, use_labels, **options)
+        for file in files:
+            log = read_log(file)
+            write_log(store_evidence(log, scores, marked_rows(log, fraction), keep_embeddings), folder / file.name)
     return scores

@@ -6,6 +6,7 @@
 __all__ = ['open_sources', 'Run', 'Summary', 'write_shards', 'execute', 'infer']
 
 # %% ../../nbs/04_inference/07_plan.ipynb #71cf9e85
+import os
 import sys
 import warnings
 from collections import Counter
@@ -22,6 +23,7 @@ from tqdm.auto import tqdm
 
 from ..data import MAX_PIXELS, Source, check_sources, open_source, white_level
 from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images
+from ..ground import source_paths
 from attrood.inference.encoding import (
     Encoded,
     InferenceError,
@@ -31,7 +33,16 @@ from attrood.inference.encoding import (
     find_batch_size,
 )
 from .finish import add_run_evidence, earlier_scores, reference_share
-from .folder import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
+from attrood.inference.folder import (
+    Batch,
+    RunFolder,
+    check_run,
+    finish_run,
+    is_joined,
+    list_rejects,
+    plan_batches,
+    run_counts,
+)
 from .loader import cpu_count, load_batches
 from .model import VLM, load_vlm, open_clip, torch
 from .prompts import class_list, readable, template_list
@@ -319,6 +330,7 @@ def infer(
     if bool(apart) + bool(scores) + (not evidence) > 1:
         raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
     sources, folder = open_sources(id, ood, seed, data_dir, download, apart), RunFolder(out)
+    check_run(folder, restart, [*source_paths(sources), scores, *(n for n in (classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))])
     if scores:  # they know what they were fitted for
         earlier = next(iter_log(scores, ["id"])).manifest
         if classes is not None and (odd := [c for c in class_list(classes, ()) if c not in earlier.class_names]):
