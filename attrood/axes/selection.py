@@ -191,8 +191,9 @@ def choose_parallel(table: pd.DataFrame, asked: Asked) -> tuple[int, float, str]
 def choose_explained(table: pd.DataFrame, asked: Asked) -> tuple[int, float, str]:
     "The smallest k that explains 95 % of the held-out variance."
     best = table.groupby("k").explained.max()
-    enough = best.index[best >= 0.95]
-    k = int(enough[0]) if len(enough) else int(best.idxmax())
+    ks = best.index.to_numpy()
+    enough = ks[best >= 0.95]
+    k = int(enough[0]) if len(enough) else int(ks[best.argmax()])
     return k, _largest_alpha(table, k), f"smallest k that explains 95 % of the held-out variance; {best[k]:.1%}"
 
 

@@ -54,7 +54,7 @@ class ScoreColumns:
         x, own = unit_rows(image_embeddings, "image_embeddings"), None if reference is None else np.asarray(reference, bool)
         seen = Features(x, self.text, self.scale, self.bias, reference=own)
         rows = array_evidence(seen.cosines, self.scale, self.bias, beyond_log(tuple(EVIDENCE)))
-        found = {name: column.to_numpy() for name, column in rows.items()}
+        found = {str(name): column.to_numpy() for name, column in rows.items()}
         for name, score in self.fitted.items():
             found |= score.columns(name, seen)
         return {name: found[name] for name in self.names()}
