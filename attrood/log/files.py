@@ -29,6 +29,7 @@ class Log:
     "An inference log in memory: an Arrow table, one row per image sorted by id, and its manifest."
     table: pa.Table  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
     manifest: Manifest  # what produced the rows
+    name: str = "the log"  # what errors call it: its path, or the name of a bundled log
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -187,7 +188,7 @@ def read_log(
             raise LogError(f"{file} cannot be read to its end ({str(e).splitlines()[0].rstrip('.')})") from e
         logs.append(check_log(Log(table.replace_schema_metadata(None), manifest), str(file)))
     log = merge_logs(logs, str(path)) if len(logs) > 1 else logs[0]
-    return replace(log, table=log.table.sort_by("id"))
+    return replace(log, table=log.table.sort_by("id"), name=str(path))
 
 # %% ../../nbs/02_log/03_files.ipynb #22ab54b5
 def merge_logs(
@@ -235,4 +236,4 @@ def bundled_log(
     if name not in BUNDLED:
         raise LogError(f"no bundled log {name!r}; there are {', '.join(BUNDLED)}")
     with resources.as_file(resources.files("attrood") / "assets" / BUNDLED[name]) as path:
-        return read_log(path)
+        return replace(read_log(path), name=name)
