@@ -255,14 +255,14 @@ def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkey
         f.write_bytes(b"broken" if i % 31 == 0 else encoded(i))
     options = dict(batch_size=8, shard_rows=16, max_rejects=0.5, progress=False)
     infer(str(tmp_path / "set"), (), small, out=tmp_path / "whole", **options)
-    store, calls = run_evidence.store_evidence, []
+    store, calls = run_evidence.add_evidence, []
 
-    def until_the_third(*args):
+    def until_the_third(*args, **options):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return store(*args)
-    monkeypatch.setattr(run_evidence, "store_evidence", until_the_third)
+        return store(*args, **options)
+    monkeypatch.setattr(run_evidence, "add_evidence", until_the_third)
     with pytest.raises(KeyboardInterrupt):
         infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
     monkeypatch.undo()

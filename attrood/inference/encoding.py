@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evidence import gl_mcm_images
+from ..evidence import EVIDENCE
 from .folder import Batch
 from .loader import Prepared
 from .model import VLM, torch
@@ -67,7 +67,7 @@ def encode_batch(
         vectors = vlm.encode_pixels(ready.pixels)
     else:
         with vlm.lowered():
-            columns["gl_mcm"], vectors = gl_mcm_images(vlm.model, vlm.to_tensor(ready.pixels), text)
+            columns["gl_mcm"], vectors = EVIDENCE["gl_mcm"].score(vlm.model, vlm.to_tensor(ready.pixels), text)
     return _encoded(vlm, ready, vectors, start, columns)
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #173b7372

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..data import MAX_PIXELS, Source, check_sources, open_source, white_level
-from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images
+from ..evidence import EVIDENCE, EmbeddingScores
 from ..ground import source_paths
 from attrood.inference.encoding import (
     Encoded,
@@ -123,7 +123,7 @@ class Run:
             "precision": vlm.precision, "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described], "batch_size": batch_size, "shard_rows": shard_rows,
             "embeddings": embeddings, "max_pixels": max_pixels, "evidence": evidence, "references": references, "scores": digest, "patches": patches}
         if patches:  # a tower without patch tokens is found before the run
-            gl_mcm_images(vlm.model, vlm.to_tensor(np.zeros((1, *vlm.preprocessing.size, 3), np.uint8)), texts)
+            EVIDENCE["gl_mcm"].score(vlm.model, vlm.to_tensor(np.zeros((1, *vlm.preprocessing.size, 3), np.uint8)), texts)
         batches = plan_batches([len(s) for s in sources], batch_size, shard_rows)
         return cls(sources, vlm, names, prompts, texts, batches, record, described, embeddings, max_pixels, share, references, fitted, patches)
 
@@ -138,7 +138,7 @@ class Run:
         owner = [self.sources[p.batch.source] for p in parts for _ in p.ids]
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
         apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
-        entries = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in parts[0].columns}
+        entries = {n: EVIDENCE[n].entry() for n in parts[0].columns}
         return log_from_embeddings(
             np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
             ids=ids, domains=[s.domain for s in owner], roles=roles,
