@@ -28,7 +28,7 @@ def fit_rows(
     where: str = "the log",  # file name for error texts
 ) -> Log:  # without reference rows
     "The rows axes may be fitted on: ID and OoD, from two domains at least; `LogError` otherwise."
-    rows = log.select(evaluation_rows(log))
+    rows = log.select(evaluation_rows(log)).canonical()
     if not rows.is_id.any():
         raise LogError(f"{where} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'")
     if len(domains := set(rows.array("domain"))) < 2:

@@ -79,7 +79,7 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    rows = log.select(log.is_id & evaluation_rows(log))
+    rows = log.select(log.is_id & evaluation_rows(log)).canonical()
     part = split_rows(rows.array("id").astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
         raise ValueError(f"{where} must have ID rows for a detector and for its threshold, at least 2 each, got {len(rows)} in all")

@@ -220,11 +220,13 @@ def add_embedding_evidence(
     **options: Any,  # `k`, `null_embedding`, `neglabel` of `fit_embedding_scores`
 ) -> Log:  # the same rows with further evidence columns
     "Add all evidence that a log's own embeddings allow."
+    order = np.argsort(log.array("id"), kind="stable")  # sums over rows in one order, whatever the caller's
+    log = log.select(order)
     m, t, mask = log.manifest, check_text(log, text_embeddings), marked_rows(log, fraction)
     labels = log.array("label")[mask]
     named = use_labels and all(name is not None for name in labels)
     scores = fit_embedding_scores(log.array("image_embedding")[mask], t, labels if named else None, m.logit_scale, m.logit_bias, **options)
-    return store_evidence(log, scores, mask, keep_embeddings)
+    return store_evidence(log, scores, mask, keep_embeddings).select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/09_store.ipynb #23ddfff6
 def fit_on_files(

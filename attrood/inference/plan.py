@@ -34,7 +34,7 @@ from .folder import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_
 from .loader import cpu_count, load_batches
 from .model import VLM, load_vlm, open_clip, torch
 from .prompts import class_list, readable, template_list
-from ..log import Log, iter_log, log_from_embeddings, reference_rows, software_versions
+from ..log import Log, bare_log, iter_log, reference_rows, software_versions
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -126,7 +126,7 @@ class Run:
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
         apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
         entries = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in parts[0].columns}
-        return log_from_embeddings(
+        return bare_log(
             np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
             ids=ids, domains=[s.domain for s in owner], roles=roles,
             labels=[None if x is None else readable(x, _data_set(s)) for s, x in zip(owner, (x for p in parts for x in p.labels), strict=True)],

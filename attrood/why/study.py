@@ -21,7 +21,7 @@ import pandas as pd
 from ..axes import fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame, fit_embedding_scores
 from ..ground import unit_rows
-from ..log import Log, log_from_embeddings, merge_logs
+from ..log import Log, bare_log, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
@@ -99,7 +99,7 @@ class _Part:
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {"cause": [shown] * len(self.keys), "severity": np.full(len(self.keys), self.severity, np.int32), "image": list(self.keys), "reference": fitted}
-        return log_from_embeddings(
+        return bare_log(
             self.embeddings, scores.text, class_names, scores.scale, ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys], domains=shown,
             roles="id" if plain else "ood", labels=self.labels, columns=columns | scores.columns(self.embeddings, fitted), evidence=scores.entries())
 
