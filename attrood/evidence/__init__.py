@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'GROUPS', 'FAMILIES', 'available_evidence', 'evidence_frame', 'array_evidence',
            'EmbeddingScores', 'fit_embedding_scores', 'fit_on_files', 'load_embedding_scores', 'save_embedding_scores',
-           'store_evidence', 'add_embedding_evidence', 'embedding_evidence', 'gl_mcm_images']
+           'store_evidence', 'add_embedding_evidence', 'embedding_evidence', 'gl_mcm_images', 'log_from_embeddings',
+           'reference_share']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
+from .from_embeddings import log_from_embeddings, reference_share
 from .patches import gl_mcm_images
 from .registry import EVIDENCE, Evidence, FAMILIES, GROUPS, array_evidence, available_evidence, evidence_frame
 from .store import EmbeddingScores, add_embedding_evidence, embedding_evidence, fit_embedding_scores, fit_on_files, load_embedding_scores, save_embedding_scores, store_evidence
@@ -17,4 +19,5 @@ _all_ = [
     "EVIDENCE", "Evidence", "GROUPS", "FAMILIES", "available_evidence", "evidence_frame", "array_evidence",
     "EmbeddingScores", "fit_embedding_scores", "fit_on_files", "load_embedding_scores",
     "save_embedding_scores", "store_evidence", "add_embedding_evidence", "embedding_evidence", "gl_mcm_images",
+    "log_from_embeddings", "reference_share",
 ]

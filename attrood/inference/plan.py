@@ -20,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..data import MAX_PIXELS, Source, check_sources, open_source
-from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images
+from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images, reference_share
 from attrood.inference.encoding import (
     Encoded,
     InferenceError,
@@ -29,7 +29,7 @@ from attrood.inference.encoding import (
     encode_side_by_side,
     find_batch_size,
 )
-from .finish import add_run_evidence, earlier_scores, reference_share
+from .finish import add_run_evidence, earlier_scores
 from .folder import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
 from .loader import cpu_count, load_batches
 from .model import VLM, load_vlm, open_clip, torch
