@@ -14,6 +14,13 @@ HEAVY = ("torch", "numpy", "pandas", "sklearn", "pyarrow", "scipy", "matplotlib"
 
 import attrood as at  # noqa: E402
 
+WITHOUT_TORCH = """import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'open_clip'): raise ModuleNotFoundError('No module named ' + name, name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
 
 def python(code: str) -> str:
     "What a fresh interpreter prints."
@@ -49,14 +56,13 @@ def test_every_name_is_there_typed_and_in_the_map():
 
 
 def test_help_is_one_screen_and_needs_no_torch():
-    absent = "import sys; sys.modules['torch'] = sys.modules['open_clip'] = None; "
-    text = python(absent + "import pydoc, attrood; print(pydoc.render_doc(attrood, renderer=pydoc.plaintext))")
+    text = python(WITHOUT_TORCH + "import pydoc, attrood; print(pydoc.render_doc(attrood, renderer=pydoc.plaintext))")
     assert text.count("\n") < 80 and max(map(len, text.splitlines()[:-4])) <= 90
     assert "log_from_embeddings" in text and "attrood.why" in text
 
 
 def test_inference_opens_without_torch():
-    assert python("import sys; sys.modules['torch'] = None; import attrood as at; print(at.infer.__name__, at.Encoder.__name__)").split() == ["infer", "Encoder"]
+    assert python(WITHOUT_TORCH + "import attrood as at; print(at.infer.__name__, at.Encoder.__name__)").split() == ["infer", "Encoder"]
 
 
 def test_the_callers_rows_stay_where_they_are():
