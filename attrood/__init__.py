@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attrood.axes import AttributionAxes as AttributionAxes, fit_axes as fit_axes
+    from attrood.axes import AttributionAxes as AttributionAxes, AxisCard as AxisCard, fit_axes as fit_axes
     from attrood.detect import evaluate_log as evaluate_log
     from attrood.entrance import run as run
     from attrood.evidence import evidence_frame as evidence_frame, log_from_embeddings as log_from_embeddings
     from attrood.inference import Encoder as Encoder, InferOptions as InferOptions, infer as infer
     from attrood.log import Log as Log, bundled_log as bundled_log, log_from_logits as log_from_logits, merge_logs as merge_logs, read_log as read_log, write_log as write_log
-    from attrood.why import score_log as score_log
+    from attrood.why import explain as explain, score_log as score_log
 
 # %% ../nbs/index.ipynb #44e2830a
 __version__ = "0.1.0"
@@ -38,9 +38,11 @@ _DOOR = {  # name: the room whose door has it, and what it is for; a line here a
     "Encoder": ("inference", "what a model needs that is not OpenCLIP's"),
     "Log": ("log", "a log in memory: a table, a manifest, a name"),
     "evidence_frame": ("evidence", "a log's scores as a data frame, higher for more OoD"),
-    "fit_axes": ("axes", "axes from a log"),
+    "fit_axes": ("axes", "axes from a log, as a card"),
+    "AxisCard": ("axes", "fitted axes: names, weights, reach; to a file and back"),
     "AttributionAxes": ("axes", "the same from any table: fit, transform"),
     "score_log": ("why", "coordinates of each row, and what stands out"),
+    "explain": ("why", "why a row lies where it lies, in words"),
     "evaluate_log": ("detect", "detectors on axes against single scores, held out"),
     "run": ("entrance", "the whole job, from a log to a report"),
 }

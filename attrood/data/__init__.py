@@ -7,7 +7,7 @@ __all__ = ['Sample', 'Source', 'check_sources', 'open_source', 'ImageError', 'MA
            'read_encoded', 'thumbnails']
 
 # %% ../../nbs/01_data/00_data.ipynb #c9566517
-from .pictures import ImageError, MAX_PIXELS, Preprocessing, decode_pixels, read_encoded
+from .pictures import MAX_PIXELS, ImageError, Preprocessing, decode_pixels, read_encoded
 from .sources import Sample, Source
 from .specs import check_sources, open_source
 from .thumbnails import thumbnails

@@ -7,6 +7,7 @@ __all__ = ['TRAINED', 'evaluate_log', 'fit_decision', 'decide', 'decision_drift'
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #8893434e
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..axes import AttributionAxes, Mode, fit_axes, fit_rows, log_evidence
+from ..axes import AxisCard, Mode, fit_axes, fit_rows
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
-from ..evidence import available_evidence, evidence_frame
+from ..evidence import evidence_frame
 from ..ground import atomic_path, write_json
 from ..log import Log, evaluation_rows, split_rows
 
@@ -28,62 +29,60 @@ TRAINED = ("kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residua
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #af4e1ca3
 def _coordinates(
-    axes: AttributionAxes,  # fitted
-    rows: Log,  # to score
-    where: str,  # file name for error texts
+    card: AxisCard,  # fitted axes
+    evidence: pd.DataFrame,  # (n, ·) of the rows to score
 ) -> pd.DataFrame:  # (n, axes with a weight)
     """Return coordinates by axis name, without axes that have no weight at all."""
-    z = pd.DataFrame(axes.transform(log_evidence(axes, rows, where)), columns=[str(n) for n in axes.labels_.names])
-    return z[[name for name, w in zip(z.columns, axes.components_, strict=True) if np.any(w)]]
+    z = pd.DataFrame(card.coordinates(evidence), columns=list(card.names))
+    return z[[name for name, w in zip(z.columns, card.components, strict=True) if np.any(w)]]
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #a0ef0332
 def evaluate_log(
     log: Log,  # with ID rows and at least one OoD domain
-    axes: AttributionAxes | None = None,  # fitted, for example from a card; None fits them on the train rows
+    card: AxisCard | None = None,  # fitted axes; None fits them on the train rows
     mode: Mode = "default",  # of the axes that are fitted here
     evidence: Sequence[str] | None = None,  # names for single scores and completeness; None for all that the log gives
     groups: str = "domain",  # column of the log that names the OoD domains
-    where: str = "the log",  # file name for error texts
     axes_params: Mapping[str, Any] | None = None,  # further parameters of `AttributionAxes`
+    table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `evaluate_detectors`
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
-    rows = fit_rows(log, where)
-    ids, salt = rows.array("id").astype(str), params.get("salt", "attrood")
-    part = split_rows(ids, salt=salt)
-    given = axes is not None
-    if axes is None:
-        axes = fit_axes(rows.select(part == "train"), mode, where=where, **dict(axes_params or {}))
-    y = (~rows.is_id).astype(int)
-    scores = evidence_frame(rows, list(evidence) if evidence else available_evidence(rows))
-    varied = scores.columns[scores[(part == "train") & rows.is_id].std(ddof=0) > 0]
-    coordinates = _coordinates(axes, rows, where)
-    plane = [n for j in (axes.labels_.z_u, axes.labels_.z_c) if j is not None and (n := str(axes.labels_.names[j])) in coordinates]
+    mask, given = fit_rows(log), card is not None
+    rows, E = log.select(mask), (evidence_frame(log) if table is None else table).loc[mask].reset_index(drop=True)
+    ids, y = rows.array("id").astype(str), (~rows.is_id).astype(int)
+    train = split_rows(ids, salt=params.get("salt", "attrood")) == "train"
+    if card is None:
+        card = fit_axes(replace(rows.select(train), name=log.name), mode, table=E[train].reset_index(drop=True), **dict(axes_params or {}))
+    scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E))
+    varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
     free = [str(n) for n in varied if n not in TRAINED]
     if "training_free" not in params and len(free) < len(varied):
         params = params | {"training_free": free}
+    plane = [card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in coordinates]
     if len(set(plane)) == 2:
         params = {"plane": plane} | params
     result = evaluate_detectors(coordinates, scores[varied], y, rows.array(groups).astype(str), ids, **params)
-    result.settings.update({"axes": "given" if given else "fitted on the train rows", "k": coordinates.shape[1], "mode": axes.mode, "rows": len(rows), "groups": groups})
+    found = {"axes": "given" if given else "fitted on the train rows", "k": coordinates.shape[1], "mode": card.mode, "rows": len(rows)}
+    result.settings.update({**found, "groups": groups})
     return result
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #e856c773
 def fit_decision(
-    axes: AttributionAxes,  # fitted
+    card: AxisCard,  # fitted axes
     log: Log,  # its ID rows are used
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
     detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm" or "density"
-    where: str = "the log",  # file name for error texts
-) -> dict[str, Any]:  # plain types, for `axis_card(..., decision=...)`
+    table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+) -> dict[str, Any]:  # plain types, the card's "decision"
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    rows = log.select(log.is_id & evaluation_rows(log)).canonical()
-    part = split_rows(rows.array("id").astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
+    mask = log.positions(log.is_id & evaluation_rows(log))
+    part = split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
-        raise ValueError(f"{where} must have ID rows for a detector and for its threshold, at least 2 each, got {len(rows)} in all")
-    z = _coordinates(axes, rows, where)
+        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
+    z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
     return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
 

@@ -11,8 +11,25 @@ __all__ = ['EVIDENCE', 'Evidence', 'GROUPS', 'FAMILIES', 'available_evidence', '
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from .from_embeddings import log_from_embeddings, reference_share
 from .patches import gl_mcm_images
-from .registry import EVIDENCE, Evidence, FAMILIES, GROUPS, array_evidence, available_evidence, evidence_frame
-from .store import EmbeddingScores, add_embedding_evidence, embedding_evidence, fit_embedding_scores, fit_on_files, load_embedding_scores, save_embedding_scores, store_evidence
+from attrood.evidence.registry import (
+    EVIDENCE,
+    FAMILIES,
+    GROUPS,
+    Evidence,
+    array_evidence,
+    available_evidence,
+    evidence_frame,
+)
+from attrood.evidence.store import (
+    EmbeddingScores,
+    add_embedding_evidence,
+    embedding_evidence,
+    fit_embedding_scores,
+    fit_on_files,
+    load_embedding_scores,
+    save_embedding_scores,
+    store_evidence,
+)
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #e1e60e87
 _all_ = [

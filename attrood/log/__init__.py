@@ -13,7 +13,7 @@ from .files import BUNDLED, Log, bundled_log, iter_log, log_files, make_log, mer
 from .indicators import combine_oodscore, conf, energy, entropy, msp, normalized_entropy, oodscore
 from .make import bare_log, log_from_logits, software_versions, text_hash
 from .rows import evaluation_rows, marked_rows, reference_rows, split_rows
-from .schema import LogError, MANIFEST_KEY, Manifest, TEMPERATURES
+from .schema import MANIFEST_KEY, TEMPERATURES, LogError, Manifest
 
 # %% ../../nbs/02_log/00_log.ipynb #c3ed89fa
 _all_ = [

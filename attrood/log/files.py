@@ -65,9 +65,17 @@ class Log:
         where = np.flatnonzero(picked) if picked.dtype == bool else picked
         return replace(self, table=self.table.take(pa.array(where, pa.int64())))
 
+    def positions(
+        self,
+        mask: npt.ArrayLike,  # (n,) bool
+    ) -> np.ndarray:  # (m,) int, positions of the rows picked
+        "The rows of a mask in the order of their ids: sums over them then have the same last bits, whatever order the rows came in."
+        picked = np.flatnonzero(np.asarray(mask))
+        return picked[np.argsort(self.array("id")[picked], kind="stable")]
+
     def canonical(self) -> "Log":
-        "The same rows sorted by id: sums over rows then have the same last bits, whatever order the rows came in."
-        return replace(self, table=self.table.sort_by("id"))
+        "The same rows in the order of their ids."
+        return self.select(self.positions(np.ones(len(self), bool)))
 
     def fingerprint(self) -> str:
         "SHA-256 over manifest and rows; the order of the rows and their division into files do not matter."

@@ -24,8 +24,8 @@ from scipy.special import logsumexp
 
 from .. import __version__
 from ..ground import unit_rows
-from .indicators import conf, energy, entropy, normalized_entropy, oodscore
 from .files import Log, make_log
+from .indicators import conf, energy, entropy, normalized_entropy, oodscore
 from .schema import REQUIRED, TEMPERATURES, Manifest
 
 # %% ../../nbs/02_log/04_make.ipynb #40b0a2d5

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..axes import fit_axes, fit_rows
+from ..axes import AxisCard, fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame, fit_embedding_scores
 from ..ground import unit_rows
 from ..log import Log, bare_log, merge_logs
@@ -178,20 +178,20 @@ def _study(parts: list[_Part], text: npt.NDArray[np.float64], class_names: Seque
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35
 def cause_tables(
     study: CauseStudy,  # from `study_causes` or `run_causes`
-    axes: Any = None,  # fitted AttributionAxes; None fits the default ones to the study's log
+    card: AxisCard | None = None,  # fitted axes; None fits the default ones to the study's log
     folds: int = 5,  # of the classifier that names causes
     n_boot: int = 500,  # bootstrap draws
     **params: Any,  # parameters of AttributionAxes, if they are fitted here
-) -> tuple[Any, pd.DataFrame, pd.DataFrame]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
+) -> tuple[AxisCard, pd.DataFrame, pd.DataFrame]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
     "Axes, the matrix of causes and axes, and who can tell causes apart."
-    rows = fit_rows(study.log)
-    axes = fit_axes(study.log, **params) if axes is None else axes
-    E, f = evidence_frame(rows), rows.frame()
-    Z, cause, image = axes.transform(E[list(axes.evidence_)]), f["cause"].to_numpy(), f["image"].to_numpy()
-    effects = effect_matrix(Z, cause, image, axes.labels_.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
+    mask, table = fit_rows(study.log), evidence_frame(study.log)
+    card = fit_axes(study.log, table=table, **params) if card is None else card
+    E, f = table[mask].reset_index(drop=True), study.log.select(mask).frame()
+    Z, cause, image = card.coordinates(E), f["cause"].to_numpy(), f["image"].to_numpy()
+    effects = effect_matrix(Z, cause, image, card.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
     plain = {n: E[n] for n in ("conf", "energy", "mahalanobis", "knn") if n in E}
     telling = compare_inputs({"all evidence": E, "axes": Z, **plain}, cause, image, folds, permutations=3, n_boot=n_boot)
-    return axes, effects, telling
+    return card, effects, telling
 
 # %% ../../nbs/08_why/06_study.ipynb #90cef8bd
 def read_pictures(
