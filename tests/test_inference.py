@@ -196,9 +196,9 @@ import sys, time
 from attrood.inference import infer
 from attrood.inference.model import VLM, load_vlm
 class Slow(VLM):
-    def encode_pixels(self, pixels):
+    def encode_images(self, pixels):
         time.sleep(float(sys.argv[4]))
-        return super().encode_pixels(pixels)
+        return super().encode_images(pixels)
 small = Slow(**load_vlm(sys.argv[1], "random:0", device="cpu").__dict__)
 print("start", flush=True)
 done = infer(sys.argv[2], (), small, out=sys.argv[3], batch_size=8, shard_rows=16, embeddings=True, max_rejects=0.5, progress=False)

@@ -75,10 +75,10 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    mask = log.is_id & evaluation_rows(log)
+    mask = log.positions(log.is_id & evaluation_rows(log))
     part = split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
-        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {mask.sum()} in all")
+        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
     return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()

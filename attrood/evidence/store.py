@@ -23,9 +23,9 @@ from ..ground import atomic_folder, unit_rows
 from attrood.log import (
     Log,
     LogError,
+    bare_log,
     evaluation_rows,
     log_files,
-    log_from_embeddings,
     make_log,
     marked_rows,
     read_log,
@@ -39,7 +39,7 @@ def beyond_log(
     known: tuple[str, ...],  # names of `EVIDENCE`, in its order
 ) -> tuple[str, ...]:  # those of a row that a log of more than ten classes cannot give
     "Scores of a row that must be stored, found by asking a log of one row."
-    log = log_from_embeddings(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
+    log = bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
     given = available_evidence(log)
     return tuple(name for name in known if EVIDENCE[name].of_row and name not in given)
 
