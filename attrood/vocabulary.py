@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ONE', 'KINDS', 'OPAQUE', 'singular', 'tokens', 'same_word', 'sense_of', 'display_name', 'Vocabulary', 'vocabulary',
            'read_vocabulary', 'write_vocabulary', 'Thesaurus', 'word_nodes', 'thesaurus', 'relations', 'means_class',
-           'near_cosine', 'class_words', 'word_prompts', 'embed_vocabulary', 'write_bank', 'read_bank', 'bundled_bank']
+           'near_cosine', 'class_words', 'word_groups', 'word_prompts', 'embed_vocabulary', 'write_bank', 'read_bank',
+           'bundled_bank']
 
 # %% ../nbs/04h_vocabulary.ipynb #19205da7
 import hashlib
@@ -178,7 +179,7 @@ def write_vocabulary(
     kinds = {k: {t: p for t, kind, p in rows if kind == k} for k in KINDS if k in words.kinds}
     write_json({**more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}}, path)
 
-# %% ../nbs/04h_vocabulary.ipynb #4147f066
+# %% ../nbs/04h_vocabulary.ipynb #6863a6c5
 OPAQUE = frozenset(map(same_word, (
     "hot dog", "hotdog", "sea lion", "teddy bear", "guinea pig", "prairie chicken", "sea urchin", "sea cucumber", "sea anemone", "license plate", "vehicle registration plate", "home plate", "hot plate", "hot pot",
     "jelly bean", "black widow", "Mexican hairless", "walking stick", "water ouzel", "eye shadow", "knee pad", "baseball base", "parking meter", "ear of corn", "head cabbage", "wind chime", "space bar",
@@ -191,6 +192,7 @@ class Thesaurus:
     synonyms: dict[str, set[str]]  # node to the nodes of its synonyms
     above: dict[str, set[str]]  # node to all that is broader
     below: dict[str, set[str]]  # node to all that is narrower
+    names: dict[str, str]  # node to its word
 
     @classmethod
     def of(
@@ -200,6 +202,7 @@ class Thesaurus:
     ) -> Self:  # closed: what is above a broader word is above the narrower one too
         "A thesaurus from plain lists."
         same: dict[str, set[str]] = {}
+        synonyms = [list(group) for group in synonyms]
         for group in synonyms:
             nodes = {n for w in group for n in (word_nodes(w)[0], *same.get(word_nodes(w)[0], ()))}
             same.update({n: nodes for n in nodes})
@@ -212,7 +215,17 @@ class Thesaurus:
         for node, members in below.items():
             for m in members:
                 above.setdefault(m, set()).add(node)
-        return cls(same, above, below)
+        texts = [*(broader or {}), *(m for members in (broader or {}).values() for m in members), *(w for group in synonyms for w in group)]
+        return cls(same, above, below, {word_nodes(w)[0]: w for w in reversed(texts)})
+
+    def node(
+        self,
+        text: str,  # a word, its sense in brackets
+    ) -> str:  # one node for all its synonyms
+        "Where the thesaurus files a word: with its sense if it knows it so."
+        nodes = word_nodes(text)
+        known = next((n for n in nodes if n in self.above or n in self.below or n in self.synonyms), nodes[0])
+        return min(self.synonyms.get(known, {known}))
 
 
 def word_nodes(
@@ -321,6 +334,26 @@ def class_words(
                 found[i] = (c, found[i][1] if i in found else "near", float(cosines[i, c]))
     rows = [(i, display_name(words.texts[i]), words.kinds[i], classes[c], why, cosine) for i, (c, why, cosine) in sorted(found.items())]
     return pd.DataFrame(rows, columns=["row", "word", "kind", "class", "why", "cosine"])
+
+# %% ../nbs/04h_vocabulary.ipynb #a99792de
+def word_groups(
+    words: Vocabulary,  # words, without those that mean a class
+    classes: Sequence[str] = (),  # names of the classes
+    known: Thesaurus | None = None,  # synonyms and broader words; None for the package's
+) -> list[tuple[str, list[int]]]:  # name of a group, and the numbers of the words in it; the words' own groups first
+    "Each word with its synonyms, and each broader word with all under it."
+    table = known or thesaurus()
+    barred = {min(table.synonyms.get(n, {n})) for c in classes for n, why in relations(c, table).items() if why != "narrower"}
+    own = [table.node(t) for t in words.texts]
+    members: dict[str, list[int]] = {node: [] for node in own}
+    for i, text in enumerate(words.texts):
+        found = {n for k in {own[i], *word_nodes(text), *table.synonyms.get(own[i], ())} for n in table.above.get(k, ())}
+        for node in sorted({own[i], *(min(table.synonyms.get(n, {n})) for n in found)}):
+            if node == own[i] or node not in barred:
+                members.setdefault(node, []).append(i)
+    name = {node: display_name(words.texts[i]) for i, node in reversed(list(enumerate(own)))}
+    sets = {tuple(rows): node for node, rows in reversed(members.items())}
+    return [(name.get(node) or display_name(table.names[node]), rows) for node, rows in members.items() if sets[tuple(rows)] == node]
 
 # %% ../nbs/04h_vocabulary.ipynb #2bde836e
 def word_prompts(
