@@ -6,8 +6,8 @@
 __all__ = ['DIGITS', 'SHARE', 'SOFTER', 'REACH', 'word_discount', 'best_words', 'hedged_names', 'WordEvidence', 'word_columns',
            'fit_words', 'familiar_share', 'word_names', 'top_words', 'word_log_columns']
 
-# %% ../nbs/04i_words.ipynb #be1f86a0
-from collections.abc import Sequence
+# %% ../nbs/04i_words.ipynb #576848ce
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,12 +17,13 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
+from .meanings import Thesaurus, class_words, word_groups
 from .neglabel import neglabel_score
-from .reference import FittedScore, load_fitted
+from .reference import FittedScore
 from .softmax import in_blocks, unit_rows
-from .vocabulary import KINDS, Thesaurus, Vocabulary, class_words, display_name, word_groups
+from .vocabulary import KINDS, Vocabulary, display_name
 
-# %% ../nbs/04i_words.ipynb #ea42c95b
+# %% ../nbs/04i_words.ipynb #6f599dec
 def word_discount(
     features: npt.ArrayLike,  # (n, d) image embeddings of the ID reference, some tens of rows or more
     classes: npt.ArrayLike,  # (C, d) text embeddings of the classes
@@ -35,7 +36,8 @@ def word_discount(
     x, t, v = unit_rows(features), unit_rows(classes, "classes"), unit_rows(words, "words")
     if len(x) < 2:
         raise ValueError(f"features must hold at least 2 reference rows, got {len(x)}")
-    best, z = in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1]), norm.ppf(point)
+    best = in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
+    z = norm.ppf(point)
 
     def block(b: np.ndarray) -> np.ndarray:
         margins = x @ b.T - best[:, None]
@@ -76,7 +78,7 @@ def hedged_names(
     leaf = np.where(inside, np.round(p, DIGITS), -1).argmax(axis=1)
     return best, mass[rows, best], leaf
 
-# %% ../nbs/04i_words.ipynb #63300f98
+# %% ../nbs/04i_words.ipynb #617b9827
 @dataclass(frozen=True, eq=False)
 class WordEvidence(FittedScore):
     """Words against classes, with a discount for each word learnt from the ID reference.
@@ -107,29 +109,29 @@ class WordEvidence(FittedScore):
     def columns(self) -> list[str]:
         "Names of the evidence columns."
         kinds = [k for i, k in enumerate(KINDS) if (self.word_kind == i).any()]
-        return ["word_margin", "word_lead", "word_mass", *(f"{c}_{k}" for c in ("word_margin", "word_mass") for k in kinds)]
+        return ["word_margin", "word_lead", "word_mass", *(f"word_{c}_{k}" for c in ("margin", "mass") for k in kinds)]
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) best discounted margin of (n, d) image embeddings."
         x = unit_rows(self.check(features, self.classes.shape[1]))
-        return in_blocks(lambda b: (_margins(self, b)[0] - self.discount).max(axis=1), x, cells=_rows(self) * x.shape[1])
+        return _in_rows(lambda b: (_margins(self, b)[0] - self.discount).max(axis=1), self, x)
 
 
-def _rows(words: WordEvidence) -> int:
-    "Rows of a block: some 32 MB of cosines."
-    return max(1, (1 << 22) // (len(words.vectors) + len(words.classes)))
+def _in_rows(f: Callable[[np.ndarray], np.ndarray], words: WordEvidence, x: np.ndarray) -> np.ndarray:
+    "Apply `f` to blocks of rows that make some 32 MB of cosines."
+    return in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
 
 
 def _margins(words: WordEvidence, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Margins (n, W) of unit rows, and cosines (n, C) to the classes, rounded: the size of a batch and the processor move the last digits."
+    "Margins (n, W) of unit rows and cosines (n, C) to the classes, rounded: batch and processor move the last digits."
     cosines = np.round(x @ words.classes.astype(np.float64).T, DIGITS)
     return np.round(x @ words.vectors.astype(np.float64).T, DIGITS) - cosines.max(axis=1, keepdims=True), cosines
 
-# %% ../nbs/04i_words.ipynb #9952ebfd
+# %% ../nbs/04i_words.ipynb #1978f629
 def word_columns(
     words: WordEvidence,  # fitted
     features: npt.ArrayLike,  # (n, d) image embeddings
-) -> dict[str, np.ndarray]:  # name to (n,), each higher for more OoD: word_margin, word_lead, word_mass, and margin and mass of each kind
+) -> dict[str, np.ndarray]:  # name to (n,), each higher for more OoD; `words.columns` lists them
     "Evidence columns of a batch of images."
     picks = {f"_{k}": np.flatnonzero(words.word_kind == i) for i, k in enumerate(KINDS) if (words.word_kind == i).any()}
 
@@ -140,12 +142,13 @@ def word_columns(
         made = {"word_lead": (margins - SHARE * words.discount).max(axis=1)}
         for name, rows in {"": np.arange(len(words.vectors)), **picks}.items():
             made[f"word_margin{name}"] = gains[:, rows].max(axis=1)
-            made[f"word_mass{name}"] = neglabel_score(words.scale * cosines, logits[:, rows], min(words.groups, len(rows)), words.seed)
+            n_groups = min(words.groups, len(rows))
+            made[f"word_mass{name}"] = neglabel_score(words.scale * cosines, logits[:, rows], n_groups, words.seed)
         return np.stack([made[c] for c in words.columns], axis=1)
     x = unit_rows(words.check(features, words.classes.shape[1]))
-    return dict(zip(words.columns, in_blocks(block, x, cells=_rows(words) * x.shape[1]).T, strict=True))
+    return dict(zip(words.columns, _in_rows(block, words, x).T, strict=True))
 
-# %% ../nbs/04i_words.ipynb #b4a6fc3a
+# %% ../nbs/04i_words.ipynb #50a31ec5
 def fit_words(
     features: npt.ArrayLike,  # (n, d) image embeddings of the ID reference; 30 rows are few, 100 are good
     class_embeddings: npt.ArrayLike,  # (C, d) text embeddings of the classes
@@ -158,9 +161,10 @@ def fit_words(
     **more: Any,  # `groups`, `seed` of `WordEvidence`
 ) -> WordEvidence:  # ready for batches
     "Words that mean no class, with what each of them reaches on familiar images."
-    x, t, v = unit_rows(features), unit_rows(class_embeddings, "class_embeddings"), unit_rows(word_embeddings, "word_embeddings")
+    x, t = unit_rows(features), unit_rows(class_embeddings, "class_embeddings")
+    v, need = unit_rows(word_embeddings, "word_embeddings"), f"({len(vocabulary)}, {x.shape[1]})"
     if len(v) != len(vocabulary) or not x.shape[1] == t.shape[1] == v.shape[1]:
-        raise ValueError(f"word_embeddings must be ({len(vocabulary)}, {x.shape[1]}), one row per word and as wide as features, got {v.shape}; class_embeddings {t.shape}")
+        raise ValueError(f"word_embeddings must be {need}, one row per word, got {v.shape}, and classes of {t.shape}")
     gone = class_words(vocabulary, classes, v, t, near, known)
     kept = np.setdiff1d(np.arange(len(v)), gone["row"])
     if not len(kept):
@@ -169,11 +173,12 @@ def fit_words(
     group_names, members = zip(*word_groups(left, classes, known), strict=True)
     t, v = t.astype(np.float32), v[kept].astype(np.float32)
     start = np.cumsum([0, *map(len, members)])
+    kinds, no_reach = np.array([KINDS.index(k) for k in left.kinds]), np.empty((0, 0))
     return _with_reach(WordEvidence(
-        t, v, word_discount(x, t, v), np.array([KINDS.index(k) for k in left.kinds]), np.concatenate(members), start, np.empty((0, 0)), list(left.texts),
+        t, v, word_discount(x, t, v), kinds, np.concatenate(members), start, no_reach, list(left.texts),
         list(group_names), gone[["word", "class", "why"]].to_numpy().tolist(), float(scale), **more), x)
 
-# %% ../nbs/04i_words.ipynb #1add4b9c
+# %% ../nbs/04i_words.ipynb #847c6869
 REACH = 1000  # values of each column that are kept of the reference
 
 
@@ -190,7 +195,7 @@ def _with_reach(words: WordEvidence, x: np.ndarray, parts: int = 5) -> WordEvide
     reach = np.array([np.quantile(np.concatenate(v), levels) for v in made.values()])
     return replace(words, reach=reach)
 
-
+# %% ../nbs/04i_words.ipynb #1bf267ad
 def familiar_share(
     words: WordEvidence,  # fitted
     column: str,  # an evidence column
@@ -202,25 +207,27 @@ def familiar_share(
     known = words.reach[words.columns.index(column)]
     return np.searchsorted(known, np.asarray(values, float)) / (len(known) + 1)
 
-# %% ../nbs/04i_words.ipynb #58bcc8f6
+# %% ../nbs/04i_words.ipynb #d7a51eef
 def word_names(
     words: WordEvidence,  # fitted
     features: npt.ArrayLike,  # (n, d) image embeddings
 ) -> pd.DataFrame:  # (n rows) name, kind, probability of the name among the words, most likely word within the name
     "What each row shows that no class names."
-    P, G = len(words.member), len(words.group_names)
-    groups = csr_array((np.ones(P), (words.member, np.repeat(np.arange(G), np.diff(words.start)))), shape=(len(words.vectors), G))
+    shape = (len(words.vectors), len(words.group_names))
+    of = np.repeat(np.arange(shape[1]), np.diff(words.start))
+    groups = csr_array((np.ones(len(of)), (words.member, of)), shape=shape)
 
     def block(b: np.ndarray) -> np.ndarray:
         logits = SOFTER * words.scale * (_margins(words, b)[0] - SHARE * words.discount)
         return np.stack(hedged_names(logits, groups), axis=1)
     x = unit_rows(words.check(features, words.classes.shape[1]))
-    best, mass, leaf = in_blocks(block, x, cells=_rows(words) * x.shape[1]).T
-    best, leaf = best.astype(int), leaf.astype(int)
-    names = np.array(words.names, object)
-    return pd.DataFrame({"name": np.array(words.group_names, object)[best], "kind": np.array(KINDS, object)[words.word_kind[leaf]], "probability": mass, "best": names[leaf]})
+    made = _in_rows(block, words, x)
+    best, leaf = made[:, 0].astype(int), made[:, 2].astype(int)
+    name, kind = np.array(words.group_names, object)[best], np.array(KINDS, object)[words.word_kind[leaf]]
+    likely = np.array(words.names, object)[leaf]
+    return pd.DataFrame({"name": name, "kind": kind, "probability": made[:, 1], "best": likely})
 
-
+# %% ../nbs/04i_words.ipynb #00980d2f
 def top_words(
     words: WordEvidence,  # fitted
     features: npt.ArrayLike,  # (n, d) image embeddings
@@ -231,23 +238,26 @@ def top_words(
         margins, cosines = _margins(words, b)
         gains = margins - words.discount
         index = best_words(gains, k)
-        return np.stack([index, np.take_along_axis(margins, index, 1) + cosines.max(axis=1, keepdims=True), np.take_along_axis(gains, index, 1)], axis=1)
+        cosine = np.take_along_axis(margins, index, 1) + cosines.max(axis=1, keepdims=True)
+        return np.stack([index, cosine, np.take_along_axis(gains, index, 1)], axis=1)
     x = unit_rows(words.check(features, words.classes.shape[1]))
-    made = in_blocks(block, x, cells=_rows(words) * x.shape[1])
+    made = _in_rows(block, words, x)
     return made[:, 0].astype(int), made[:, 1], made[:, 2]
 
-# %% ../nbs/04i_words.ipynb #8582c660
+# %% ../nbs/04i_words.ipynb #93dffc6c
 def word_log_columns(
     words: WordEvidence,  # fitted
     features: npt.ArrayLike,  # (n, d) image embeddings
     k: int = 5,  # words per row
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:  # columns of a log, and what its manifest says of those that are evidence
-    "Columns for `log_from_embeddings(columns=, evidence=)`: evidence, and word, word_best, word_probability, words, word_cosines, word_margins."
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:  # columns of a log, and the manifest's entries
+    "Columns for `log_from_embeddings(columns=, evidence=)`: evidence, the name, and the best words with their numbers."
     index, cosines, gains = top_words(words, features, k)
     named = word_names(words, features)
-    rows = {"word": named["name"].to_numpy(), "word_kind": named["kind"].to_numpy(), "word_best": named["best"].to_numpy(), "word_probability": named["probability"].to_numpy(np.float32),
-            "words": np.array(words.names, object)[index], "word_cosines": cosines.astype(np.float32), "word_margins": gains.astype(np.float32)}
-    params = {"words": len(words.words), "removed": len(words.removed), "reference_rows": int(words.reach.shape[1]), "groups": words.groups}
-    source = {"word_mass": "Jiang et al. 2024 (NegLabel)"}
-    about = {c: {"group": "words", "source": next((s for n, s in source.items() if c.startswith(n)), "ours"), "params": params} for c in words.columns}
+    rows = {"word": named["name"].to_numpy(), "word_kind": named["kind"].to_numpy(),
+            "word_best": named["best"].to_numpy(), "word_probability": named["probability"].to_numpy(np.float32),
+            "words": np.array(words.names, object)[index], "word_cosines": cosines.astype(np.float32),
+            "word_margins": gains.astype(np.float32)}
+    params = {"words": len(words.words), "removed": len(words.removed), "groups": words.groups}
+    source = {c: "Jiang et al. 2024 (NegLabel)" if c.startswith("word_mass") else "ours" for c in words.columns}
+    about = {c: {"group": "words", "source": source[c], "params": params} for c in words.columns}
     return {**word_columns(words, features), **rows}, about

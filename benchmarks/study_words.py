@@ -23,7 +23,8 @@ from attrood.intervals import rate_interval
 from attrood.metrics import auroc
 from attrood.reference import KNN
 from attrood.softmax import unit_rows
-from attrood.vocabulary import bundled_bank, class_words, same_word, thesaurus
+from attrood.meanings import class_words, thesaurus
+from attrood.vocabulary import bundled_bank
 from attrood.words import WordEvidence, _margins, familiar_share, fit_words, hedged_names, top_words, word_columns, word_names
 
 LEVEL = 0.95  # share of familiar images below, from which a value is called beyond them
@@ -87,9 +88,12 @@ def show(title: str, table: pd.DataFrame) -> None:
 
 def removed(ps: list[Problem]) -> None:
     "What means a class, and why."
-    gone = {p.name: class_words(BANK, p.classes, VECTORS, p.t) for p in ps}
-    show("Words that mean a class", pd.DataFrame({n: g["why"].value_counts() for n, g in gone.items()}).fillna(0).astype(int).assign(
-        examples=lambda d: [", ".join(dict.fromkeys(f"{r.word} ({c})" for g in gone.values() for r, c in zip(g[g["why"] == why].head(2).itertuples(), g[g["why"] == why]["class"]))) for why in d.index]))
+    table = {}
+    for p in ps:
+        for why, words in class_words(BANK, p.classes, VECTORS, p.t).groupby("why"):
+            some = words.assign(pair=words["word"] + " (" + words["class"] + ")")["pair"].head(4)
+            table[p.name, why] = {"words": len(words), "some": ", ".join(some)}
+    show("Words that mean a class", pd.DataFrame(table).T)
 
 
 def scores(p: Problem, words: WordEvidence) -> None:
@@ -158,10 +162,15 @@ def named(p: Problem, words: WordEvidence) -> None:
 
 
 def unnamed(p: Problem, words: WordEvidence) -> None:
-    "What the words say where the list has no word for it."
-    names = word_names(words, p.x)["name"]
-    sets = [d for d in ("xray", "patents", "textures", "actions", "near") if d in p.sets]
-    show(f"{p.name}: sets whose medium or pattern has no word", pd.DataFrame({d: {"names": ", ".join(f"{w} {c}" for w, c in names[p.domain == d].value_counts().head(8).items())} for d in sets}).T)
+    "What the words say where the list has no word for it, of the rows said to show something else."
+    names, given, table = word_names(words, p.x), answers(p, words) == "not_in_list", {}
+    for d in ("xray", "patents", "textures", "actions", "near"):
+        if d in p.sets:
+            mine = names[given & (p.domain == d)]
+            table[d] = {"rows": len(mine), "median probability": mine["probability"].median().round(2),
+                        "names": ", ".join(f"{w} {c}" for w, c in mine["name"].value_counts().head(8).items())}
+    if table:
+        show(f"{p.name}: sets whose medium, pattern or kind has no word of its own", pd.DataFrame(table).T)
 
 
 def few(p: Problem) -> None:

@@ -3,8 +3,8 @@
 Usage: python tools/make_bundled_log.py CLIP_VITB32_PHOTOS.npz
 
 The input holds embeddings of OpenAI CLIP ViT-B/32 (image_embeddings, text_embeddings, class_names, label, source, shift, sample_id). Only what is
-computed from them is kept: scalars, the ten best cosines and every evidence that the embeddings allow, no embedding and no image. A fifth of the ID
-rows, chosen by a hash of their ids, is the reference that distances are fitted on; the column `reference` marks them.
+computed from them is kept: scalars, the ten best cosines and every evidence that the embeddings allow, the words that each image shows (of the bundled bank, data/words_vitb32.npz), no
+embedding and no image. A fifth of the ID rows, chosen by a hash of their ids, is the reference that distances are fitted on; the column `reference` marks them.
 """
 import sys
 from pathlib import Path
@@ -13,11 +13,21 @@ import numpy as np
 
 from attrood.embedded import embedding_evidence, reference_rows
 from attrood.log import log_from_embeddings, write_log
+from attrood.vocabulary import bundled_bank
+from attrood.words import fit_words, word_log_columns
 
 DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
 PHOTOS = {"source": "https://github.com/ahmedembeddedx/Cross-Modality_Search_Engine", "license": "Apache-2.0"}
 CIFAR = {"source": "https://github.com/infinitiveaman/clip-cifar10-search (CIFAR-10 test images)", "license": "none stated; CIFAR-10 is for research"}
 WHAT = {"animal_photos": PHOTOS, "object_photos": PHOTOS, "animals_32px": CIFAR, "vehicles_32px": CIFAR}
+
+
+def with_words(z: np.lib.npyio.NpzFile, reference: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    "Columns and manifest entries of the words: the bank against the classes, discounts from the reference rows."
+    bank, vectors, about = bundled_bank()
+    words = fit_words(z["image_embeddings"][reference], z["text_embeddings"], z["class_names"].tolist(), bank, vectors)
+    columns, entries = word_log_columns(words, z["image_embeddings"])
+    return columns, {name: entry | {"params": entry["params"] | {"sources": about["sources"]}} for name, entry in entries.items()}
 
 
 def main(npz: Path, out: Path) -> None:
@@ -28,9 +38,10 @@ def main(npz: Path, out: Path) -> None:
     sources = [{"domain": d, "role": "id" if d == "animal_photos" else "ood", "rows": int((domains == d).sum()), **WHAT[d]} for d in sorted(WHAT)]
     reference = reference_rows(z["sample_id"].tolist(), roles)
     columns, evidence = embedding_evidence(z["image_embeddings"], z["text_embeddings"], 100.0, reference, z["label"])
+    more, entries = with_words(z, reference)
     log = log_from_embeddings(
         z["image_embeddings"], z["text_embeddings"], z["class_names"].tolist(), 100.0, ids=z["sample_id"].tolist(), domains=domains.tolist(),
-        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"], **columns}, evidence=evidence, sources=sources,
+        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"], **columns, **more}, evidence=evidence | entries, sources=sources,
         model={"name": "ViT-B-32-quickgelu", "pretrained": "openai", "weights": "OpenAI CLIP ViT-B/32"}, templates=["a {}"], precision="fp16 embeddings",
         notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0).",
     )
