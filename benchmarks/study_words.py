@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from attrood.embedded import embedding_evidence, reference_rows
+from attrood.evidence import array_evidence
 from attrood.intervals import rate_interval
 from attrood.metrics import auroc
 from attrood.reference import KNN
@@ -99,18 +100,18 @@ def removed(ps: list[Problem]) -> None:
 def scores(p: Problem, words: WordEvidence) -> None:
     "AUROC of the evidence, of the best score in hindsight, and of a classifier that has seen the set."
     columns = word_columns(words, p.x)
-    others, _ = embedding_evidence(p.x, p.t, 100.0, p.reference, p.label)
+    others = dict(array_evidence(p.x @ p.t.T, 100.0, 0.0)) | embedding_evidence(p.x, p.t, 100.0, p.reference, p.label)[0]
     table = {}
     for d in p.sets:
         y, rows = np.r_[np.zeros(p.new.sum()), np.ones((p.domain == d).sum())], np.r_[np.flatnonzero(p.new), np.flatnonzero(p.domain == d)]
         value = {c: auroc(y, columns[c][rows]) for c in ("word_margin", "word_lead", "word_mass")}
-        rest = {c: auroc(y, v[rows]) for c, v in others.items() if c != "reference"}
+        rest = {c: auroc(y, np.asarray(v)[rows]) for c, v in others.items() if c != "reference"}
         best = max(rest, key=rest.get)
         seen = cross_val_predict(LogisticRegression(C=10, max_iter=300), p.x[rows], y, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="decision_function")
         table[d] = {**value, "best other, in hindsight": f"{rest[best]:.4f} {best}", "trained on the set": auroc(y, seen)}
     frame = pd.DataFrame(table).T
     show(f"{p.name}: AUROC against {p.new.sum()} new ID rows ({p.reference.sum()} in the fit)", frame)
-    print(f"mean over far sets ({', '.join(p.far)}):", {c: round(float(frame.loc[p.far, c].astype(float).mean()), 4) for c in ("word_margin", "word_lead", "word_mass")})
+    print(f"{len(rest)} other scores; mean over far sets ({', '.join(p.far)}):", {c: round(float(frame.loc[p.far, c].astype(float).mean()), 4) for c in ("word_margin", "word_lead", "word_mass")})
 
 
 def answers(p: Problem, words: WordEvidence) -> np.ndarray:
