@@ -4,7 +4,7 @@
 
 FOLDER holds clip_vitb32_photos.npz (84 animal classes; photographs of animals and of objects, CIFAR-10 animals and vehicles) and clip_vitb32_sets.npz (pets and food as ID
 against each other, their near classes, textures, video frames, flowers, aircraft, x-rays, patent drawings), embeddings of OpenAI CLIP ViT-B/32. Words are the bundled bank.
-A hash of the ids gives a fifth of the ID rows to the fit; every number is of other rows. Which word is right for a label stands in words_right.json, written before any name was seen.
+A hash of the ids gives a fifth of the ID rows to the fit; every number is of other rows. Which word is right for a label stands in words_right.json, written before any rule of naming was tried (its note says what had been seen); synonyms of these count.
 `--grid` prints the choice of the two constants of the names, one group of sets left out at a time.
 """
 import argparse

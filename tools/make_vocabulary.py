@@ -249,7 +249,7 @@ def main(npz: Path) -> None:
     write_bank(ROOT / "attrood/data/words_vitb32.npz", listed, e, {
         "model": "OpenAI CLIP ViT-B/32", "template": "a {}", "sources": [
             {"lists": "LVIS, OpenImages, Objects365", "source": "https://github.com/facebookresearch/Detic", "license": "Apache-2.0"},
-            {"lists": "ImageNet", "source": "https://github.com/rotem154154/clip_lt", "license": "MIT", "note": "prompt not recorded"}]})
+            {"lists": "ImageNet", "source": "https://github.com/rotem154154/clip_lt", "license": "MIT", "note": "prompt not recorded; the publisher's notebook has 'a photo of a {}'"}]})
     print(f"{len(whole)} words, {({k: whole.kinds.count(k) for k in dict.fromkeys(whole.kinds)})}; {len(listed)} with embeddings")
 
 
