@@ -453,6 +453,32 @@ def test_tables_as_other_writers_make_them(tmp_path, text, image):
     assert [s.label for s in source] == ["x", "é", None, "x"] and source.class_names() == ["x", "é"]
 
 
+CELLS = {  # type -> values of all kinds that it can hold
+    pa.int64(): [0, 1, -1, 7, None], pa.float64(): [0.0, 1.0, -1.0, 0.5, float("nan"), float("inf"), None], pa.bool_(): [True, False, None], pa.string(): ["a", "", "0", "e\u0301", None], pa.string_view(): ["a", None],
+    pa.binary(): [PICTURES[0], b"", b"\xff", None], pa.list_(pa.int64()): [[0], [0, 1], [], [300], None], pa.list_(pa.list_(pa.int32())): [[[0, 255], [3, 4]], [[1], [1, 2]], None], pa.null(): [None],
+    pa.struct({"bytes": pa.binary(), "path": pa.string()}): [{"bytes": PICTURES[1], "path": None}, {"bytes": None, "path": "none.png"}, {"bytes": None, "path": "a\0b"}, None], pa.struct({"x": pa.int8()}): [{"x": 1}, None],
+    pa.date32(): [3, None], pa.timestamp("ms"): [5, None], pa.decimal128(5, 2): [1, None], pa.binary(3): [b"abc", None], pa.map_(pa.string(), pa.int8()): [[("a", 1)], None]}
+
+
+@quick
+@given(data=st.data(), meta=st.sampled_from([None, CLASSES]))
+def test_tables_of_any_types_are_read_or_refused(tmp_path, data, meta):
+    n, columns = data.draw(st.integers(1, 4)), {}
+    for name in ("image", "label", "id"):
+        kind = data.draw(st.sampled_from([None, pa.binary(), *CELLS] if name == "image" else [None, *CELLS]))
+        if kind is not None:
+            columns[name] = pa.array([data.draw(st.sampled_from(CELLS[kind])) for _ in range(n)], kind)
+    if not columns:
+        return
+    try:
+        source = table(tmp_path / "a.parquet", meta, **columns)
+        source.describe(), source.class_names()
+        rows, rejects, others = account(source)
+        assert rows + rejects == n and others == 0
+    except ValueError as e:
+        assert "a.parquet" in str(e) and "\n" not in str(e), str(e)
+
+
 def test_tables_are_refused_in_one_line(tmp_path):
     ids = table(tmp_path / "a.parquet", None, image=PICTURES[:2], id=["a", None])
     with pytest.raises(ValueError, match=r"column 'id' of .*a\.parquet must name every row, got an empty id"):
@@ -538,7 +564,7 @@ def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     entries = {s["domain"]: s for s in read_log(tmp_path / "log").manifest.sources}
     assert (entries["set"]["rows"], sum(entries["set"]["others"].values())) == (rows + rejects, others)
     listed = (tmp_path / "log/rejects.csv").read_text()
-    assert "set/cat/narrow.jpg" in listed and "too narrow: 65000 x 1 pixels" in listed and "camera raw (.nef)" in listed
+    assert "set/cat/narrow.jpg" in listed and "too narrow: 65000 x 1 pixels" in listed and "camera raw (.nef)" in listed and "HEIF, which Pillow cannot read" in listed
     (folder / "cat/1.png").write_bytes(PICTURES[1][:-20] + PICTURES[2][-20:])
     again = attrood("infer", "set", "set/cat/0.png", "one=set/dog/*.png", *options, "-o", "log", ATTROOD_CACHE=str(tmp_path / "cache"))
     assert again.returncode == 2 and "holds another run (sources: had" in again.stderr
