@@ -20,7 +20,7 @@ setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], keywords=cfg["keywords"].split(),
     author=cfg["author"], author_email=cfg["author_email"], license="Apache-2.0", license_files=["LICENSE", "NOTICE.md"], url=cfg["git_url"],
     packages=find_packages(include=["attrood", "attrood.*"]),
-    package_data={"attrood": ["py.typed", "data/*"]}, include_package_data=False,
+    package_data={"attrood": ["py.typed", "assets/*"]}, include_package_data=False,
     install_requires=needs(""), extras_require={"vlm": vlm, "ray": vlm + ray, "dev": vlm + ray + dev},
     python_requires=">=" + cfg["min_python"],
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",

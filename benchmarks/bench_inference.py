@@ -26,9 +26,12 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from attrood.inference import infer  # noqa: E402
-from attrood.loader import cpu_count  # noqa: E402
-from attrood.vlm import VLM, load_vlm  # noqa: E402
+from attrood.inference import (
+    infer,  # noqa: E402
+    load_vlm,
+)
+from attrood.inference.loader import cpu_count  # noqa: E402
+from attrood.inference.model import VLM  # noqa: E402
 
 SHARED = next((p / "shared/data" for p in ROOT.parents if (p / "shared/data/images").is_dir()), None)
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}

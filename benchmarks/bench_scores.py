@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attrood.evidence import EVIDENCE, array_evidence, conf, energy, entropy, msp, normalized_entropy, oodscore
+from attrood.evidence import EVIDENCE, array_evidence
+from attrood.log import conf, energy, entropy, msp, normalized_entropy, oodscore
 
 PAPER = {f.__name__: f for f in (conf, msp, entropy, normalized_entropy, energy, oodscore)}
 

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrood.embedded import evaluation_rows
-from attrood.evidence import conf, energy
-from attrood.log import BUNDLED, bundled_log
+from attrood.log import BUNDLED, bundled_log, conf, energy, evaluation_rows
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT / "attrood" / "data"
+DATA = ROOT / "attrood" / "assets"
 bundled = pytest.mark.parametrize("name", BUNDLED)
 
 

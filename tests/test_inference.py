@@ -19,11 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("open_clip")
+from conftest import ROOT, SHARED  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from attrood.log import read_log  # noqa: E402
-
-from conftest import ROOT, SHARED  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tools"))
 FULL, RAY = bool(os.environ.get("ATTROOD_FULL")), bool(os.environ.get("ATTROOD_RAY"))
@@ -51,7 +50,7 @@ def config(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(config):
-    from attrood.vlm import load_vlm
+    from attrood.inference import load_vlm
     return load_vlm(str(config), "random:0", device="cpu")
 
 
@@ -74,8 +73,8 @@ def photographs(n: int) -> list[tuple[str, str, bytes]]:
 def test_four_ways_in_give_the_same_vectors(tmp_path, small, rows):
     from make_food101_pocket_log import prepare_tfds
 
+    from attrood.data.sources import MemorySource
     from attrood.inference import infer
-    from attrood.sources import MemorySource
 
     rows = rows(60)
     with tarfile.open(tmp_path / "set-000.tar", "w") as tar:
@@ -123,8 +122,8 @@ def test_presets_run_on_sets_of_their_names(tmp_path, preset, capsys):
     "All of a preset but its model, from TFDS sets with its names and features; with ATTROOD_FULL=1 at full size and with the reference of `paper`, which begins at row 10,000."
     from make_food101_pocket_log import prepare_tfds
 
-    from attrood.cli_infer import infer_command
-    from attrood.pocket import DATA
+    from attrood.entrance.cli_infer import infer_command
+    from attrood.inference.pocket import DATA
 
     n, small = (12_000, 5000) if FULL else (150, 60)
     many = None if (SHARED / "data/images").is_dir() else [f"class {i:03d}" for i in range(60)]
@@ -154,10 +153,10 @@ def test_presets_run_on_sets_of_their_names(tmp_path, preset, capsys):
 
 
 def test_decoding_in_processes_gives_the_same(tmp_path):
-    from attrood.images import Preprocessing
-    from attrood.loader import load_batches
-    from attrood.shards import plan_batches
-    from attrood.sources import MemorySource
+    from attrood.data import Preprocessing
+    from attrood.data.sources import MemorySource
+    from attrood.inference.folder import plan_batches
+    from attrood.inference.loader import load_batches
 
     source = MemorySource([encoded(i) for i in range(20)] + [b"broken"])
     plan, small = plan_batches([len(source)], 8, 16), Preprocessing(size=(32, 32))
@@ -169,6 +168,7 @@ def test_decoding_in_processes_gives_the_same(tmp_path):
 def test_probabilities_of_a_plain_loop(tmp_path, small):
     import open_clip
     import torch
+
     from attrood.inference import infer
 
     rows = samples(40)
@@ -194,7 +194,7 @@ def test_probabilities_of_a_plain_loop(tmp_path, small):
 RUN = """
 import sys, time
 from attrood.inference import infer
-from attrood.vlm import VLM, load_vlm
+from attrood.inference.model import VLM, load_vlm
 class Slow(VLM):
     def encode_pixels(self, pixels):
         time.sleep(float(sys.argv[4]))
@@ -246,7 +246,7 @@ def test_a_killed_run_is_taken_up_and_ends_the_same(tmp_path, config, small, nam
 
 
 def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkeypatch):
-    from attrood import run_evidence
+    from attrood.inference import finish as run_evidence
     from attrood.inference import infer
 
     for i in range(160):
@@ -275,7 +275,7 @@ def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkey
 MEMORY = """
 import re, sys
 from attrood.inference import infer
-from attrood.vlm import load_vlm
+from attrood.inference.model import load_vlm
 small = load_vlm(sys.argv[1], "random:0", device="cpu")
 infer(sys.argv[2], (), small, out=sys.argv[3], classes="bread,rice,fish,egg,soup", progress=False, workers=1)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])  # ru_maxrss would start at the parent's size
@@ -305,9 +305,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, config, kind):
 @pytest.mark.parametrize("kill", [False, True])
 def test_ray_equals_one_process_even_if_a_worker_is_killed(tmp_path, small, kill):
     ray, psutil = pytest.importorskip("ray"), pytest.importorskip("psutil")
-    from attrood.inference import Run, Summary, execute, infer, open_sources
-    from attrood.ray_engine import ray_batches
-    from attrood.shards import RunFolder
+    from attrood.inference import infer, open_sources
+    from attrood.inference.folder import RunFolder
+    from attrood.inference.plan import Run, Summary, execute
+    from attrood.inference.ray import ray_batches
 
     n = 2000  # enough that work is left when a worker is killed
     for i in range(n):

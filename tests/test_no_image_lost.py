@@ -23,12 +23,17 @@ from hypothesis import strategies as st
 pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402
 
-from attrood.data import open_source  # noqa: E402
-from attrood.images import ImageError, Preprocessing, decode_pixels, white_level  # noqa: E402
-from attrood.loader import prepare  # noqa: E402
-from attrood.prompts import class_list  # noqa: E402
-from attrood.shards import Batch  # noqa: E402
-from attrood.sources import Source  # noqa: E402
+from attrood.data import (  # noqa: E402
+    ImageError,
+    Preprocessing,
+    Source,  # noqa: E402
+    decode_pixels,
+    open_source,  # noqa: E402
+    white_level,
+)
+from attrood.inference.folder import Batch  # noqa: E402
+from attrood.inference.loader import prepare  # noqa: E402
+from attrood.inference.prompts import class_list  # noqa: E402
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -370,7 +375,7 @@ def test_decomposed_names_are_composed(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "tar", "parquet", "memory"])
 @pytest.mark.parametrize("keep_time", [False, True])
 def test_replaced_pictures_of_the_same_size_are_another_set(tmp_path, kind, keep_time):
-    from attrood.sources import MemorySource
+    from attrood.data.sources import MemorySource
 
     def write(first: bytes) -> Path:
         where = tmp_path / {"folder": "set/1.png", "tar": "a.tar", "parquet": "a.parquet", "memory": "1.png"}[kind]

@@ -14,17 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 import sync  # noqa: E402
-from nbkit import Notebook, notebook_paths, settings, split_directives, text  # noqa: E402
+from nbkit import NBS, Notebook, notebook_paths, rooms, settings, split_directives, text  # noqa: E402
 
 PACKAGE = settings()["lib_path"]
-MODULES = sorted(p.stem for p in (ROOT / PACKAGE).glob("[!_]*.py"))
+MODULES = sorted(".".join(p.relative_to(ROOT / PACKAGE).with_suffix("").parts) for p in (ROOT / PACKAGE).glob("*/[!_]*.py"))
+ROOMS = rooms()
 NOTEBOOKS = notebook_paths()
 FLAGS = set(settings()["tst_flags"].split())
 HEAVY = ("torch", "torchvision", "open_clip", "tensorflow_datasets", "array_record", "webdataset", "ray")
 DEV = ("nbdev", "fastcore", "execnb")
 MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_BYTES = 400, 40, 140, 500_000  # lines, lines below the signature, lines, bytes
 
-notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
 modules = pytest.mark.parametrize("name", MODULES)
 
 
@@ -33,6 +34,11 @@ def python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def module_path(name: str) -> Path:
+    "The file of a module, `room.module`."
+    return ROOT / PACKAGE / f"{name.replace('.', '/')}.py"
 
 
 def code_cells(path: Path):
@@ -69,7 +75,7 @@ for m in {MODULES!r}:
 
 
 def test_the_command_line_loads_nothing_heavy():
-    loaded = python(f"import sys, {PACKAGE}.cli; print(*sorted({{m.split('.')[0] for m in sys.modules}}))").split()
+    loaded = python(f"import sys, {PACKAGE}.entrance.cli; print(*sorted({{m.split('.')[0] for m in sys.modules}}))").split()
     assert not set(loaded) & {*HEAVY, *DEV}
 
 
@@ -82,7 +88,7 @@ def test_all_names_exist(name):
 
 @modules
 def test_a_module_is_short_and_plain(name):
-    source = (ROOT / PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+    source = module_path(name).read_text(encoding="utf-8")
     assert source.count("\n") <= MAX_MODULE
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -91,7 +97,7 @@ def test_a_module_is_short_and_plain(name):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "", *(a.name for a in node.names)]
             assert "*" not in names, f"line {node.lineno}: wildcard import"
             roots = {n.split(".")[0] for n in names}
-            serial = set() if name == "ray_engine" else {"pickle", "dill", "cloudpickle"}  # between Ray's own workers, never in a file
+            serial = set() if name == "inference.ray" else {"pickle", "dill", "cloudpickle"}  # between Ray's own workers, never in a file
             assert not roots & {*serial, *DEV}, f"line {node.lineno}: {roots}"
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             assert ast.unparse(node.exc.func) != "Exception", f"line {node.lineno}: bare Exception"
@@ -100,7 +106,7 @@ def test_a_module_is_short_and_plain(name):
 @modules
 def test_public_functions_are_typed_and_documented(name):
     module = importlib.import_module(f"{PACKAGE}.{name}")
-    tree = ast.parse((ROOT / PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(module_path(name).read_text(encoding="utf-8"))
     owners = [(tree, module)] + [(n, getattr(module, n.name)) for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
     for owner, obj in owners:
         for f in owner.body:
@@ -121,8 +127,8 @@ def test_notebooks_modules_and_readme_agree():
 
 @modules
 def test_every_module_has_its_notebook(name):
-    source = (ROOT / PACKAGE / f"{name}.py").read_text(encoding="utf-8")
-    path = re.search(r"File to edit: \.\./(.+\.ipynb)", source)[1]
+    source = module_path(name).read_text(encoding="utf-8")
+    path = re.search(r"File to edit: (?:\.\./)+(.+\.ipynb)", source)[1]
     assert (ROOT / path).exists() and Notebook(ROOT / path).module == name
 
 
@@ -218,7 +224,7 @@ def test_versions_agree():
 
 def equation_rows() -> list[list[str]]:
     "The rows of the tables in the equation map."
-    cells = [c["source"] for c in Notebook(ROOT / "nbs" / "99_equations.ipynb").cells if c["cell_type"] == "markdown"]
+    cells = [c["source"] for c in Notebook(ROOT / "nbs/99_appendix/01_equations.ipynb").cells if c["cell_type"] == "markdown"]
     return [[c.strip() for c in line.strip("|").split(" | ")] for s in cells for line in s.splitlines() if line.startswith("| ")]
 
 
@@ -226,13 +232,13 @@ def test_every_equation_is_mapped_to_code_that_exists():
     rows = {n: row for row in equation_rows() for n in re.findall(r"\((\d+)\)", row[0])}
     assert sorted(map(int, rows)) == list(range(1, 56))
     for n in range(8, 48):
-        names = re.findall(r"`(\w+)\.([\w.]+)`", rows[str(n)][-1])
+        names = re.findall(r"`([a-z_]+\.\w+)\.([\w.]+)`", rows[str(n)][-1])
         assert names, f"({n}) names no code"
 
 
 def test_the_equation_map_names_what_exists():
     for row in equation_rows():
-        for module, name in re.findall(r"`([a-z]\w*)\.([\w.]+)`", row[-1]):
+        for module, name in re.findall(r"`([a-z_]+\.[a-z]\w*)\.([\w.]+)`", row[-1]):
             assert module in MODULES, f"{row[0]}: no module {module}"
             obj = importlib.import_module(f"{PACKAGE}.{module}")
             for part in name.split("."):
@@ -259,4 +265,4 @@ def test_notebooks_are_json_of_format_4_5():
         raw = json.loads(path.read_text(encoding="utf-8"))
         assert (raw["nbformat"], raw["nbformat_minor"]) >= (4, 5)
         ids = [c["id"] for c in raw["cells"]]
-        assert len(set(ids)) == len(ids), f"{path.name}: cell ids repeat"
+        assert len(set(ids)) == len(ids), f"{path}: cell ids repeat"

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 
-from attrood import pocket
+from attrood.inference import pocket
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 WEIGHTS = pocket.DATA / "pocket.safetensors"

@@ -6,15 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT, SHARED
 from sklearn.metrics import roc_auc_score
 
-from attrood.decision import split_rows
-from attrood.log import read_log
-
-from conftest import ROOT, SHARED
+from attrood.log import read_log, split_rows
 
 IMAGES = SHARED / "data/images"
-WEIGHTS = [] if (ROOT / "attrood/data/pocket.safetensors").exists() else ["--pretrained", "random:0"]
+WEIGHTS = [] if (ROOT / "attrood/assets/pocket.safetensors").exists() else ["--pretrained", "random:0"]
 pytestmark = [pytest.mark.skipif(not all(map(find_spec, ("open_clip", "tensorflow_datasets", "array_record"))), reason="attrood[vlm] is not installed"),
               pytest.mark.skipif(not IMAGES.is_dir(), reason="the images are not here")]
 

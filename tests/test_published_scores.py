@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrood import scores as S
-from attrood.evidence import conf, energy
-from attrood.neglabel import mine_negatives, neglabel_score
-from attrood.patches import gl_mcm, patch_features
-from attrood.reference import KNN, KLMatching, Mahalanobis
-from attrood.subspace import ViM
+from attrood.evidence import scores as S
+from attrood.evidence.distances import KNN, KLMatching, Mahalanobis
+from attrood.evidence.neglabel import mine_negatives, neglabel_score
+from attrood.evidence.patches import gl_mcm, patch_features
+from attrood.evidence.subspaces import ViM
+from attrood.log import conf, energy
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "published_scores.json").read_text())
 I = {k: np.array(v) for k, v in FIXTURE["inputs"].items()}

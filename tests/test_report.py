@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attrood.data.thumbnails import thumbnail
+from attrood.entrance import analyse
+from attrood.entrance.published import compare_published
+from attrood.entrance.report import report_images, write_report
 from attrood.log import bundled_log
-from attrood.pipeline import analyse
-from attrood.published import compare_published
-from attrood.report import report_images, write_report
-from attrood.thumbnails import thumbnail
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 tornado_websocket = pytest.importorskip("tornado.websocket")

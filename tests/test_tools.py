@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import check_site  # noqa: E402
 import readme  # noqa: E402
 import reference  # noqa: E402
-from nbkit import Notebook, group, split_directives  # noqa: E402
+from nbkit import NBS, Notebook, folders, on_path, page_of, split_directives  # noqa: E402
 from quarto_to_myst import Book, DocError, Page, slug  # noqa: E402
 
 
@@ -125,10 +125,10 @@ def test_comments_are_those_of_their_line():
 
 
 def test_commands_show_what_is_typed_and_choices_their_values():
-    from attrood.cli import fit_command
-    text = reference.entry("fit_command", "cli", fit_command, lambda s: s)
+    from attrood.entrance.cli import fit_command
+    text = reference.entry("fit_command", "entrance.cli", fit_command, lambda s: s)
     assert "attrood fit [OPTIONS] LOG\n\n$ attrood fit animals" in text and "| `-o, --out` | `Path` | `axes.json` |" in text and "| `--mode` | `default or paper` | `default` |" in text
-    text = reference.entry("Colour", "cli", Colour, lambda s: s)
+    text = reference.entry("Colour", "entrance.cli", Colour, lambda s: s)
     assert "```" not in text and "| `red` | `'rot'` |" in text
 
 
@@ -145,9 +145,15 @@ def test_directives_keep_quoted_values():
     assert split_directives('#| label: fig-a\n#| fig-cap: "A: $\\\\tau$"\nx = 1') == ({"label": "fig-a", "fig-cap": "A: $\\tau$"}, "x = 1")
 
 
-def test_groups_follow_the_numbers():
-    names = ["00_problem", "02b0_shards", "04a_evidence", "10_figures", "13_explain", "20_results", "91_own", "99_equations"]
-    assert len({group(Path(f"{n}.ipynb")) for n in names}) == len(names)
+def test_pages_keep_their_room_and_lose_their_number():
+    assert [page_of(Path(p)) for p in ("00_problem.ipynb", "02_log/03_files.ipynb", "index.ipynb")] == ["problem", "02_log/files", "index"]
+
+
+def test_every_folder_has_a_front_page_and_the_reading_path_exists():
+    found = folders()
+    assert all(paths[0].stem.startswith("00_") for name, paths in found.items() if name)
+    assert sum(on_path(p) for paths in found.values() for p in paths) == 13
+    assert {p for paths in found.values() for p in paths} == {p for p in NBS.rglob("*.ipynb") if not p.parent.name.startswith(".")}
 
 
 @pytest.mark.parametrize("body, fault", [
@@ -172,8 +178,8 @@ def test_the_checker_accepts_a_good_page(tmp_path):
 
 
 def test_readme_dialect():
-    text = readme.markdown("![p](images/a.svg){width=50%}\n[q](04a_evidence.ipynb#energy)\n\n:::{.callout-note}\nMind\n:::", "https://x/y")
-    assert text == "![p](nbs/images/a.svg)\n[q](https://x/y/evidence.html#energy)\n\n> [!NOTE]\n> Mind"
+    text = readme.markdown("![p](images/a.svg){width=50%}\n[q](02_log/01_indicators.ipynb#energy)\n\n:::{.callout-note}\nMind\n:::", "https://x/y")
+    assert text == "![p](nbs/images/a.svg)\n[q](https://x/y/02_log/indicators.html#energy)\n\n> [!NOTE]\n> Mind"
 
 
 # the whole build, on a small book
@@ -191,10 +197,12 @@ def book(tmp_path_factory) -> Path:
     "A tree with the tools, one chapter of ours and a home page."
     root = tmp_path_factory.mktemp("book")
     shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("settings.ini", "setup.py", "pyproject.toml", "attrood/__init__.py", "attrood/softmax.py", "nbs/_quarto.yml", "nbs/04_softmax.ipynb"):
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "attrood/__init__.py", "nbs/_quarto.yml"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    (root / "nbs/index.ipynb").write_text(cells(("markdown", "# attrood\n\n> Why."), ("markdown", "## Start\n\nSee [sums](04_softmax.ipynb).")))
+    for name in ("attrood/ground", "nbs/00_ground"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    (root / "nbs/index.ipynb").write_text(cells(("markdown", "# attrood\n\n> Why."), ("markdown", "## Start\n\nSee [sums](00_ground/01_arrays.ipynb).")))
     subprocess.run([sys.executable, "tools/readme.py"], cwd=root, check=True)
     return root
 
@@ -206,7 +214,7 @@ def book(tmp_path_factory) -> Path:
     ("Left over: {#eq-lost}.", "", "raw '{#eq-"),
     ("{nosuchrole}`x`", "", "WARNING"),
     ("[x](99_gone.ipynb)", "", "gone"),
-    ("", "x = 1\n", "attrood/softmax.py: differs from its notebook"),
+    ("", "x = 1\n", "attrood/ground/arrays.py: differs from its notebook"),
 ], ids=["good", "reference", "directive", "raw", "warning", "link", "module"])
 def test_the_build_fails_on(book, tmp_path, add, module, fault):
     root = tmp_path / "book"
@@ -214,7 +222,7 @@ def test_the_build_fails_on(book, tmp_path, add, module, fault):
     if add:
         page = root / "nbs/index.ipynb"
         page.write_text(page.read_text().replace("See [sums]", json.dumps(add)[1:-1] + "\\n\\nSee [sums]"))
-    with (root / "attrood/softmax.py").open("a") as f:
+    with (root / "attrood/ground/arrays.py").open("a") as f:
         f.write(module)
     call = [sys.executable, "tools/build_docs.py", *([] if module else ["--no-sync"])]
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

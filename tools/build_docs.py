@@ -17,10 +17,11 @@ from pathlib import Path
 import check_site
 import reference
 import sync
-from nbkit import GROUPS, NBS, ROOT, Notebook, group, notebook_paths, settings
+from nbkit import NBS, PLACES, ROOT, Notebook, folders, notebook_paths, on_path, settings
 from quarto_to_myst import Book, DocError
 
 SOURCE = ROOT / "_proc" / "sphinx"
+MARK = "●"  # beside a chapter of the first reading
 KATEX = "katex@0.16.22"  # the version whose script sphinxcontrib-katex carries
 CONF = """project = {title!r}
 author = {author!r}
@@ -70,7 +71,26 @@ def katex(static: Path) -> str:
 
 def toctree(caption: str, pages: list[str]) -> str:
     "A part of the sidebar."
-    return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n" if pages else ""
+    head = f":caption: {caption}\n" if caption else ""
+    return f"```{{toctree}}\n:hidden:\n{head}\n" + "\n".join(pages) + "\n```\n" if pages else ""
+
+
+def entry(path: Path, folder: str = "") -> str:
+    "A line of the sidebar; chapters of the first reading are marked."
+    nb = Notebook(path)
+    page = nb.page.removeprefix(f"{folder}/") if folder else nb.page
+    return f"{nb.title} {MARK} <{page}>" if on_path(path) else page
+
+
+def trees() -> dict[str, str]:
+    "What each front page shows in the sidebar: the home page its rooms, a room its chapters, folded."
+    found = folders()
+    fronts = {name: paths[0] for name, paths in found.items() if name}
+    made = {Notebook(front).page: toctree("", [entry(p, name) for p in found[name][1:]]) for name, front in fronts.items()}
+    top = [entry(p) for p in found[""] if p.stem != "index"]
+    rooms = [entry(front) for name, front in fronts.items() if name not in PLACES]
+    made["index"] = toctree(f"The book ({MARK} first reading)", top + rooms) + toctree("Beside the book", [entry(fronts[name]) for name in PLACES if name in fronts])
+    return made
 
 
 def write_reference(book: Book, package: str) -> None:
@@ -78,13 +98,16 @@ def write_reference(book: Book, package: str) -> None:
     folder = SOURCE / "reference"
     folder.mkdir()
     modules = sorted({module for module, _ in book.symbols.values()}, key=module_order())
-    rows = []
+    rows, room = [], ""
     for module in modules:
+        if (door := module.split(".")[0]) != room:
+            room = door
+            rows.append(reference.door(package, room, book))
         (folder / f"{module}.md").write_text(reference.page(package, module, book.anchors, book.prose(module)), encoding="utf-8")
         doc = inspect.getdoc(sys.modules[f"{package}.{module}"]) or ""
         names = reference.public_names(sys.modules[f"{package}.{module}"])
         links = ", ".join(f"[`{n}`](#{reference.label(module, n, 'ref')})" for n in names)
-        rows.append(f"## [`{package}.{module}`]({module}.md)\n\n{book.prose(module)(doc)}\n\n{links}\n")
+        rows.append(f"### [`{package}.{module}`]({module}.md)\n\n{book.prose(module)(doc)}\n\n{links}\n")
     head = "# API by module\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"
     tree = "```{toctree}\n:hidden:\n\n" + "\n".join(modules) + "\n```\n"
     (folder / "index.md").write_text(head + "\n".join(rows) + tree, encoding="utf-8")
@@ -108,19 +131,17 @@ def write_source(package: str) -> None:
         shutil.copytree(NBS / "images", SOURCE / "images")
     paths = notebook_paths()
     book = Book([Notebook(p) for p in paths], package)
-    trees = [toctree(name, [Notebook(p).page for p in paths if group(p) == name]) for name, _ in GROUPS]
     write_reference(book, package)
-    trees.insert(-1, toctree("Reference", ["reference/index"]))
     about = []
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         if (ROOT / name).exists():
             (SOURCE / name.lower()).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
             about.append(name.lower())
-    trees.append(toctree("Project", about))
     book.write(SOURCE)
-    index = SOURCE / "index.ipynb"
-    made = index.read_text(encoding="utf-8")
-    index.write_text(with_cell(made, "".join(trees)), encoding="utf-8")
+    last = toctree("Reference", ["reference/index"]) + toctree("Project", about)
+    for page, tree in trees().items():
+        file = SOURCE / f"{page}.ipynb"
+        file.write_text(with_cell(file.read_text(encoding="utf-8"), tree + (last if page == "index" else "")), encoding="utf-8")
 
 
 def with_cell(notebook: str, source: str) -> str:

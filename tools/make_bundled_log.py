@@ -1,4 +1,4 @@
-"""Make attrood/data/animals.parquet from real CLIP embeddings.
+"""Make attrood/assets/animals.parquet from real CLIP embeddings.
 
 Usage: python tools/make_bundled_log.py CLIP_VITB32_PHOTOS.npz
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attrood.embedded import embedding_evidence, reference_rows
-from attrood.log import log_from_embeddings, write_log
+from attrood.evidence import embedding_evidence
+from attrood.log import log_from_embeddings, reference_rows, write_log
 
 DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
 PHOTOS = {"source": "https://github.com/ahmedembeddedx/Cross-Modality_Search_Engine", "license": "Apache-2.0"}
@@ -41,4 +41,4 @@ def main(npz: Path, out: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(__file__).parents[1] / "attrood" / "data" / "animals.parquet")
+    main(Path(sys.argv[1]), Path(__file__).parents[1] / "attrood" / "assets" / "animals.parquet")

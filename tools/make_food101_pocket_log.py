@@ -1,4 +1,4 @@
-"""Make attrood/data/food101-pocket.parquet: the paper's experiment at N = 20,000, run with the pocket model.
+"""Make attrood/assets/food101-pocket.parquet: the paper's experiment at N = 20,000, run with the pocket model.
 
 Usage: python tools/make_food101_pocket_log.py FOLDER_OF_PARQUET_IMAGES [OUT.parquet]
 
@@ -21,13 +21,11 @@ import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from attrood.embedded import add_embedding_evidence
-from attrood.inference import infer, open_sources
+from attrood.evidence import add_embedding_evidence
+from attrood.inference import FOOD_TEMPLATE, infer, load_vlm, open_sources
 from attrood.log import Log, read_log, write_log
-from attrood.pocket import FOOD_TEMPLATE
-from attrood.vlm import load_vlm
 
-OUT = Path(__file__).parents[1] / "attrood" / "data" / "food101-pocket.parquet"
+OUT = Path(__file__).parents[1] / "attrood" / "assets" / "food101-pocket.parquet"
 TFDS = {"food101": {"validation": "food101_64_test", "train": "food101_64_train"}, "cifar100": {"test": "cifar100_32"}}  # set, split, file
 ID = {"food101": "food101:validation[:10000]", "food101_train": "food101:train[:2000]"}  # the second is the reference
 OOD = {

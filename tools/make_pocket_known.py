@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from attrood import pocket
+from attrood.inference import pocket
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,15 +10,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?[ \t]*(.*)$")
-GROUPS = (  # the parts of the site, by the number that a notebook's name starts with
-    ("The problem", r"00"),
-    ("From images to a log", r"0[1-3]"),
-    ("From a log to evidence", r"0[45]"),
-    ("From evidence to axes", r"0[6-9]|10"),
-    ("From axes to answers", r"1[1-9]"),
-    ("Results", r"2\d"),
-    ("How-to guides", r"9[0-7]"),
-    ("Appendix", r"9[89]"),
+PLACES = {  # the folders that are no rooms, and what the sidebar calls them
+    "20_results": "Results", "90_guides": "How-to guides", "99_appendix": "Appendix",
+}
+PATH = (  # the first reading, in this order
+    "00_problem", "02_log/00_log", "02_log/03_files", "03_evidence/00_evidence", "05_axes/00_axes", "05_axes/01_features", "05_axes/04_sparse_pca",
+    "05_axes/10_estimator", "05_axes/11_card", "06_stability/00_stability", "07_detect/00_detect", "08_why/00_why", "20_results/01_method",
 )
 
 
@@ -56,8 +53,8 @@ class Notebook:
 
     @property
     def page(self) -> str:
-        "The name of its page: the file's name without the leading number, as nbdev makes it."
-        return re.sub(r"^\d+[a-zA-Z0-9]*_", "", self.path.stem)
+        "Its page on the site, from the top: the folder, and the file's name without its number, as nbdev names it."
+        return page_of(self.path.relative_to(NBS) if self.path.is_relative_to(NBS) else Path(self.path.name))
 
     @property
     def module(self) -> str | None:
@@ -71,12 +68,30 @@ class Notebook:
         return next((m[1].strip() for c in self.cells if c["cell_type"] == "markdown" if (m := re.match(r"# (.+)", c["source"]))), self.page)
 
 
+def page_of(path: Path) -> str:
+    "The page that a notebook becomes, from its path below nbs/."
+    return str(path.parent / re.sub(r"^\d+[a-zA-Z0-9]*_", "", path.stem))
+
+
 def notebook_paths() -> list[Path]:
     "Every notebook, in the order in which the book is read."
     paths = [p for p in NBS.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts)]
-    return sorted(paths, key=lambda p: (p.stem != "index", p.name))
+    return sorted(paths, key=lambda p: (p.stem != "index", p.relative_to(NBS).parts))
 
 
-def group(path: Path) -> str:
-    "The part of the site where a notebook stands."
-    return next((name for name, pattern in GROUPS if re.match(rf"(?:{pattern})[a-z0-9]*_", path.name)), "")
+def folders() -> dict[str, list[Path]]:
+    "The notebooks of each folder of nbs/, its front page first; those at the top stand under an empty name."
+    found: dict[str, list[Path]] = {}
+    for path in notebook_paths():
+        found.setdefault("" if path.parent == NBS else path.parent.name, []).append(path)
+    return found
+
+
+def rooms() -> list[str]:
+    "The names of the rooms, in their order: subpackages of the package."
+    return [re.sub(r"^\d+_", "", name) for name in folders() if name and name not in PLACES]
+
+
+def on_path(path: Path) -> bool:
+    "Whether a notebook belongs to the first reading."
+    return str(path.relative_to(NBS).with_suffix("")) in PATH

@@ -5,13 +5,14 @@ headings with `{#sec-x}` and `@sec-x`, links to `NN_name.ipynb#heading`, names i
 hide_line, echo, output, include, eval, code-fold, code-summary. What is not understood stays in the page, and check_site.py finds it there.
 """
 import json
+import posixpath
 import re
 import unicodedata
 from pathlib import Path
 
 import reference
 import yaml
-from nbkit import Notebook, split_directives, text
+from nbkit import NBS, Notebook, page_of, split_directives, text
 
 KINDS = {"note", "tip", "warning", "important", "caution"}
 CODE = re.compile(r"(^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|(?<!`)(?P<t>`+)(?!`).+?(?<!`)(?P=t)(?!`))", re.M | re.S)
@@ -76,7 +77,7 @@ class Page:
 
     def own(self, name: str) -> str:
         "A label made unique across the site."
-        return f"{self.name}-{name}"
+        return f"{self.name}-{name}".replace("/", "-")
 
     def find_labels(self):
         "Note each label this page defines, so that references can be resolved and wrong ones reported."
@@ -115,16 +116,19 @@ class Page:
             s = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{([^}]*)\}", self.image, s)
             s = re.sub(r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s)
             s = REFERENCE.sub(self.refer, s)
-            return re.sub(r"\]\((?:\./)?(?:\d+[a-z0-9]*_(\w+)\.ipynb)?(?:#([\w.-]+))?\)", self.link, s)
+            return re.sub(r"\]\((?:\./)?((?:\.\./|\w+/)*\w+\.ipynb)?(?:#([\w.-]+))?\)", self.link, s)
 
         return self.doclinks(callouts(outside_code(source, change)))
 
     def link(self, m: re.Match) -> str:
         "A link to a notebook or a heading; one with its own `{#name}` is found by that name."
-        name, anchor = m[1] or self.name, m[2] or ""
-        if f"{name}-{anchor}" in self.book.named:
-            return f"](#{name}-{anchor})"
-        return f"]({m[1]}.ipynb{'#' + anchor if anchor else ''})" if m[1] else m[0]
+        anchor, here = m[2] or "", posixpath.dirname(self.name)
+        folder = posixpath.dirname(str(self.nb.path.relative_to(NBS))) if self.nb.path.is_relative_to(NBS) else ""
+        name = page_of(Path(posixpath.normpath(posixpath.join(folder, m[1])))) if m[1] else self.name
+        own = f"{name}-{anchor}".replace("/", "-")
+        if own in self.book.named:
+            return f"](#{own})"
+        return f"]({posixpath.relpath(name, here or '.')}.ipynb{'#' + anchor if anchor else ''})" if m[1] else m[0]
 
     def image(self, m: re.Match) -> str:
         "An image with attributes: a figure if it has a label."
@@ -279,7 +283,8 @@ class Book:
         if name not in self.symbols:
             return None
         module = self.symbols[name][0]
-        name = name.removeprefix(f"{module}.") if f"{module}.{name}" not in self.symbols else name
+        room, leaf = module.split(".")[0], module.rsplit(".", 1)[-1]
+        name = next((name.removeprefix(p) for p in (f"{module}.", f"{room}.", f"{leaf}.") if name.startswith(p)), name)
         book = reference.label(module, name, "api")
         return book if book in self.anchors else reference.label(module, name, "ref")
 
@@ -292,4 +297,6 @@ class Book:
         "Every page as a MyST notebook in `folder`."
         for page in self.pages:
             made = json.dumps(page.convert(), ensure_ascii=False, indent=1)
-            (folder / f"{page.name}.ipynb").write_text(made, encoding="utf-8")
+            file = folder / f"{page.name}.ipynb"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(made, encoding="utf-8")

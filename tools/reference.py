@@ -3,6 +3,7 @@ import ast
 import importlib
 import inspect
 import io
+import pkgutil
 import pprint
 import re
 import sys
@@ -35,17 +36,37 @@ def methods(cls: type) -> list[str]:
 def symbols(package: str) -> dict[str, tuple[str, object]]:
     "Every documented name, as `module.f` or `module.C.method`, and alone where only one module has it: its module and the object."
     found: dict[str, tuple[str, object]] = {}
-    for path in sorted((ROOT / package).glob("[!_]*.py")):
-        module = importlib.import_module(f"{package}.{path.stem}")
+    doors: dict[str, list[str]] = {}
+    for module in modules(package):
+        if is_door(module):
+            doors[module.__name__.removeprefix(f"{package}.")] = public_names(module)
+            continue
+        where = module.__name__.removeprefix(f"{package}.")
         for name in public_names(module):
             obj = getattr(module, name)
-            found[f"{path.stem}.{name}"] = (path.stem, obj)
+            found[f"{where}.{name}"] = (where, obj)
             if inspect.isclass(obj):
-                found |= {f"{path.stem}.{name}.{m}": (path.stem, vars(obj)[m]) for m in methods(obj)}
+                found |= {f"{where}.{name}.{m}": (where, vars(obj)[m]) for m in methods(obj)}
     alone: dict[str, list] = {}
-    for qualified, where in found.items():
-        alone.setdefault(qualified.split(".", 1)[1], []).append(where)
+    for qualified, where in found.items():  # `Log`, `files.Log` where that is one, and `log.Log` where the door offers it
+        name, leaf = qualified.removeprefix(f"{where[0]}."), where[0].rsplit(".", 1)[-1]
+        room = where[0].split(".")[0]
+        offered = [f"{room}.{name}"] if name.split(".")[0] in doors.get(room, ()) else []
+        for short in {name, f"{leaf}.{name}", *offered}:
+            alone.setdefault(short, []).append(where)
     return found | {name: where[0] for name, where in alone.items() if len(where) == 1 and name not in found}
+
+
+def modules(package: str) -> list[ModuleType]:
+    "Every module of the package that is not private, imported; a room before its modules."
+    top = importlib.import_module(package)
+    names = sorted(m.name for m in pkgutil.walk_packages([str(ROOT / package)], f"{package}.") if not m.name.rsplit(".", 1)[-1].startswith("_"))
+    return [importlib.import_module(name) for name in names if top]
+
+
+def is_door(module: ModuleType) -> bool:
+    "Whether a module is the front door of a room: it offers what its own modules define."
+    return hasattr(module, "__path__")
 
 
 def label(module: str, name: str, where: str) -> str:
@@ -70,9 +91,9 @@ def source_lines(obj: object) -> tuple[str, int]:
 @cache
 def commands() -> dict[object, tuple[str, object]]:
     "The functions behind the command line: each with its name and its click command."
-    if not (ROOT / settings()["lib_path"] / "cli.py").exists():
+    if not (ROOT / settings()["lib_path"] / "entrance/cli.py").exists():
         return {}
-    app = importlib.import_module(f"{settings()['lib_path']}.cli").app
+    app = importlib.import_module(f"{settings()['lib_path']}.entrance.cli").app
     built = typer.main.get_command(app).commands
     return {info.callback: (info.name, built[info.name]) for info in app.registered_commands}
 
@@ -235,7 +256,7 @@ def docstring(obj: object) -> str:
 def source_url(module: str, obj: object) -> str:
     "Where the code stands on the web."
     cfg = settings()
-    return f"{cfg['git_url']}/blob/{cfg['branch']}/{cfg['lib_path']}/{module}.py#L{source_lines(obj)[1]}"
+    return f"{cfg['git_url']}/blob/{cfg['branch']}/{cfg['lib_path']}/{module.replace('.', '/')}.py#L{source_lines(obj)[1]}"
 
 
 def constant(obj: object) -> bool:
@@ -296,6 +317,13 @@ def page(package: str, module: str, book: set[str], prose) -> str:
     for name in public_names(mod):
         out.append(item(name, module, getattr(mod, name), book, prose, 6))
     return "\n\n".join(out) + "\n"
+
+
+def door(package: str, room: str, book) -> str:
+    "A room on the page of all modules: what it is for, and what its door offers."
+    mod = importlib.import_module(f"{package}.{room}")
+    names = [f"[`{n}`](#{book.anchor(f'{room}.{n}')})" for n in public_names(mod) if book.anchor(f"{room}.{n}")]
+    return f"## `{package}.{room}`\n\n{inspect.cleandoc(mod.__doc__ or '')}\n\nAt the door: {', '.join(names)}\n" if names else f"## `{package}.{room}`\n"
 
 
 def item(name: str, module: str, obj: object, book: set[str], prose, fence: int) -> str:

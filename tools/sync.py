@@ -21,7 +21,7 @@ def exported(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
     package = folder / settings()["lib_path"]
     package.mkdir()
-    (package / "__init__.py").write_text((ROOT / package.name / "__init__.py").read_text())
+    (package / "__init__.py").write_text((ROOT / package.name / "__init__.py").read_text(encoding="utf-8"), encoding="utf-8")
     for path in notebook_paths():
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
