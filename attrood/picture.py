@@ -24,10 +24,11 @@ def extremes(
     r, g, b = (pixels[..., k] for k in range(3))
     return np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
 
-# %% ../nbs/04g_picture.ipynb #2d26402a
+# %% ../nbs/04g_picture.ipynb #d122293c
 @measured("light", Measure("shadows", "brightness of the dark end", 0.02), Measure("midtone", "brightness", 0.02), Measure("highlights", "brightness of the bright end", 0.02),
           Measure("clipped_dark", "share of black", 0.2), Measure("clipped_colour", "share of clipped colour", 0.2), Measure("clipped_white", "share of white", 0.2),
-          Measure("contrast", "contrast", 0.1), Measure("range", "range of brightness", 0.1), Measure("entropy", "variety of brightness", 0.1))
+          Measure("contrast", "contrast", 0.1), Measure("range", "range of brightness", 0.1), Measure("michelson", "contrast for its brightness", 0.02),
+          Measure("entropy", "variety of brightness", 0.1))
 def light_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -37,9 +38,11 @@ def light_measures(
     share = counts / counts.sum()
     lowest, shadows, midtone, highlights = np.searchsorted(np.cumsum(share), (0.01, 0.05, 0.5, 0.99)) / 255
     top, bottom = extremes(view.lattice)
+    span, total = highlights - lowest, highlights + lowest
     clipped = {"clipped_dark": top <= 2, "clipped_colour": (top >= 253) & (bottom < 243), "clipped_white": bottom >= 253}
     return {"shadows": shadows, "midtone": midtone, "highlights": highlights} | {k: np.log2(c.mean() + 0.005) for k, c in clipped.items()} | {
-        "contrast": np.log2(grey.std() + 1), "range": np.log2(255 * (highlights - lowest) + 2), "entropy": -(share[share > 0] * np.log2(share[share > 0])).sum()}
+        "contrast": np.log2(grey.std() + 1), "range": np.log2(255 * span + 2), "michelson": span / max(total, 1 / 255),
+        "entropy": -(share[share > 0] * np.log2(share[share > 0])).sum()}
 
 # %% ../nbs/04g_picture.ipynb #257c0658
 @measured("colour", Measure("chroma", "colour", 0.1), Measure("saturation", "saturation", 0.02), Measure("colourfulness", "colourfulness", 0.1),
