@@ -24,11 +24,11 @@ def extremes(
     r, g, b = (pixels[..., k] for k in range(3))
     return np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
 
-# %% ../nbs/04g_picture.ipynb #d122293c
-@measured("light", Measure("shadows", "brightness of the dark end", 0.02), Measure("midtone", "brightness", 0.02), Measure("highlights", "brightness of the bright end", 0.02),
+# %% ../nbs/04g_picture.ipynb #507a2f19
+@measured("light", Measure("shadows", "brightness of the dark end", 0.01), Measure("midtone", "brightness", 0.01), Measure("highlights", "brightness of the bright end", 0.01),
           Measure("clipped_dark", "share of black", 0.2), Measure("clipped_colour", "share of clipped colour", 0.2), Measure("clipped_white", "share of white", 0.2),
-          Measure("contrast", "contrast", 0.1), Measure("range", "range of brightness", 0.1), Measure("michelson", "contrast for its brightness", 0.02),
-          Measure("entropy", "variety of brightness", 0.1))
+          Measure("contrast", "contrast", 0.05), Measure("range", "range of brightness", 0.05), Measure("michelson", "contrast for its brightness", 0.01),
+          Measure("entropy", "variety of brightness", 0.05))
 def light_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:

@@ -134,10 +134,10 @@ def octaves(
         out[:, k] = np.log2(np.sqrt((energy(right) + energy(down)) / 2) + 0.25)
     return out
 
-# %% ../nbs/04g0_pixels.ipynb #efee9738
-@measured("detail", Measure("detail_2", "detail of 2 pixels", 0.25), Measure("detail_4", "detail of 4 pixels", 0.25),
-          Measure("detail_8", "detail of 8 pixels", 0.25), Measure("detail_16", "detail of 16 pixels", 0.25), Measure("sharpness", "sharpness", 0.25),
-          Measure("band_56", "detail at 56 cycles a side", 0.25), Measure("band_28", "detail at 28 cycles a side", 0.25), Measure("band_14", "detail at 14 cycles a side", 0.25))
+# %% ../nbs/04g0_pixels.ipynb #325482c2
+@measured("detail", Measure("detail_2", "detail of 2 pixels", 0.1), Measure("detail_4", "detail of 4 pixels", 0.1),
+          Measure("detail_8", "detail of 8 pixels", 0.1), Measure("detail_16", "detail of 16 pixels", 0.1), Measure("sharpness", "sharpness", 0.1),
+          Measure("band_56", "detail at 56 cycles a side", 0.1), Measure("band_28", "detail at 28 cycles a side", 0.1), Measure("band_14", "detail at 14 cycles a side", 0.1))
 def detail_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -193,9 +193,9 @@ def spectrum(
     total = np.stack([np.bincount(ring, p, minlength=RINGS + 1) for p in f.real**2 + f.imag**2])
     return (total / np.maximum(count, 1))[:, :RINGS]
 
-# %% ../nbs/04g0_pixels.ipynb #b5f68fb3
-@measured("resolution", Measure("rolloff_50", "middle of the spectrum", 0.02), Measure("rolloff", "end of the spectrum", 0.02), Measure("cliff", "evenness of the spectrum", 0.25),
-          Measure("curvature", "straightness of the spectrum", 0.1), Measure("finest", "finest detail", 0.5), Measure("floor", "finest detail in smooth places", 0.5))
+# %% ../nbs/04g0_pixels.ipynb #daa8fddc
+@measured("resolution", Measure("rolloff_50", "middle of the spectrum", 0.01), Measure("rolloff", "end of the spectrum", 0.01), Measure("cliff", "evenness of the spectrum", 0.25),
+          Measure("curvature", "straightness of the spectrum", 0.05), Measure("finest", "finest detail", 0.5), Measure("floor", "finest detail in smooth places", 0.5))
 def resolution_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
