@@ -95,16 +95,16 @@ def rectangle_share(
             best = max(best, counts[i] / labels.size)
     return float(best)
 
-# %% ../nbs/04g_picture.ipynb #a921ef4e
+# %% ../nbs/04g_picture.ipynb #dcee0a3b
 def border_share(
     grey: np.ndarray,  # (a, b) luminance
 ) -> float:  # in [0, 1], summed over the four sides
     "Share of the height and width that uniform rows and columns at the edges take."
-    share = 0.0
+    share, same_grey = 0.0, 0.03 * float(np.ptp(grey))
     for x in (grey, grey.T):
-        uniform, level = x.max(axis=1) - x.min(axis=1) <= 6, x.mean(axis=1)
+        uniform, level = np.ptp(x, axis=1) <= same_grey, x.mean(axis=1)
         for part in (slice(None), slice(None, None, -1)):
-            same = uniform[part] & (np.abs(level[part] - level[part][0]) <= 6)
+            same = uniform[part] & (np.abs(level[part] - level[part][0]) <= same_grey)
             share += 1.0 if same.all() else float(np.argmin(same)) / len(same)
     return min(1.0, share)
 

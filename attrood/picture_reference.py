@@ -18,15 +18,15 @@ import pandas as pd
 from .picture import MEASURES
 from .reference import FittedScore, covariance, whitening
 
-# %% ../nbs/04g_picture_reference.ipynb #a99c95d3
+# %% ../nbs/04g_picture_reference.ipynb #0d02ed53
 CONDITIONS: dict[str, dict[str, int]] = {
     "noisy": {"noise": 1, "noise_colour": 1},
     "compressed": {"quality": -1, "blockiness": 1},
     "enlarged": {"upsampling": 1},
     "partly covered": {"rectangle": 1},
     "washed out": {"michelson": -1, "range": -1},
-    "dark": {"highlights": -1, "midtone": -1},
-    "bright": {"midtone": 1, "shadows": 1, "clipped_colour": 1},
+    "dark": {"highlights": -1},
+    "bright": {"midtone": 1, "clipped_white": 1},
     "blurred": {"rolloff": -1, "sharpness": -1, "band_56": -1, "finest": -1},
     "harsh": {"sharpness": 1, "detail_2": 1},
     "grey": {"saturation": -1, "grey": 1},
@@ -38,8 +38,6 @@ CONDITIONS: dict[str, dict[str, int]] = {
     "bordered": {"border": 1},
     "lettered": {"text": 1},
     "flat": {"flat": 1, "flat_area": 1},
-    "white areas": {"clipped_white": 1},
-    "black areas": {"clipped_dark": 1},
     "small": {"size": -1},
     "large": {"size": 1},
     "wide": {"aspect": 1},
