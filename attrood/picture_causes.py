@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HARMLESS', 'CAP', 'LEFT_OUT', 'resaved', 'capped', 'PictureCauses']
 
-# %% ../nbs/04g_picture_causes.ipynb #021bef93
+# %% ../nbs/04g_picture_causes.ipynb #edba728f
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,18 +14,22 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image, ImageOps
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from .picture_reference import PictureReference
 from .reference import FittedScore
 
-# %% ../nbs/04g_picture_causes.ipynb #6d6b7bf7
+try:
+    from PIL import Image, ImageOps
+except ImportError:  # Pillow comes with the extra "vlm"; using a fitted model needs none
+    Image = ImageOps = None  # type: ignore[assignment]
+
+# %% ../nbs/04g_picture_causes.ipynb #d3ae4410
 def resaved(
-    image: Image.Image,  # RGB
+    image: Any,  # RGB Pillow image
     quality: int = 90,  # JPEG quality
-) -> Image.Image:
+) -> Any:  # RGB Pillow image
     "Saved as a good JPEG, and read again."
     file = BytesIO()
     image.save(file, "JPEG", quality=quality)
@@ -34,7 +38,7 @@ def resaved(
 
 HARMLESS: dict[str, Callable[[Any], Any]] = {  # changes of an RGB Pillow image that are no fault
     "cut": lambda image: image.crop((min(3, image.width - 1), min(5, image.height - 1), *image.size)),
-    "mirrored": ImageOps.mirror,
+    "mirrored": lambda image: ImageOps.mirror(image),
     "resized": lambda image: image.resize([max(1, round(0.75 * s)) for s in image.size], Image.Resampling.BICUBIC),
     "saved again": resaved}
 

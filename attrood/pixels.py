@@ -8,7 +8,7 @@ __all__ = ['MEASURES', 'GROUPS', 'RINGS', 'STEPS', 'LUMA_TABLE', 'tiles', 'lumin
            'resolution_measures', 'periodicity', 'rhythm_measures', 'block_cosines', 'waves', 'quantisation',
            'quality_of', 'pixel_quality', 'file_quality', 'compression_measures']
 
-# %% ../nbs/04g0_pixels.ipynb #5d974b76
+# %% ../nbs/04g0_pixels.ipynb #be7845d2
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from scipy import fft, ndimage
 
 try:
     from PIL import Image
-except ImportError as e:
-    raise ImportError("attrood.pixels needs Pillow: pip install 'attrood[vlm]'") from e
+except ImportError:  # Pillow comes with the extra "vlm"; names and units of measures need none
+    Image = None  # type: ignore[assignment]
 
 # %% ../nbs/04g0_pixels.ipynb #423bb496
 def tiles(
@@ -48,7 +48,7 @@ def luminance(
     grey += pixels[..., 2] * np.float32(0.114)
     return grey
 
-# %% ../nbs/04g0_pixels.ipynb #16708b62
+# %% ../nbs/04g0_pixels.ipynb #9a028d57
 @dataclass(frozen=True, eq=False)
 class Views:
     "One picture, cut and shrunk once for all measures."
@@ -65,7 +65,9 @@ class Views:
         pixels: np.ndarray,  # (h, w, 3) uint8 decoded original
         data: bytes = b"",  # its encoded file
     ) -> "Views":
-        "Cut a picture up."
+        "Cut a picture up; needs Pillow."
+        if Image is None:
+            raise ImportError("reading pictures needs Pillow: pip install 'attrood[vlm]'")
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise TypeError(f"pixels must be a (height, width, 3) uint8 array, got {pixels.dtype} {pixels.shape}")
         missing = [max(0, 8 - s) for s in pixels.shape[:2]]
