@@ -18,7 +18,7 @@ import pandas as pd
 from .picture import MEASURES
 from .reference import FittedScore, covariance, whitening
 
-# %% ../nbs/04g_picture_reference.ipynb #0d02ed53
+# %% ../nbs/04g_picture_reference.ipynb #7c932646
 CONDITIONS: dict[str, dict[str, int]] = {
     "noisy": {"noise": 1, "noise_colour": 1},
     "compressed": {"quality": -1, "blockiness": 1},
@@ -29,6 +29,7 @@ CONDITIONS: dict[str, dict[str, int]] = {
     "bright": {"midtone": 1, "clipped_white": 1},
     "blurred": {"rolloff": -1, "sharpness": -1, "band_56": -1, "finest": -1},
     "harsh": {"sharpness": 1, "detail_2": 1},
+    "spotted": {"odd_spot": 1},
     "grey": {"saturation": -1, "grey": 1},
     "vivid": {"chroma": 1, "colourfulness": 1},
     "red cast": {"red_green": 1},

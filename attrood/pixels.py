@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'GROUPS', 'RINGS', 'STEPS', 'LUMA_TABLE', 'tiles', 'luminance', 'Views', 'Measure', 'measured', 'haar',
-           'energy', 'octaves', 'detail_measures', 'deviation', 'noise_measures', 'rings', 'spectrum',
+           'energy', 'octaves', 'detail_measures', 'deviation', 'odd_spot', 'noise_measures', 'rings', 'spectrum',
            'resolution_measures', 'periodicity', 'rhythm_measures', 'block_cosines', 'waves', 'quantisation',
            'quality_of', 'pixel_quality', 'file_quality', 'compression_measures']
 
@@ -157,8 +157,19 @@ def deviation(
     "Robust standard deviation of each tile."
     return np.median(np.abs(diagonal.reshape(len(diagonal), -1)), axis=1) / 0.6745
 
-# %% ../nbs/04g0_pixels.ipynb #f40e0c39
-@measured("noise", Measure("noise", "noise", 0.25), Measure("noise_colour", "noise in colour", 0.25), Measure("noise_tail", "unevenness of fine detail", 0.1))
+# %% ../nbs/04g0_pixels.ipynb #3c2497f3
+def odd_spot(
+    diagonal: np.ndarray,  # (n, a, a) diagonal detail, a ≥ 4
+) -> float:  # octaves, ≥ 0
+    "How much more fine detail the busiest patch of 4×4 details has than the median patch."
+    n, t = len(diagonal), diagonal.shape[-1] // 4
+    patches = (diagonal[:, : 4 * t, : 4 * t] ** 2).reshape(n, t, 4, t, 4).mean(axis=(2, 4))
+    levels = np.log2(np.sqrt(patches) + 0.25)
+    return float(levels.max() - np.median(levels))
+
+# %% ../nbs/04g0_pixels.ipynb #02b57e6b
+@measured("noise", Measure("noise", "noise", 0.25), Measure("noise_colour", "noise in colour", 0.25), Measure("noise_tail", "unevenness of fine detail", 0.1),
+          Measure("odd_spot", "detail of the oddest spot", 0.1))
 def noise_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -168,9 +179,10 @@ def noise_measures(
     red, green, blue = (view.tiles[..., k].astype(np.float32) for k in range(3))
     colour = (deviation(haar(red - green)[3]) + deviation(haar(blue - green)[3])) / 2
     tail = np.log2((np.sqrt(energy(diagonal)) + 0.5) / (sigma + 0.5))
-    return {"noise": np.log2(np.quantile(sigma, 0.25) + 0.5), "noise_colour": np.log2(np.quantile(colour, 0.25) + 0.5), "noise_tail": tail.mean()}
+    return {"noise": np.log2(np.quantile(sigma, 0.25) + 0.5), "noise_colour": np.log2(np.quantile(colour, 0.25) + 0.5), "noise_tail": tail.mean(),
+            "odd_spot": odd_spot(diagonal)}
 
-# %% ../nbs/04g0_pixels.ipynb #f85b36e3
+# %% ../nbs/04g0_pixels.ipynb #4a9168b2
 RINGS = 16  # rings of the spectrum
 
 
@@ -185,7 +197,7 @@ def rings(
     window = np.outer(hann, hann)
     return ring, np.bincount(ring, minlength=RINGS + 1), (window / np.sqrt((window**2).sum())).astype(np.float32)
 
-# %% ../nbs/04g0_pixels.ipynb #25d28266
+# %% ../nbs/04g0_pixels.ipynb #9e4055f8
 def spectrum(
     grey: np.ndarray,  # (n, t, t) luminance
 ) -> np.ndarray:  # (n, 16) mean power per ring; white noise of variance σ² has σ² in each
@@ -195,7 +207,7 @@ def spectrum(
     total = np.stack([np.bincount(ring, p, minlength=RINGS + 1) for p in f.real**2 + f.imag**2])
     return (total / np.maximum(count, 1))[:, :RINGS]
 
-# %% ../nbs/04g0_pixels.ipynb #daa8fddc
+# %% ../nbs/04g0_pixels.ipynb #fcabe2c0
 @measured("resolution", Measure("rolloff_50", "middle of the spectrum", 0.01), Measure("rolloff", "end of the spectrum", 0.01), Measure("cliff", "evenness of the spectrum", 0.25),
           Measure("curvature", "straightness of the spectrum", 0.05), Measure("finest", "finest detail", 0.5), Measure("floor", "finest detail in smooth places", 0.5))
 def resolution_measures(
@@ -211,7 +223,7 @@ def resolution_measures(
     return {"rolloff_50": np.interp(0.5, share, f), "rolloff": np.interp(0.95, share, f), "cliff": np.diff(sharp)[2:].min(),
             "curvature": np.polyfit(np.log2(f[1:]), sharp[1:], 2)[0], "finest": sharp[-3:].mean(), "floor": np.log2(power[:, -4:].mean(axis=1).min())}
 
-# %% ../nbs/04g0_pixels.ipynb #6dd5ccf9
+# %% ../nbs/04g0_pixels.ipynb #7f4b1ab2
 def periodicity(
     grey: np.ndarray,  # (lines, length) luminance along the lines
 ) -> np.ndarray:  # (257,) power at 0 … 1/2 cycles a pixel
@@ -221,7 +233,7 @@ def periodicity(
     trace = (trace - ndimage.uniform_filter1d(trace, 9)) * np.hanning(len(trace) + 2)[1:-1]
     return np.abs(fft.rfft(trace, 512)) ** 2
 
-# %% ../nbs/04g0_pixels.ipynb #a7556634
+# %% ../nbs/04g0_pixels.ipynb #b8b38b02
 @measured("rhythm", Measure("upsampling", "trace of enlargement", 0.5), Measure("grid", "rhythm of 8 pixels", 0.5))
 def rhythm_measures(
     view: Views,  # the picture
@@ -239,7 +251,7 @@ def rhythm_measures(
     free = power[(f > 0.06) & ~eighth]
     return {"upsampling": np.log2(free.max(initial=base) / base + 1), "grid": np.log2(power[[64, 128, 192]].mean() / base + 1)}
 
-# %% ../nbs/04g0_pixels.ipynb #2793630c
+# %% ../nbs/04g0_pixels.ipynb #9c786388
 def block_cosines(
     grey: np.ndarray,  # (n, t, t) luminance, t a multiple of 8
 ) -> np.ndarray:  # (blocks, 8, 8) orthonormal cosine coefficients
@@ -247,7 +259,7 @@ def block_cosines(
     n, t = len(grey), grey.shape[-1] // 8
     return fft.dctn(grey.reshape(n, t, 8, t, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8), axes=(1, 2), norm="ortho")
 
-# %% ../nbs/04g0_pixels.ipynb #0cea51ec
+# %% ../nbs/04g0_pixels.ipynb #706a80b9
 STEPS = np.arange(3, 121)  # candidate steps; steps below 3 drown in the rounding of pixels
 LUMA_TABLE = {(0, 0): 16, (0, 1): 11, (1, 0): 12, (1, 1): 12, (0, 2): 10, (2, 0): 14}  # the first steps of ITU-T T.81, table K.1, at quality 50
 
@@ -259,7 +271,7 @@ def waves() -> tuple[np.ndarray, np.ndarray]:  # (steps, 4097) cosines; (steps,)
     counted = x > STEPS[:, None] / 2
     return (np.cos(2 * np.pi * x / STEPS[:, None]) * counted).astype(np.float32), counted.argmax(axis=1)
 
-# %% ../nbs/04g0_pixels.ipynb #652ce01b
+# %% ../nbs/04g0_pixels.ipynb #be803409
 def quantisation(
     cosines: np.ndarray,  # (blocks, 8, 8) coefficients
 ) -> dict[tuple[int, int], float]:  # step of each band of `LUMA_TABLE`; 0 where none is seen
@@ -274,7 +286,7 @@ def quantisation(
         found[a, b] = float(STEPS[fits[-1]]) if len(fits) else 0.0
     return found
 
-# %% ../nbs/04g0_pixels.ipynb #a493c659
+# %% ../nbs/04g0_pixels.ipynb #0486b146
 def quality_of(
     scale: float,  # of the standard table, ≥ 0
 ) -> float:  # 1 to 100
@@ -288,7 +300,7 @@ def pixel_quality(
     "Quality of a former JPEG compression as pixels show it; 100 where they show none."
     return quality_of(float(np.median([step / LUMA_TABLE[band] for band, step in quantisation(cosines).items()])))
 
-# %% ../nbs/04g0_pixels.ipynb #0629fa09
+# %% ../nbs/04g0_pixels.ipynb #079b39f4
 def file_quality(
     data: bytes,  # an encoded picture
 ) -> float:  # 1 to 100; nan if it is no JPEG
@@ -302,7 +314,7 @@ def file_quality(
     first = table[min(table)]
     return quality_of(float(np.median([first[8 * a + b] / base for (a, b), base in LUMA_TABLE.items()])))
 
-# %% ../nbs/04g0_pixels.ipynb #197a4761
+# %% ../nbs/04g0_pixels.ipynb #2d9c8a80
 @measured("compression", Measure("blockiness", "blocks of 8 pixels", 0.05), Measure("zeros", "vanished high cosines", 0.1), Measure("quality", "JPEG quality that pixels show", 5),
           Measure("file_quality", "JPEG quality of the file", 5))
 def compression_measures(
