@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .alignment import NullPrompt
-from .distances import FILES, Features, Fitted, FittedScore, load_fitted
+from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import unit_rows
 from ..log import Log, LogError, evaluation_rows, log_files, log_from_embeddings, make_log, marked_rows, read_log, text_hash, write_log
