@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from attrood.evidence import EVIDENCE, EmbeddingScores, Evidence, add_evidence, available_evidence, evidence_frame, training_free
 from attrood.evidence.fitted import FILES, FittedScore
 from attrood.evidence.registry import array_evidence, register
-from attrood.log import log_from_embeddings, log_from_logits
+from attrood.log import bare_log, log_from_logits
 
 RNG = np.random.default_rng(20260221)
 
@@ -89,7 +89,7 @@ def test_order_of_classes_does_not_matter(name):
 
 
 def make(scale, bias=0.0):
-    return log_from_embeddings(IMAGES, TEXT, [str(i) for i in range(30)], scale, bias)
+    return bare_log(IMAGES, TEXT, [str(i) for i in range(30)], scale, bias)
 
 
 @pytest.mark.parametrize("scale, bias", [(100.0, 0.0), (SCALE, 0.0), (117.3, -12.9)])
@@ -109,7 +109,7 @@ def test_log_of_clip_gives_all_but_four():
 
 def test_log_of_few_classes_gives_all():
     "With at most ten classes a log holds the whole row."
-    log = log_from_embeddings(IMAGES, TEXT[:8], [str(i) for i in range(8)], 100.0)
+    log = bare_log(IMAGES, TEXT[:8], [str(i) for i in range(8)], 100.0)
     exact = array_evidence(COSINES[:, :8], 100.0)
     got = evidence_frame(log)
     assert set(PLAIN) == set(got)
@@ -152,7 +152,7 @@ def test_a_new_score_of_a_row_is_one_entry(registries):
     "It is in tables of arrays and logs, stored where a log cannot give it, and counted as training-free."
     register(Evidence("median", "text", "a test", "median of s", lambda v: np.median(v.s, axis=1) if hasattr(v, "s") else v.top(v.count)[:, v.count // 2], cosine=True))
     assert "median" in array_evidence(COSINES, SCALE) and "median" not in available_evidence(make(100.0))
-    log = add_evidence(log_from_embeddings(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, keep_embeddings=True), TEXT)
+    log = add_evidence(bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, keep_embeddings=True), TEXT)
     np.testing.assert_allclose(evidence_frame(log)["median"], np.median(COSINES, axis=1), atol=1e-3)
     assert log.manifest.evidence["median"]["needs"] == ["row"] and "median" in training_free(available_evidence(log), log)
 
@@ -184,7 +184,7 @@ def test_a_new_fitted_score_is_one_class(registries, tmp_path):
 
 
 def test_a_column_the_wrong_way_round_is_said_and_not_turned():
-    log = log_from_embeddings(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, roles=["id"] * 40 + ["ood"] * 40)
+    log = bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, roles=["id"] * 40 + ["ood"] * 40)
     familiar = Evidence("familiar", "picture", "a test", needs=frozenset({"pixels"}))
     own = add_evidence(log, {"familiar": log.is_id.astype(float)}, [familiar])
     with pytest.warns(UserWarning, match="evidence 'familiar' is lower for OoD than for ID rows .AUROC 0.00 on 40 ID and 40 OoD rows"):

@@ -22,7 +22,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from attrood.evidence import add_evidence
-from attrood.inference import FOOD_TEMPLATE, infer, load_vlm, open_sources
+from attrood.inference import infer, load_vlm, open_sources
+from attrood.inference.pocket import FOOD_TEMPLATE
 from attrood.log import Log, read_log, write_log
 
 OUT = Path(__file__).parents[1] / "attrood" / "assets" / "food101-pocket.parquet"

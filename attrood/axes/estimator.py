@@ -213,7 +213,7 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
 # %% ../../nbs/05_axes/11_estimator.ipynb #4875520d
 def fit_rows(
     log: Log,  # ID and OoD rows, with reference rows or without
-) -> np.ndarray:  # (n,) bool
+) -> np.ndarray:  # (m,) positions, in the order of the ids
     "The rows axes may be fitted on: ID and OoD, from two domains at least, no reference rows; `LogError` otherwise."
     mask = evaluation_rows(log)
     rows = log.select(mask)
@@ -223,7 +223,7 @@ def fit_rows(
         raise LogError(f"{log.name} has rows of one domain only ({next(iter(domains))!r}): axes need ID rows and at least one OoD domain")
     if rows.is_id.all():
         raise LogError(f"{log.name} has no OoD rows (role 'ood'): axes need both")
-    return mask
+    return log.positions(mask)
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #59dd7d00
 def fit_axes(

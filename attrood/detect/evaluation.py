@@ -21,7 +21,7 @@ from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
 from ..evidence import evidence_frame, training_free
-from ..ground import atomic_path, write_json
+from ..ground import atomic_folder, write_json
 from ..log import Log, evaluation_rows, split_rows
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #af4e1ca3
@@ -75,10 +75,10 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    mask = log.is_id & evaluation_rows(log)
+    mask = log.positions(log.is_id & evaluation_rows(log))
     part = split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
-        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {mask.sum()} in all")
+        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
     return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
@@ -107,33 +107,30 @@ def decision_drift(
 # %% ../../nbs/07_detect/07_evaluation.ipynb #eba69ffe
 def write_evaluation(
     result: Evaluation,  # from `evaluate_log`
-    folder: str | Path,  # made if needed
+    folder: str | Path,  # made if needed; one with an earlier evaluation is replaced as a whole
 ) -> list[Path]:  # the files
     """Write tables (CSV, JSON) and figures (PNG) of an evaluation."""
-    out = Path(folder)
-    out.mkdir(parents=True, exist_ok=True)
     files = []
-    for name in ("table", "opponents", "completeness", "calibration"):
-        with atomic_path(out / f"{name}.csv") as part:
-            getattr(result, name).to_csv(part, index=False)
-        files.append(out / f"{name}.csv")
-    files.append(write_json(result.to_dict(), out / "evaluation.json"))
-    pooled = result.scores["pooled"]
-    labels = [n for n in (BEST, "logistic on axes", "mahalanobis on axes") if n in pooled]
-    groups = np.where(pooled["y"] == 1, "OoD", "ID")
-    figures = {
-        "roc": lambda: plot_roc(pooled["y"], pooled[labels]),
-        "auroc": lambda: plot_auroc_bars(result.table, labels),
-        "histograms": lambda: plot_score_histograms(pooled[labels[-1]], groups, xlabel=labels[-1]),
-        "completeness": lambda: plot_differences(result.completeness),
-    }
-    for name, draw in figures.items():
-        figure = draw().figure
-        with atomic_path(out / f"{name}.png") as part:
-            figure.savefig(part, format="png", metadata={"Software": None})  # type: ignore[union-attr]
-        plt.close(figure)  # type: ignore[arg-type]
-        files.append(out / f"{name}.png")
-    return files
+    with atomic_folder(folder, "evaluation") as out:
+        for name in ("table", "opponents", "completeness", "calibration"):
+            getattr(result, name).to_csv(out / f"{name}.csv", index=False)
+            files.append(f"{name}.csv")
+        files.append(write_json(result.to_dict(), out / "evaluation.json").name)
+        pooled = result.scores["pooled"]
+        labels = [n for n in (BEST, "logistic on axes", "mahalanobis on axes") if n in pooled]
+        groups = np.where(pooled["y"] == 1, "OoD", "ID")
+        figures = {
+            "roc": lambda: plot_roc(pooled["y"], pooled[labels]),
+            "auroc": lambda: plot_auroc_bars(result.table, labels),
+            "histograms": lambda: plot_score_histograms(pooled[labels[-1]], groups, xlabel=labels[-1]),
+            "completeness": lambda: plot_differences(result.completeness),
+        }
+        for name, draw in figures.items():
+            figure = draw().figure
+            figure.savefig(out / f"{name}.png", metadata={"Software": None})  # type: ignore[union-attr]
+            plt.close(figure)  # type: ignore[arg-type]
+            files.append(f"{name}.png")
+    return [Path(folder) / name for name in files]
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #e33a9d72
 def evaluation_summary(

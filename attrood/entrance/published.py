@@ -196,6 +196,7 @@ def detector_rows(
     card: AxisCard | None,  # of paper mode
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Detectors fitted on 70 % of the images and measured on the others, as in the follow-up."
+    log = log.canonical()
     train = split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
     y = ~log.is_id[~train]
     few = "too few images to hold some out" if min(y.sum(), (~y).sum()) < 10 else ""

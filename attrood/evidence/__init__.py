@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'GROUPS', 'available_evidence', 'evidence_frame', 'training_free', 'EmbeddingScores',
-           'add_evidence']
+           'add_evidence', 'log_from_embeddings', 'reference_share']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from . import alignment, distances, neglabel, patches  # their scores register themselves
+from .from_embeddings import log_from_embeddings, reference_share
 from .registry import EVIDENCE, GROUPS, Evidence, available_evidence, evidence_frame, training_free
 from .store import EmbeddingScores, add_evidence
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #e1e60e87
-_all_ = ["EVIDENCE", "Evidence", "GROUPS", "available_evidence", "evidence_frame", "training_free", "EmbeddingScores", "add_evidence"]
+_all_ = [
+    "EVIDENCE", "Evidence", "GROUPS", "available_evidence", "evidence_frame", "training_free", "EmbeddingScores", "add_evidence",
+    "log_from_embeddings", "reference_share",
+]

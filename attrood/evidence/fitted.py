@@ -72,7 +72,7 @@ class Fitted:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
         header = json.dumps({"kind": self.kind, "version": 1, "values": {k: v for k, v in values.items() if k not in arrays}})
-        with atomic_path(Path(path)) as partial, open(partial, "wb") as file:
+        with atomic_path(Path(path), "fitted score") as partial, open(partial, "wb") as file:
             np.savez(file, header=np.array(header), **arrays)  # type: ignore[arg-type]
 
 # %% ../../nbs/03_evidence/04_fitted.ipynb #0264103d

@@ -19,8 +19,19 @@ import numpy.typing as npt
 from .alignment import NullPrompt
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
-from ..ground import unit_rows
-from ..log import Log, LogError, evaluation_rows, log_files, log_from_embeddings, make_log, marked_rows, read_log, text_hash, write_log
+from ..ground import atomic_folder, unit_rows
+from attrood.log import (
+    Log,
+    LogError,
+    bare_log,
+    evaluation_rows,
+    log_files,
+    make_log,
+    marked_rows,
+    read_log,
+    text_hash,
+    write_log,
+)
 
 # %% ../../nbs/03_evidence/09_store.ipynb #e8d3ee62
 @cache
@@ -28,7 +39,7 @@ def beyond_log(
     known: tuple[str, ...],  # names of `EVIDENCE`, in its order
 ) -> tuple[str, ...]:  # those of a row that a log of more than ten classes cannot give
     "Scores of a row that must be stored, found by asking a log of one row."
-    log = log_from_embeddings(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
+    log = bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
     given = available_evidence(log)
     return tuple(name for name in known if EVIDENCE[name].of_row and name not in given)
 
@@ -82,14 +93,13 @@ class KeptScores(ScoreColumns):
 
     def save(
         self,
-        folder: str | Path,  # where to; made if it is missing
+        folder: str | Path,  # where to; made if it is missing, one with earlier scores is replaced
     ) -> None:
         "Write the scores as npz files in a folder, the text side last."
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        for name, score in self.fitted.items():
-            score.save(path / f"{name}.npz")
-        TextSide(self.text, np.empty(0), self.scale, self.bias).save(path / "text.npz")
+        with atomic_folder(folder, "fitted scores") as path:
+            for name, score in self.fitted.items():
+                score.save(path / f"{name}.npz")
+            TextSide(self.text, np.empty(0), self.scale, self.bias).save(path / "text.npz")
 
     @classmethod
     def load(
@@ -237,18 +247,17 @@ def add_evidence(
 def add_evidence_to_files(
     path: str | Path,  # a log with the column image_embedding: a file or a folder of files
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    out: str | Path,  # folder for the new files, another than `path`
+    out: str | Path,  # folder for the new files, apart from `path`
     fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
     use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
     keep_embeddings: bool = False,  # keep the column image_embedding
     **options: Any,  # of `EmbeddingScores.fit`
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
-    files, folder = log_files(path), Path(out)
-    if folder.resolve() in {Path(path).resolve(), files[0].parent.resolve()}:
-        raise ValueError(f"out must be another folder than that of the log, got {out}")
-    scores = EmbeddingScores.fit_log(files, text_embeddings, fraction, use_labels, **options)
-    for file in files:
-        log = read_log(file)
-        write_log(add_evidence(log, scores, fraction=fraction, keep_embeddings=keep_embeddings), folder / file.name)
+    files = log_files(path)
+    with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
+        scores = EmbeddingScores.fit_log(files, text_embeddings, fraction, use_labels, **options)
+        for file in files:
+            log = read_log(file)
+            write_log(add_evidence(log, scores, fraction=fraction, keep_embeddings=keep_embeddings), folder / file.name)
     return scores

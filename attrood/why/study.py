@@ -21,7 +21,7 @@ import pandas as pd
 from ..axes import AxisCard, fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame
 from ..ground import unit_rows
-from ..log import Log, log_from_embeddings, merge_logs
+from ..log import Log, bare_log, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
@@ -103,7 +103,7 @@ class _Part:
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {"cause": [shown] * len(self.keys), "severity": np.full(len(self.keys), self.severity, np.int32), "image": list(self.keys), "reference": fitted}
-        return log_from_embeddings(
+        return bare_log(
             self.embeddings, scores.text, class_names, scores.scale, ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys], domains=shown,
             roles="id" if plain else "ood", labels=self.labels, columns=columns | scores.columns(self.embeddings, fitted), evidence=scores.entries())
 
@@ -209,10 +209,15 @@ def read_pictures(
     pictures: list[Any] = []
     keys: list[str] = []
     labels: list[str | None] = []
-    for sample in data.open_source(str(where)):
+    source = data.open_source(str(where))
+    source.white = images.white_level(source)
+    for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
         if per_class is not None and count[sample.label] > per_class: continue
-        pictures.append(as_image(square.pixels(images.decode_image(sample.data))))
+        try:
+            pictures.append(as_image(square.pixels(images.decode_image(sample.data, white=sample.white))))
+        except images.ImageError as e:
+            raise ValueError(f"image {sample.id!r} of {where} cannot be used ({e}): mend it or leave it out") from e
         keys.append(sample.id)
         labels.append(sample.label)
     return pictures, keys, labels
@@ -232,11 +237,12 @@ def run_causes(
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
-    prompts, vlms = importlib.import_module("attrood.inference.prompts"), importlib.import_module("attrood.inference.model")
+    from attrood.inference import class_list, load_vlm, readable, template_list
+
     pictures, keys, labels = read_pictures(images, per_class)
-    named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
-    found, asked, vlm = sorted({v for v in named if v is not None}), prompts.template_list(templates), vlms.load_vlm(model, pretrained)
-    names = prompts.class_list(classes) if classes is not None else found
+    named = [readable(v, "food101") if v is not None else None for v in labels]
+    found, asked, vlm = sorted({v for v in named if v is not None}), template_list(templates), load_vlm(model, pretrained)
+    names = class_list(classes) if classes is not None else found
     if len(names) - hold_out < 2: raise ValueError(f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)")
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
     other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
@@ -248,5 +254,5 @@ def run_causes(
     if synonyms: texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
     pictures, keys, named = ([v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named))
     return study_causes(
-        pictures, keys, lambda p: vlm.encode_pixels(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,
+        pictures, keys, lambda p: vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,
         named, severities=severities, others=others, texts=texts, logit_scale=vlm.logit_scale, **options)
