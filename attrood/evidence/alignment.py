@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from .distances import Features, FittedScore, covariance, squared_distances, whitening
+from .distances import covariance, squared_distances, whitening
+from .fitted import Features, FittedScore
 from .registry import Evidence
 from ..ground import as_rows, in_blocks, unit_rows
 

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from .distances import Fitted
+from .fitted import Fitted
 from .picture_reference import PictureReference
 from ..ground import as_rows
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .distances import Fitted, covariance, whitening
+from .distances import covariance, whitening
+from .fitted import Fitted
 from .picture import MEASURES
 
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #7c932646

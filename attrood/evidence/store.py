@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .alignment import NullPrompt
-from .distances import FILES, Features, Fitted, FittedScore, load_fitted
+from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
 from attrood.log import (

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
-from .distances import Fitted
+from .fitted import Fitted
 from .meanings import Thesaurus, class_words, word_groups
 from .neglabel import neglabel_score
 from .vocabulary import KINDS, Vocabulary, display_name
