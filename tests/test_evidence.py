@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from attrood.evidence import EVIDENCE, array_evidence, available_evidence, evidence_frame
+from attrood.evidence import EVIDENCE, available_evidence, evidence_frame
+from attrood.evidence.registry import array_evidence
 from attrood.log import bare_log, log_from_logits
 
 RNG = np.random.default_rng(20260221)
@@ -66,7 +67,7 @@ PLAIN = {  # name: (cosines of one image, τ = 1/scale) -> oriented value
 
 
 def test_every_score_of_rows_has_a_plain_version():
-    assert set(PLAIN) == {n for n, e in EVIDENCE.items() if e.score is not None}
+    assert set(PLAIN) == {n for n, e in EVIDENCE.items() if e.of_row}
     assert len(EVIDENCE) >= 25 and all(e.source and e.definition for e in EVIDENCE.values())
 
 

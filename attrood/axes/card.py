@@ -365,7 +365,7 @@ class AxisCard(_Named):
 
     def write(self, path: str | Path) -> Path:
         "Write the card as JSON, each list of numbers on one line, atomically; the same card gives the same bytes."
-        return write_json(self.to_dict(), path)
+        return write_json(self.to_dict(), path, "axis card")
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

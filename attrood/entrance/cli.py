@@ -10,7 +10,9 @@ __all__ = ['app', 'JsonOption', 'ImagesOption', 'LogArgument', 'ModeOption', 'La
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +22,7 @@ import typer
 
 from .. import __version__
 from .cli_infer import infer_command, infer_settings
+from ..ground import check_output, source_paths
 from ..log import BUNDLED, bundled_log, read_log
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c55bb8ef
@@ -55,7 +58,8 @@ def say(
     text: str,  # one line
 ) -> None:
     "A line for people."
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller
+        print(text, file=sys.stderr, flush=True)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #03bd73d3
 def load_log(
@@ -71,8 +75,7 @@ def emit(
 ) -> None:
     "Print a result for programs, if asked."
     if as_json:
-        json.dump(result, sys.stdout, ensure_ascii=False, allow_nan=False)
-        sys.stdout.write("\n")
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #b8bce175
 def _version(show: bool) -> None:
@@ -136,6 +139,7 @@ def run_command(
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
+    check_output(out, "results", [Path(log) if preset else log, *source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
     table = load_log(log)
@@ -163,6 +167,7 @@ def fit_command(
     "Fit axes to a log and write them as an axis card."
     from attrood.entrance.job import analyse, summary
 
+    check_output(out, "axis card", [log])
     done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
     done.card.write(out)
     say(summary(done))
@@ -182,6 +187,7 @@ def score_command(
     from attrood.entrance.job import write_scores
     from attrood.why import score_log
 
+    check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
     scores, names = score_log(card, load_log(log)), list(card.names)
     write_scores(scores, out)
@@ -203,6 +209,8 @@ def evaluate_command(
     from attrood.axes import AxisCard
     from attrood.detect import evaluate_log, evaluation_summary, write_evaluation
 
+    if out is not None:
+        check_output(out, "evaluation", [log, axes])
     result = evaluate_log(load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups)
     say(evaluation_summary(result))
     if out is not None:
@@ -270,6 +278,8 @@ def causes_command(
     from attrood.why import cause_tables, instability_tables, run_causes
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
+    if out is not None:
+        check_output(out, "causes", [*source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
     study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
     card, effects, telling = cause_tables(study)
     drift, flips = instability_tables(study)
@@ -277,7 +287,7 @@ def causes_command(
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
     if out is not None:
-        with atomic_folder(out, ["log.parquet", "axes.json", *(f"{n}.csv" for n in tables)]) as part:
+        with atomic_folder(out, "causes") as part:
             write_log(study.log, part / "log.parquet")
             card.write(part / "axes.json")
             for name, table in tables.items():
@@ -289,10 +299,35 @@ def causes_command(
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #74cfca25
+def _stop(number: int, frame: Any) -> None:
+    "End as after an error, so that what is being written is removed and workers end."
+    say("attrood: stopped; earlier output is as it was")
+    sys.exit(128 + number)
+
+
+def _prepare() -> None:
+    "Let a request to end clean up, and let no file of ours take the number of a closed standard stream."
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+
+
 def main() -> None:
     "Run the command line; wrong input ends with one line and status 2."
+    _prepare()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except (ValueError, TypeError, OSError, ImportError) as e:
         if os.environ.get("ATTROOD_DEBUG"):
             raise

@@ -428,9 +428,10 @@ def write_report(
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
     title: str = "Why these images are out of distribution",  # heading of the page
+    record: Path | None = None,  # folder of results whose record names the report
 ) -> Path:  # the path
     "Write the report as one file, whole or not at all."
     text = render_report(card, scores, detectors, thumbnails, comparison, title)
-    with atomic_path(path) as part:
+    with atomic_path(path, "report", record) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)

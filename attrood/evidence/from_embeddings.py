@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .neglabel import NegLabel
-from .store import EmbeddingScores, fit_embedding_scores
+from .store import EmbeddingScores
 from ..ground import unit_rows
 from ..log import Log, bare_log, make_log, reference_rows, text_hash
 
@@ -82,7 +82,8 @@ def log_from_embeddings(
     else:
         known = rows.array("label")[mask]
         y = known if all(v is not None for v in known) else None
-        scores = fit_embedding_scores(x[mask], text_embeddings, y, logit_scale, logit_bias, null_embedding=null_embedding, neglabel=neglabel)
+        options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
+        scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
     return _with_columns(rows, scores, x, mask).select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #e8436d56

@@ -68,7 +68,7 @@ def _keep(file: Path, array: np.ndarray) -> None:
     "Write a cache entry; a folder that cannot be written to is no reason to stop."
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(file) as part, open(part, "wb") as f:
+        with atomic_path(file, "cache entry") as part, open(part, "wb") as f:
             np.save(f, array, allow_pickle=False)
     except OSError as e:
         logging.getLogger(__name__).warning("text embeddings are not cached: %s", e)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from ..evidence import EmbeddingScores, fit_on_files, load_embedding_scores, save_embedding_scores, store_evidence
+from ..evidence import EmbeddingScores, add_evidence
 from ..ground import unit_rows
 from .folder import SHARD_KEY, RunFolder
 from ..log import read_log
@@ -39,13 +39,13 @@ def add_run_evidence(
     "Give every shard its embedding evidence, one at a time; started again, go on where it stopped."
     files = sorted(folder.folder.glob("part-*.parquet"))
     if not (folder.scores_path / "text.npz").exists():  # the file that is written last
-        save_embedding_scores(fitted or _usable(fit_on_files(files, text_embeddings, null_embedding=null_embedding)), folder.scores_path)
-    scores = load_embedding_scores(folder.scores_path)
+        (fitted or _usable(EmbeddingScores.fit_log(files, text_embeddings, null_embedding=null_embedding))).save(folder.scores_path)
+    scores = EmbeddingScores.load(folder.scores_path)
     for file in files:
         log = read_log(file)
         if not scores.entries().keys() <= log.manifest.evidence.keys():
             rejects = json.loads((pq.read_schema(file).metadata or {})[SHARD_KEY])
-            folder.write(int(file.stem.removeprefix("part-")), store_evidence(log, scores, log.array("reference").astype(bool), keep_embeddings), rejects)
+            folder.write(int(file.stem.removeprefix("part-")), add_evidence(log, scores, keep_embeddings=keep_embeddings), rejects)
 
 # %% ../../nbs/04_inference/06_finish.ipynb #d97fd3aa
 def earlier_scores(
@@ -56,7 +56,7 @@ def earlier_scores(
     folder = RunFolder(log).scores_path
     if not folder.is_dir():
         raise ValueError(f"{log} has no fitted scores beside it ({folder}): give a log that attrood infer wrote with its evidence")
-    found, text = load_embedding_scores(folder), unit_rows(text_embeddings, "text_embeddings")
+    found, text = EmbeddingScores.load(folder), unit_rows(text_embeddings, "text_embeddings")
     if found.text.shape != text.shape or not np.allclose(found.text, text, atol=1e-6):
         raise ValueError(f"the run of {log} asks about other classes, prompts or another model than this one: its scores do not apply")
     return found, hashlib.sha256(b"".join(f.read_bytes() for f in sorted(folder.glob("*.npz")))).hexdigest()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Preprocessing
-from ..evidence import gl_mcm_images
+from ..evidence import EVIDENCE
 from .encoder import class_vectors
 
 try:
@@ -120,7 +120,7 @@ class VLM:
     ) -> tuple[np.ndarray, np.ndarray]:  # GL-MCM (n,), and vectors (n, d) float32 unit rows
         "GL-MCM from the patch tokens of a vision transformer, and image vectors, in one pass."
         with self.lowered():
-            return gl_mcm_images(self.model, self.to_tensor(pixels), text)
+            return EVIDENCE["gl_mcm"].score(self.model, self.to_tensor(pixels), text)
 
     @property
     def software(self) -> dict[str, str]:

@@ -6,8 +6,10 @@
 __all__ = ['open_sources', 'Run', 'Summary', 'write_shards', 'execute', 'infer']
 
 # %% ../../nbs/04_inference/07_plan.ipynb #71cf9e85
+import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,8 +21,9 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data import Source, check_sources, open_source
+from ..data import Source, check_sources, open_source, white_level
 from ..evidence import EVIDENCE, EmbeddingScores, reference_share
+from ..ground import source_paths
 from attrood.inference.encoding import (
     Encoded,
     InferenceError,
@@ -31,7 +34,16 @@ from attrood.inference.encoding import (
 )
 from .encoder import Encoder, check_encoder, class_vectors
 from .finish import add_run_evidence, earlier_scores
-from .folder import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
+from attrood.inference.folder import (
+    Batch,
+    RunFolder,
+    check_run,
+    finish_run,
+    is_joined,
+    list_rejects,
+    plan_batches,
+    run_counts,
+)
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list, readable, template_list
@@ -53,6 +65,7 @@ def open_sources(
             source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
             if source.role != role:
                 raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
+            source.white = source.white or white_level(source)
             out.append(source)
     check_sources(out)
     return out
@@ -116,7 +129,7 @@ class Run:
         owner = [self.sources[p.batch.source] for p in parts for _ in p.ids]
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
         apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
-        entries = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in parts[0].columns}
+        entries = {n: EVIDENCE[n].entry() for n in parts[0].columns}
         return bare_log(
             np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
             ids=ids, domains=[s.domain for s in owner], roles=roles,
@@ -151,6 +164,7 @@ class Summary:
     images: int = 0  # rows of the log
     rejects: int = 0  # images that could not be read
     rejects_file: str = ""  # their list
+    others: dict[str, int] = field(default_factory=dict)  # what lies in the sources and is no image: kind -> number
     new_images: int = 0  # rows written by this start
     seconds: float = 0.0  # wall clock of this start, without loading the model
     batch_size: int = 0  # images of a batch, at most
@@ -168,6 +182,9 @@ class Summary:
 
     def __str__(self) -> str:
         head = f"{self.out}: {self.images:,} images" + (f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else "")
+        if self.others:
+            most = sorted(self.others.items(), key=lambda x: (-x[1], x[0]))
+            head += f", {sum(self.others.values()):,} not images ({', '.join(f'{n:,} {kind}' for kind, n in most[:4])}{', …' if len(most) > 4 else ''})"
         if self.status == "complete":
             return f"{head}; it was complete already, nothing was done"
         t = {k: f"{v:.1f} s" for k, v in self.times.items()}
@@ -301,6 +318,7 @@ def infer(
     o = _taken_over(_options(options, settings))
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
+    check_run(folder, o.restart, [*source_paths(sources), o.scores, *(n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm
         vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)
@@ -309,5 +327,6 @@ def infer(
     batch_size = o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
     run = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart))
     workers = (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count())) if o.workers is None else o.workers
-    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers)
+    others = sum((s.others for s in sources), Counter())
+    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
     return execute(run, folder, _engine(run, workers), summary)

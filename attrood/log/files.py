@@ -158,7 +158,7 @@ def write_log(
     names = [c for c in table.column_names if table.schema.field(c).type == pa.string() and c != "id"]
     kinds = {f.name: f.type.value_type if pa.types.is_fixed_size_list(f.type) else f.type for f in table.schema}
     floats = [name if kind == table.schema.field(name).type else f"{name}.list.element" for name, kind in kinds.items() if kind in (pa.float32(), pa.float64())]
-    with atomic_path(path) as part:  # the bytes of floats, split by place, shrink by a tenth
+    with atomic_path(path, "log") as part:  # the bytes of floats, split by place, shrink by a tenth
         pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=names, use_byte_stream_split=floats, row_group_size=65536)
     return path
 

@@ -19,16 +19,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..axes import AxisCard, fit_axes, fit_rows
-from ..evidence import EmbeddingScores, evidence_frame, fit_embedding_scores
+from ..evidence import EmbeddingScores, evidence_frame
 from ..ground import unit_rows
 from ..log import Log, bare_log, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
+    KINDS,
     WRONG_TEMPLATES,
     as_image,
     hold_out_classes,
+    image_causes,
     missing_class,
+    options_of,
     perturb,
     rename_classes,
     wrong_prompts,
@@ -49,26 +52,27 @@ class CauseStudy:
 
 
 def cause_settings(
-    causes: Sequence[str] | None,  # names in `CAUSES`; None takes all
+    causes: Sequence[str] | None,  # of `image_causes`; None takes all
     severities: Sequence[int],  # of the camera causes
 ) -> Iterator[tuple[str, int]]:  # (cause, severity)
     "Camera causes at the given severities, the changes of an instability family at all of their settings."
-    for name in list(CAUSES) if causes is None else causes:
-        if name not in CAUSES: raise ValueError(f"causes must be names of {', '.join(CAUSES)}, got {name!r}")
+    for name in image_causes() if causes is None else causes:
+        if name not in image_causes():
+            raise ValueError(f"causes must be names of {', '.join(image_causes())}, got {name!r}")
         count = len(CAUSES[name].settings)
-        yield from ((name, s) for s in (severities if CAUSES[name].group == "camera" else range(1, count + 1)) if s <= count)
+        yield from ((name, s) for s in (severities if CAUSES[name].kind == "camera" else range(1, count + 1)) if s <= count)
 
 # %% ../../nbs/08_why/06_study.ipynb #f678f2e1
 def changed_copies(
     pictures: Sequence[Any],  # (n,) RGB pictures
     keys: Sequence[str],  # (n,) their names
-    cause: str,  # name in `CAUSES`
+    cause: str,  # of `image_causes`
     severity: int,  # 1 … number of settings
     seed: int = 0,  # of the run
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> Iterator[Any]:  # changed pictures
     "Every picture changed in one way, made when it is asked for."
-    own = {k: v for k, v in options.items() if k != "text" or cause.startswith("text_")}
+    own = options_of(cause, options)
     yield from (perturb(p, cause, severity, seed, k, **own) for p, k in zip(pictures, keys, strict=True))
 
 # %% ../../nbs/08_why/06_study.ipynb #0ba13b6a
@@ -126,7 +130,7 @@ def study_causes(
     text_embeddings: npt.ArrayLike,  # (C, d)
     class_names: Sequence[str],  # (C,)
     labels: Sequence[str | None] | None = None,  # (n,) true classes; images of a class outside the list have the cause missing_class
-    causes: Sequence[str] | None = None,  # names in `CAUSES`; None takes all
+    causes: Sequence[str] | None = None,  # of `image_causes`; None takes all
     severities: Sequence[int] = (3,),  # of the camera causes
     others: Mapping[str, Sequence[Any]] | None = None,  # semantic cause → its pictures
     texts: Mapping[tuple[str, int], npt.ArrayLike] | None = None,  # (text cause, severity) → (C, d) text to ask the originals with
@@ -140,7 +144,7 @@ def study_causes(
     "Make the causes, encode, and put everything into one log."
     n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
     if len(keys) != n or len(set(keys)) != n: raise ValueError(f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different")
-    if taken := {*others, *(c for c, _ in texts)} & {*CAUSES, "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
+    if taken := {*others, *(c for c, _ in texts)} & {*image_causes(), "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
     if not (plan or others or texts): raise ValueError("causes must hold at least one cause")
     if not 0 <= reference < 1: raise ValueError(f"reference must lie in [0, 1), got {reference}")
     pictures, known = [as_image(i) for i in images], np.array(list(labels) if labels is not None else [None] * n, dtype=object)
@@ -165,14 +169,14 @@ def _study(parts: list[_Part], text: npt.NDArray[np.float64], class_names: Seque
     "The log of all parts, and the embeddings beside it."
     fitted = next((p for p in parts if p.cause == "reference"), None)
     origin = next(p for p in parts if p.cause == "none")
-    if fitted is None or len(fitted.keys) < 2: scores = fit_embedding_scores(origin.embeddings[:0], text, logit_scale=scale)
-    else: scores = fit_embedding_scores(fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale)
+    if fitted is None or len(fitted.keys) < 2: scores = EmbeddingScores.fit(origin.embeddings[:0], text, logit_scale=scale)
+    else: scores = EmbeddingScores.fit(fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale)
     logs = [p.log(scores, class_names) for p in parts]
     log = merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
-    kind = {c: "semantic" for c in semantic} | {n: c.group for n, c in CAUSES.items()}
+    kind = {c: "semantic" for c in semantic} | {n: c.kind for n, c in CAUSES.items()}
     made = list(dict.fromkeys(p.cause for p in parts if p.cause not in ("none", "reference")))
-    kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: ("camera", "instability", "semantic", "text").index(kind.get(c, "text")))}
-    changed = {c: np.stack([p.embeddings for p in parts if p.cause == c]) for c in kinds if c in CAUSES}
+    kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: KINDS.index(kind.get(c, "text")))}
+    changed = {c: np.stack([p.embeddings for p in parts if p.cause == c]) for c in kinds if c in image_causes()}
     return CauseStudy(log, kinds, origin.embeddings, changed, np.array(origin.labels, dtype=object), text, tuple(class_names), float(scale))
 
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35
@@ -205,10 +209,15 @@ def read_pictures(
     pictures: list[Any] = []
     keys: list[str] = []
     labels: list[str | None] = []
-    for sample in data.open_source(str(where)):
+    source = data.open_source(str(where))
+    source.white = images.white_level(source)
+    for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
         if per_class is not None and count[sample.label] > per_class: continue
-        pictures.append(as_image(square.pixels(images.decode_image(sample.data))))
+        try:
+            pictures.append(as_image(square.pixels(images.decode_image(sample.data, white=sample.white))))
+        except images.ImageError as e:
+            raise ValueError(f"image {sample.id!r} of {where} cannot be used ({e}): mend it or leave it out") from e
         keys.append(sample.id)
         labels.append(sample.label)
     return pictures, keys, labels
