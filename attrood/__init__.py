@@ -10,13 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attrood.axes import AttributionAxes as AttributionAxes, AxisCard as AxisCard, fit_axes as fit_axes
+    from attrood.axes import AttributionAxes as AttributionAxes
+    from attrood.axes import AxisCard as AxisCard
+    from attrood.axes import fit_axes as fit_axes
     from attrood.detect import evaluate_log as evaluate_log
     from attrood.entrance import run as run
-    from attrood.evidence import evidence_frame as evidence_frame, log_from_embeddings as log_from_embeddings
-    from attrood.inference import Encoder as Encoder, InferOptions as InferOptions, infer as infer
-    from attrood.log import Log as Log, bundled_log as bundled_log, log_from_logits as log_from_logits, merge_logs as merge_logs, read_log as read_log, write_log as write_log
-    from attrood.why import explain as explain, score_log as score_log
+    from attrood.evidence import evidence_frame as evidence_frame
+    from attrood.evidence import log_from_embeddings as log_from_embeddings
+    from attrood.inference import Encoder as Encoder
+    from attrood.inference import InferOptions as InferOptions
+    from attrood.inference import infer as infer
+    from attrood.log import Log as Log
+    from attrood.log import bundled_log as bundled_log
+    from attrood.log import log_from_logits as log_from_logits
+    from attrood.log import merge_logs as merge_logs
+    from attrood.log import read_log as read_log
+    from attrood.log import write_log as write_log
+    from attrood.why import explain as explain
+    from attrood.why import score_log as score_log
 
 # %% ../nbs/index.ipynb #44e2830a
 __version__ = "0.1.0"

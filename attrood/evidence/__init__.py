@@ -13,4 +13,7 @@ from .registry import EVIDENCE, GROUPS, Evidence, available_evidence, evidence_f
 from .store import EmbeddingScores, add_evidence
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #e1e60e87
-_all_ = ["EVIDENCE", "Evidence", "GROUPS", "available_evidence", "evidence_frame", "training_free", "EmbeddingScores", "add_evidence", "log_from_embeddings", "reference_share"]
+_all_ = [
+    "EVIDENCE", "Evidence", "GROUPS", "available_evidence", "evidence_frame", "training_free", "EmbeddingScores", "add_evidence",
+    "log_from_embeddings", "reference_share",
+]

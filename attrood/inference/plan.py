@@ -97,7 +97,7 @@ class Run:
         cls,
         sources: list[Source],  # ID, OoD, reference, as from `open_sources`
         vlm: Encoder,  # the model
-        options: InferOptions = InferOptions(),  # how it is to be done; `reference` is in `sources` already
+        options: InferOptions = InferOptions(),  # noqa: B008 - how it is to be done; `reference` is in `sources` already
         references: int = 0,  # how many sources, counted from the end of the list, serve only to fit evidence on; with 0, a share of the ID rows serves
     ) -> "Run":  # ready for `execute`
         "Decide everything that a run depends on, and encode its class texts."
@@ -318,7 +318,8 @@ def infer(
     o = _taken_over(_options(options, settings))
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
-    check_run(folder, o.restart, [*source_paths(sources), o.scores, *(n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))])
+    files = (n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))
+    check_run(folder, o.restart, [*source_paths(sources), o.scores, *files])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm
         vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)

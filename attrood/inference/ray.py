@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..data import Preprocessing, Source
+from .encoder import Encoder
 from .encoding import Encoded, InferenceError, encode_batch
 from .folder import Batch
-from .encoder import Encoder
 from .loader import prepare
 
 T = TypeVar("T")

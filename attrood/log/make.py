@@ -88,12 +88,12 @@ def label_names(
             out.append(_name(v))
         elif pd.isna(v) or v == -1:
             out.append(None)
-        elif isinstance(v, bool) or not isinstance(v, Real) or v != int(v):
+        elif isinstance(v, bool) or not isinstance(v, Real) or v != int(float(v)):
             raise TypeError(f"labels must hold class names, class indices or None, got {v!r} in row {row}")
-        elif not 0 <= v < len(class_names):
+        elif not 0 <= int(float(v)) < len(class_names):
             raise ValueError(f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in row {row}")
         else:
-            out.append(class_names[int(v)])
+            out.append(class_names[int(float(v))])
     return out
 
 # %% ../../nbs/02_log/04_make.ipynb #b730548d
