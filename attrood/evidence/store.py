@@ -29,7 +29,6 @@ from attrood.log import (
     make_log,
     marked_rows,
     read_log,
-    text_hash,
     write_log,
 )
 
@@ -123,7 +122,7 @@ def check_text(
     if "image_embedding" not in log.table.column_names:
         raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
     t = unit_rows(text_embeddings, "text_embeddings")
-    if log.manifest.text_sha256 and text_hash(t) != log.manifest.text_sha256:
+    if not log.manifest.asks_with(t):
         raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
     return t
 

@@ -47,7 +47,7 @@ from attrood.inference.folder import (
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list, readable, template_list
-from ..log import Log, bare_log, iter_log, reference_rows, software_versions
+from ..log import Log, bare_log, iter_log, reference_rows
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -139,7 +139,7 @@ class Run:
             keep_embeddings=self.options.embeddings or self.share is not None,
             model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
             preprocessing=self.vlm.preprocessing.to_dict(), precision=getattr(self.vlm, "precision", ""), templates=self.templates, sources=self.described,
-            software=software_versions() | getattr(self.vlm, "software", {}))
+            software=getattr(self.vlm, "software", {}))
 
     def rejects(
         self,
