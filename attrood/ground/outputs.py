@@ -44,12 +44,20 @@ def _fitted(file: Path) -> bool:
     with np.load(file, allow_pickle=False) as data:
         return {"kind", "version", "values"} <= json.loads(str(data["header"])).keys()
 
+
+def _words(file: Path) -> bool:
+    "Whether a file is a vocabulary, or one with its embeddings."
+    if file.suffix == ".json":
+        return "words" in json.loads(file.read_text(encoding="utf-8"))
+    with np.load(file, allow_pickle=False) as data:
+        return {"texts", "kinds", "prompts"} <= json.loads(str(data["header"])).keys()
+
 # %% ../../nbs/00_ground/04_outputs.ipynb #248ed300
 GENERATOR = '<meta name="generator" content="attrood'  # in the head of our reports
 SCORES_KEY = b"attrood_scores"  # in the metadata of our scores; logs have their manifest there
 MARKS: dict[str, Callable[[Path], bool]] = {  # kind of a single file → whether a file is one of ours
     "log": _parquet(b"attrood"), "log of a run": _parquet(b"attrood_run"), "scores": _parquet(SCORES_KEY), "axis card": _card, "report": _starts(GENERATOR.encode()),
-    "fitted score": _fitted, "figure": _starts(b"attrood"), "weights": _starts(b'"attrood":', 65536), "cache entry": lambda file: True, "": lambda file: False}
+    "fitted score": _fitted, "words": _words, "figure": _starts(b"attrood"), "weights": _starts(b'"attrood":', 65536), "cache entry": lambda file: True, "": lambda file: False}
 
 # %% ../../nbs/00_ground/04_outputs.ipynb #143ce1b1
 def is_marked(
