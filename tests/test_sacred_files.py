@@ -86,14 +86,14 @@ def world(tmp_path_factory) -> SimpleNamespace:
     import attrood.pipeline
     import attrood.scoring  # noqa: F401
     from attrood.evidence import fit_on_files  # noqa: F401
-    from attrood.log import log_from_embeddings
+    from attrood.log import bare_log
 
     base = tmp_path_factory.mktemp("world")
     small, rng = bundled_log().select(np.arange(0, 1400, 200)), np.random.default_rng(0)
     write_log(small, base / "log.parquet")
     text = rng.normal(size=(3, 8))
     for k in range(2):
-        write_log(log_from_embeddings(rng.normal(size=(30, 8)), text, list("abc"), ids=[f"{k}-{i}" for i in range(30)], keep_embeddings=True), base / f"kept/part-{k}.parquet")
+        write_log(bare_log(rng.normal(size=(30, 8)), text, list("abc"), ids=[f"{k}-{i}" for i in range(30)], keep_embeddings=True), base / f"kept/part-{k}.parquet")
     for name in ("photos/a/0.png", "photos/b/1.png", "strange/2.png", "known/a/3.png", "known/a/4.png", "known/b/5.png", "known/b/6.png"):
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(base / name)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from .neglabel import NegLabel
 from .store import EmbeddingScores
 from ..ground import unit_rows
-from ..log import Log, bare_log, make_log, reference_rows, text_hash
+from ..log import Log, bare_log, make_log, reference_rows
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #49970a8b
 def reference_share(
@@ -31,7 +31,7 @@ def reference_share(
 def _reference(log: Log, given: Any) -> np.ndarray:
     "(n,) bool, the rows to fit on: as the caller says, or by the hash of the ids."
     if isinstance(given, EmbeddingScores):
-        if given.text.shape[0] != len(log.manifest.class_names) or text_hash(given.text) != log.manifest.text_sha256:
+        if not log.manifest.asks_with(given.text):
             raise ValueError("reference holds scores that were fitted with other text_embeddings: classes, prompts and model must be the same")
         return np.zeros(len(log), bool)
     if given is False:
@@ -82,7 +82,7 @@ def log_from_embeddings(
     else:
         known = rows.array("label")[mask]
         y = known if all(v is not None for v in known) else None
-        options = {k: v for k, v in (("null_embedding", null_embedding), ("neglabel", neglabel)) if v is not None}
+        options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
         scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
     return _with_columns(rows, scores, x, mask).select(np.argsort(order))
 
