@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['as_rows', 'as_temperature', 'in_blocks', 'log_sum_exp', 'shifted_exp', 'unit_rows', 'PART', 'atomic_folder',
-           'atomic_path', 'plain', 'write_json', 'COLORS', 'MARKERS', 'domain_style', 'draw_on', 'save_figure']
+           'atomic_path', 'plain', 'write_json', 'COLORS', 'MARKERS', 'domain_style', 'draw_on', 'save_figure',
+           'DEFAULTS', 'settled']
 
 # %% ../../nbs/00_ground/00_ground.ipynb #0ed08458
 from .arrays import as_rows, as_temperature, in_blocks, log_sum_exp, shifted_exp, unit_rows
+from .defaults import DEFAULTS, settled
 from .files import PART, atomic_folder, atomic_path, plain, write_json
 from .style import COLORS, MARKERS, domain_style, draw_on, save_figure
 
@@ -15,5 +17,5 @@ from .style import COLORS, MARKERS, domain_style, draw_on, save_figure
 _all_ = [
     "as_rows", "as_temperature", "in_blocks", "log_sum_exp", "shifted_exp", "unit_rows", "PART",
     "atomic_folder", "atomic_path", "plain", "write_json", "COLORS", "MARKERS", "domain_style", "draw_on",
-    "save_figure",
+    "save_figure", "DEFAULTS", "settled",
 ]
