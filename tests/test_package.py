@@ -266,3 +266,27 @@ def test_notebooks_are_json_of_format_4_5():
         assert (raw["nbformat"], raw["nbformat_minor"]) >= (4, 5)
         ids = [c["id"] for c in raw["cells"]]
         assert len(set(ids)) == len(ids), f"{path}: cell ids repeat"
+
+
+# constants that were settled
+
+def in_code(place: str):
+    "What the code has at `room.module:function.parameter`, `room.module:Class.method.parameter` or `room.module:NAME`."
+    module, _, path = place.partition(":")
+    owner, *rest = path.split(".")
+    value = getattr(importlib.import_module(f"{PACKAGE}.{module}"), owner)
+    while rest:
+        name = rest.pop(0)
+        if not rest and name not in vars(value) and callable(value):
+            fields = getattr(value, "__dataclass_fields__", {})
+            return fields[name].default if name in fields else inspect.signature(value).parameters[name].default
+        value = getattr(value, name)
+    return value
+
+
+def test_the_code_has_the_constants_of_the_table():
+    from attrood.ground import DEFAULTS
+    places = [(name, place) for name, d in DEFAULTS.items() for place in d.used]
+    wrong = {place: (in_code(place), DEFAULTS[name].value) for name, place in places if in_code(place) != DEFAULTS[name].value}
+    assert not wrong, f"change the constant in the chapter on defaults and say why there: {wrong}"
+    assert len(places) > 40

@@ -34,7 +34,16 @@ def plot_plane(
     for name, style in domain_style(d, is_id).items():
         rows = np.flatnonzero(d == name)
         rows = rows[:: max(1, -(-len(rows) // max_points))]
-        ax.scatter(xy[rows, 0], xy[rows, 1], s=14, alpha=0.55, linewidths=0, label=f"{name} ({(d == name).sum()})", color=style["color"], marker=style["marker"])
+        ax.scatter(
+            xy[rows, 0],
+            xy[rows, 1],
+            s=14,
+            alpha=0.55,
+            linewidths=0,
+            label=f"{name} ({(d == name).sum()})",
+            color=style["color"],
+            marker=style["marker"],
+        )
     ax.axhline(0, color="0.6", lw=0.8, zorder=0)
     ax.axvline(0, color="0.6", lw=0.8, zorder=0)
     ax.set_xlabel(labels[0])
@@ -63,11 +72,24 @@ def plot_density(
         kde = gaussian_kde(points.T)
         cuts = np.quantile(kde(points.T), [1 - s for s in sorted(levels, reverse=True)])
         if (np.diff(cuts) > 0).all():
-            ax.contour(gx, gy, kde(np.c_[gx.ravel(), gy.ravel()].T).reshape(gx.shape), levels=cuts, colors=color, linestyles=line, linewidths=1.4)
+            ax.contour(
+                gx,
+                gy,
+                kde(np.c_[gx.ravel(), gy.ravel()].T).reshape(gx.shape),
+                levels=cuts,
+                colors=color,
+                linestyles=line,
+                linewidths=1.4,
+            )
         ax.plot([], [], color=color, ls=line, label=f"{name} ({rows.sum()})")
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(gx.min(), gx.max()), ylim=(gy.min(), gy.max()))
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, title="contours hold " + ", ".join(f"{s:.0%}" for s in sorted(levels)), fontsize="small", title_fontsize="small")
+        ax.legend(
+            frameon=False,
+            title="contours hold " + ", ".join(f"{s:.0%}" for s in sorted(levels)),
+            fontsize="small",
+            title_fontsize="small",
+        )
     return ax
 
 # %% ../../nbs/05_axes/12_figures.ipynb #a2a6ee86
@@ -112,10 +134,22 @@ def plot_cv(
     "Cross-validation error over k, a line per alpha, with the 1SE threshold and the choice (paper Fig. 4)."
     ax = draw_on(ax)
     alphas = sorted(table["alpha"].unique())
-    shift = {a: (j - (len(alphas) - 1) / 2) * 0.06 for j, a in enumerate(alphas)}  # side by side, so that no line hides another
+    shift = {
+        a: (j - (len(alphas) - 1) / 2) * 0.06 for j, a in enumerate(alphas)
+    }  # side by side, so that no line hides another
     for j, a in enumerate(alphas):
         rows = table[table["alpha"] == a].sort_values("k")
-        ax.errorbar(rows["k"] + shift[a], rows["mse"], rows["se"], color=COLORS[j % len(COLORS)], marker=MARKERS[j % len(MARKERS)], ms=5, lw=1, capsize=2, label=f"α = {a:g}")
+        ax.errorbar(
+            rows["k"] + shift[a],
+            rows["mse"],
+            rows["se"],
+            color=COLORS[j % len(COLORS)],
+            marker=MARKERS[j % len(MARKERS)],
+            ms=5,
+            lw=1,
+            capsize=2,
+            label=f"α = {a:g}",
+        )
     if choice and choice.get("threshold") is not None:
         ax.axhline(choice["threshold"], color="0.3", ls="dashed", lw=1, label="1SE threshold")
     if choice:

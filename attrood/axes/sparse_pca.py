@@ -83,7 +83,13 @@ def _alternate(
     max_iter: int,
     tol: float,
 ) -> dict[str, np.ndarray]:
-    out = {"U": U.copy(), "V": V.copy(), "f": np.full(len(R), np.inf), "n": np.zeros(len(R), int), "ok": np.zeros(len(R), bool)}
+    out = {
+        "U": U.copy(),
+        "V": V.copy(),
+        "f": np.full(len(R), np.inf),
+        "n": np.zeros(len(R), int),
+        "ok": np.zeros(len(R), bool),
+    }
     total = (R * R).sum((1, 2))
     live: np.ndarray = np.arange(len(R))
     f, bold, calm = np.full(live.shape, np.inf), np.zeros(live.shape), np.zeros(live.shape, int)
@@ -103,7 +109,13 @@ def _alternate(
         if it == max_iter or done.any():
             leave = done | (it == max_iter)
             at = live[leave]
-            out["U"][at], out["V"][at], out["f"][at], out["n"][at], out["ok"][at] = U[leave], V[leave], f[leave], it, done[leave]
+            out["U"][at], out["V"][at], out["f"][at], out["n"][at], out["ok"][at] = (
+                U[leave],
+                V[leave],
+                f[leave],
+                it,
+                done[leave],
+            )
             stay = ~leave
             if not stay.any():
                 break
@@ -208,11 +220,15 @@ def _check_scatter(scatter: npt.ArrayLike) -> np.ndarray:
         raise ValueError("scatter must be symmetric")
     lowest = np.linalg.eigvalsh(S / np.where(size > 0, size, 1)).min()
     if lowest < -1e-8:
-        raise ValueError(f"scatter must be positive semidefinite, got an eigenvalue of {lowest:.3g} of its largest entry")
+        raise ValueError(
+            f"scatter must be positive semidefinite, got an eigenvalue of {lowest:.3g} of its largest entry"
+        )
     return S
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #3eb4b882
-def _check_settings(S: np.ndarray, n_components: npt.ArrayLike, alpha: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _check_settings(
+    S: np.ndarray, n_components: npt.ArrayLike, alpha: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     m = S.shape[-1]
     k = np.asarray(n_components)
     if k.dtype.kind not in "iu":
@@ -237,10 +253,12 @@ def _root(S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, m, m) -> R wit
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #5aef10e3
 def sparse_pca(
     scatter: npt.ArrayLike,  # (..., m, m) centred scatter X'X
-    n_components: int | npt.ArrayLike,  # k >= 1; an array is broadcast over the leading axes, smaller fits get zero rows
+    n_components: int
+    | npt.ArrayLike,  # k >= 1; an array is broadcast over the leading axes, smaller fits get zero rows
     alpha: float | npt.ArrayLike,  # (...) >= 0, in scikit-learn's units; see `alpha_max` for a scale
     *,
-    init: npt.ArrayLike | None = None,  # (..., k, m) axes to start from, such as those of the whole data for a bootstrap
+    init: npt.ArrayLike
+    | None = None,  # (..., k, m) axes to start from, such as those of the whole data for a bootstrap
     n_starts: int | None = None,  # starts for each problem; None: 16, or only `init` if that is given
     max_iter: int = 2000,  # rounds at most
     tol: float = 1e-9,  # largest change of a loading in a round, relative to the largest loading
@@ -252,7 +270,11 @@ def sparse_pca(
     m, width, p = S.shape[-1], int(k.max()), int(np.prod(shape))
     S = np.broadcast_to(S, (*shape, m, m)).reshape(p, m, m)
     k, a = np.broadcast_to(k, shape).reshape(p), np.broadcast_to(a, shape).reshape(p)
-    given = None if init is None else np.broadcast_to(np.asarray(init, dtype=float), (*shape, width, m)).reshape(p, width, m)
+    given = (
+        None
+        if init is None
+        else np.broadcast_to(np.asarray(init, dtype=float), (*shape, width, m)).reshape(p, width, m)
+    )
     n_starts = n_starts or (16 if given is None else 1)
     chunk = max(1, int(3e7 / (n_starts * m * m)))  # problems at a time: about 240 MB
     out = {"components": np.zeros((p, width, m)), "strength": np.zeros((p, width)), "objective": np.zeros(p)}
@@ -260,7 +282,9 @@ def sparse_pca(
     for size in np.unique(k):
         same = np.flatnonzero(k == size)
         for at in (same[i : i + chunk] for i in range(0, len(same), chunk)):
-            part = _fit_chunk(S[at], int(size), a[at], None if given is None else given[at, :size], n_starts, max_iter, tol, seed)
+            part = _fit_chunk(
+                S[at], int(size), a[at], None if given is None else given[at, :size], n_starts, max_iter, tol, seed
+            )
             for name, value in part.items():
                 out[name][at, ...] = _pad(value, out[name].shape[1:])
     return SparsePCAFit(**{name: value.reshape((*shape, *value.shape[1:])) for name, value in out.items()})

@@ -24,7 +24,13 @@ from ..log import split_rows
 # %% ../../nbs/07_detect/05_comparison.ipynb #3d4593f1
 BEST, BEST_FREE = "best single score", "best training-free score"  # labels of the opponents
 POOLED = "pooled"  # all OoD domains together
-INTERVALS = ("auroc", "aupr_out", "aupr_in", "fpr95_id_positive", "fpr95_ood_positive")  # metrics with a bootstrap interval
+INTERVALS = (
+    "auroc",
+    "aupr_out",
+    "aupr_in",
+    "fpr95_id_positive",
+    "fpr95_ood_positive",
+)  # metrics with a bootstrap interval
 
 
 def best_single(
@@ -79,7 +85,9 @@ def _measure(
         return values | dict(zip(("auroc_low", "auroc_high"), auroc_interval(y, score, level)[1:], strict=True))
     draws = bootstrap_metrics(y, score, n_boot, seed)
     tail = (1 - level) / 2
-    limits = {f"{m}_{end}": float(draws[m].quantile(q)) for m in INTERVALS for end, q in (("low", tail), ("high", 1 - tail))}
+    limits = {
+        f"{m}_{end}": float(draws[m].quantile(q)) for m in INTERVALS for end, q in (("low", tail), ("high", 1 - tail))
+    }
     return values | limits
 
 
@@ -91,7 +99,13 @@ def _decide(
 ) -> dict[str, Any]:  # realised acceptance with limits, drift flag, share of OoD rows caught
     """Apply a threshold to the test rows."""
     if t is None:
-        return {"accepted": float("nan"), "accepted_low": float("nan"), "accepted_high": float("nan"), "drifted": False, "caught": float("nan")}
+        return {
+            "accepted": float("nan"),
+            "accepted_low": float("nan"),
+            "accepted_high": float("nan"),
+            "drifted": False,
+            "caught": float("nan"),
+        }
     r = realised_rate(t, score[~y], level)
     numbers = {"accepted": r.rate, "accepted_low": r.low, "accepted_high": r.high, "drifted": r.drifted}
     return numbers | {"caught": float((score[y] > t.value).mean())}
@@ -118,7 +132,11 @@ def _completeness(
         a, e = scores[f"{name} on axes"].to_numpy(), scores[f"{name} on all evidence"].to_numpy()
         t = delong_test(y, a, e, level)
         values = {"auroc_axes": auroc(y, a), "auroc_evidence": auroc(y, e), "difference": t.difference}
-        rows.append({"detector": name} | values | {"low": t.low, "high": t.high, "p": t.p, "r2": float(np.corrcoef(a, e)[0, 1] ** 2)})
+        rows.append(
+            {"detector": name}
+            | values
+            | {"low": t.low, "high": t.high, "p": t.p, "r2": float(np.corrcoef(a, e)[0, 1] ** 2)}
+        )
     return rows
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #bca3776e
@@ -148,7 +166,9 @@ def _tables(
     """Check that the tables are finite and of one length."""
     ood = np.asarray(y)
     if not len(axes) == len(evidence) == len(ood) or not np.isin(ood, (0, 1)).all():
-        raise ValueError(f"axes, evidence and y (0 or 1) must have the same rows, got {len(axes)}, {len(evidence)} and {len(ood)}")
+        raise ValueError(
+            f"axes, evidence and y (0 or 1) must have the same rows, got {len(axes)}, {len(evidence)} and {len(ood)}"
+        )
     (a, k), (e, m) = as_columns(axes), as_columns(evidence)
     return pd.DataFrame(a, columns=k), pd.DataFrame(e, columns=m), ood.astype(bool)
 
@@ -194,7 +214,14 @@ def _evaluate_domain(
     for label, names in chosen.items():
         name, value = best_single(evidence[va], y[va], names)
         fitted[label] = ("single", fit_column(evidence, y, name), evidence)
-        opponents.append({"opponent": label, "score": name, "auroc_validation": value, "auroc_test": auroc(y[te], evidence[name].to_numpy()[te])})
+        opponents.append(
+            {
+                "opponent": label,
+                "score": name,
+                "auroc_validation": value,
+                "auroc_test": auroc(y[te], evidence[name].to_numpy()[te]),
+            }
+        )
     scores = pd.DataFrame({k: d.score(t[te]) for k, (_, d, t) in fitted.items()})
     fitted = {k: (i, _with_threshold(d, t[va & ~y], o["acceptance"]), t) for k, (i, d, t) in fitted.items()}
     rows = []
@@ -202,17 +229,38 @@ def _evaluate_domain(
         s = scores[label].to_numpy()
         training = "none" if inputs == "single" else "labelled rows" if d.supervised else "ID rows"
         against = BEST_FREE if training == "ID rows" and BEST_FREE in fitted else BEST
-        row = {"detector": label, "inputs": inputs, "training": training, "n_id": int((~y[te]).sum()), "n_ood": int(y[te].sum())}
+        row = {
+            "detector": label,
+            "inputs": inputs,
+            "training": training,
+            "n_id": int((~y[te]).sum()),
+            "n_ood": int(y[te].sum()),
+        }
         row |= _measure(y[te], s, o["n_boot"], o["seed"], o["level"]) | _decide(y[te], s, d.threshold, o["level"])
         test = delong_test(y[te], s, scores[against].to_numpy(), o["level"]) if inputs != "single" else None
         if test:
-            row |= {"opponent": against, "difference": test.difference, "difference_low": test.low, "difference_high": test.high, "p": test.p}
+            row |= {
+                "opponent": against,
+                "difference": test.difference,
+                "difference_low": test.low,
+                "difference_high": test.high,
+                "p": test.p,
+            }
         rows.append(row)
-    found = {"table": rows, "opponents": opponents, "completeness": _completeness(y[te], scores, o["complete"], o["level"])}
+    found = {
+        "table": rows,
+        "opponents": opponents,
+        "completeness": _completeness(y[te], scores, o["complete"], o["level"]),
+    }
     if "logistic on axes" in fitted:
         p = ood_probability(fitted["logistic on axes"][1], axes[te])
-        found["calibration"] = [{"ece_width": ece(y[te], p), "ece_mass": ece(y[te], p, binning="mass"), "brier": brier(y[te], p)}]
-    return found | {"scores": scores.assign(y=y[te].astype(int), row=np.flatnonzero(te)), "detectors": {k: d for k, (_, d, _) in fitted.items()}}
+        found["calibration"] = [
+            {"ece_width": ece(y[te], p), "ece_mass": ece(y[te], p, binning="mass"), "brier": brier(y[te], p)}
+        ]
+    return found | {
+        "scores": scores.assign(y=y[te].astype(int), row=np.flatnonzero(te)),
+        "detectors": {k: d for k, (_, d, _) in fitted.items()},
+    }
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #be13fd1f
 def evaluate_detectors(
@@ -236,20 +284,50 @@ def evaluate_detectors(
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows, per OoD domain and pooled."""
     axes, evidence, ood = _tables(axes, evidence, y)
-    if (ids is None) == (split is None) or fit_on not in ("domain", "pooled") or not set(complete) <= set(detectors) <= set(FITTERS):
-        raise ValueError(f'give ids or split, fit_on "domain" or "pooled", detectors of {", ".join(FITTERS)} and complete among them')
+    if (
+        (ids is None) == (split is None)
+        or fit_on not in ("domain", "pooled")
+        or not set(complete) <= set(detectors) <= set(FITTERS)
+    ):
+        raise ValueError(
+            f'give ids or split, fit_on "domain" or "pooled", detectors of {", ".join(FITTERS)} and complete among them'
+        )
     check_level(level)
     part = split_rows(ids, salt=salt) if ids is not None else np.asarray(split).astype(str)
     rows = _domain_rows(ood, domains)
     _parts(ood, rows, part)
-    o: dict[str, Any] = {"plane": plane and list(plane), "training_free": training_free and list(training_free), "detectors": list(detectors), "complete": list(complete)}
-    o |= {"fit_on": fit_on, "acceptance": acceptance, "level": level, "n_boot": n_boot, "seed": seed, "salt": salt if ids is not None else None}
+    o: dict[str, Any] = {
+        "plane": plane and list(plane),
+        "training_free": training_free and list(training_free),
+        "detectors": list(detectors),
+        "complete": list(complete),
+    }
+    o |= {
+        "fit_on": fit_on,
+        "acceptance": acceptance,
+        "level": level,
+        "n_boot": n_boot,
+        "seed": seed,
+        "salt": salt if ids is not None else None,
+    }
     results = {}
     for domain, mask in rows.items():
         fit = rows[POOLED] if fit_on == "pooled" else mask
-        parts = {"train": fit & (part == "train"), "validation": fit & (part == "validation"), "test": mask & (part == "test")}
+        parts = {
+            "train": fit & (part == "train"),
+            "validation": fit & (part == "validation"),
+            "test": mask & (part == "test"),
+        }
         results[domain] = _evaluate_domain(axes, evidence, ood, parts, o)
-    tables = {n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])]) for n in ("table", "opponents", "completeness", "calibration")}
+    tables = {
+        n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])])
+        for n in ("table", "opponents", "completeness", "calibration")
+    }
     for _, group in tables["table"].groupby("opponent"):  # Holm over all tests against one kind of opponent
         tables["table"].loc[group.index, "p_holm"] = holm(group["p"])
-    return Evaluation(**tables, scores={d: f["scores"] for d, f in results.items()}, detectors={d: f["detectors"] for d, f in results.items()}, settings=o)
+    return Evaluation(
+        **tables,
+        scores={d: f["scores"] for d, f in results.items()},
+        detectors={d: f["detectors"] for d, f in results.items()},
+        settings=o,
+    )

@@ -68,7 +68,9 @@ def bootstrap_metrics(
     n_boot: int = 1000,  # number of resamples
     seed: int = 0,  # same seed, same rows drawn: differences of two scores are paired
     tpr: float = 0.95,  # target rate of both operating points
-) -> pd.DataFrame:  # (n_boot, 5) auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive (95 is 100 tpr); one row per resample
+) -> (
+    pd.DataFrame
+):  # (n_boot, 5) auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive (95 is 100 tpr); one row per resample
     """Return AUROC, both AUPR and both FPR at TPR of stratified resamples."""
     ood, s = check_scores(y, score)
     if n_boot < 1 or not 0 < tpr < 1:

@@ -136,7 +136,9 @@ def operating_point(
     if rule not in THRESHOLD_RULES:
         raise ValueError(f"rule must be one of {', '.join(THRESHOLD_RULES)}, got {rule!r}")
     if s.min() == s.max():
-        raise ValueError(f"score must not be constant, got {s[0]} in all {s.size} rows: no threshold separates anything (AUROC is 0.5)")
+        raise ValueError(
+            f"score must not be constant, got {s[0]} in all {s.size} rows: no threshold separates anything (AUROC is 0.5)"
+        )
     sign = 1.0 if _check_positive(positive) == "ood" else -1.0
     truth, s = ood == (sign > 0), sign * s
     if rule == "interpolated":
@@ -263,7 +265,9 @@ def ood_metrics(
     score: npt.ArrayLike,  # (n,) higher for more OoD
     tpr: float = 0.95,  # target rate of both operating points, in (0, 1)
     rule: str = "searchsorted",  # one of THRESHOLD_RULES
-) -> dict[str, float]:  # auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive, tnr95_ood_positive, autc (95 is 100 tpr); NaN where a constant score has no threshold
+) -> dict[
+    str, float
+]:  # auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive, tnr95_ood_positive, autc (95 is 100 tpr); NaN where a constant score has no threshold
     """Return the usual metrics of a score under names that say which class is positive."""
     ood, s = check_scores(y, score)
     if not 0 < tpr < 1:

@@ -41,7 +41,9 @@ def choose_threshold(
     if not np.isfinite(s).all():
         raise ValueError(f"score_id must be finite, got {(~np.isfinite(s)).sum()} other values")
     if s.size > 1 and s[0] == s[-1]:
-        raise ValueError(f"score_id must not be constant, got {s[0]} in all {s.size} ID rows: every threshold accepts all or none")
+        raise ValueError(
+            f"score_id must not be constant, got {s[0]} in all {s.size} ID rows: every threshold accepts all or none"
+        )
     rank = min(s.size, math.ceil((s.size + 1) * acceptance - 1e-9))  # @eq-rank, less the rounding of the product
     return Threshold(float(s[rank - 1]), float(acceptance), int(s.size), rank)
 

@@ -23,52 +23,85 @@ BASES = {
 @dataclass(frozen=True)
 class Default:
     "A constant that was settled, and how."
+
     value: Any  # as the code has it
     trades: str  # what a larger value, or another one, wins and loses
     basis: str  # a key of `BASES`
     on: str  # what it was settled on, and when it was changed
-    used: tuple[str, ...] = ()  # places that must agree: "room.module:function.parameter", "room.module:NAME" or "room.module:NAME[key]"
+    used: tuple[
+        str, ...
+    ] = ()  # places that must agree: "room.module:function.parameter", "room.module:NAME" or "room.module:NAME[key]"
 
     def __post_init__(self) -> None:
         if self.basis not in BASES:
             raise ValueError(f"basis must be one of {', '.join(BASES)}, got {self.basis!r}")
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #94d5bc01
-DEFAULTS: dict[str, Default] = {
+# %% ../../nbs/00_ground/04_defaults.ipynb #bd747f78
+DEFAULTS: dict[str, Default] = {  # name -> constant
     "coverage": Default(
-        0.95, "higher: no score is lost to the axes; lower: fewer axes, and noise is not taken for evidence", "one log",
-        "the animals log, raised from 0.9 after its detection results had been seen", ("axes.estimator:AttributionAxes.coverage",)),
+        0.95,
+        "higher: no score is lost to the axes; lower: fewer axes, and noise is not taken for evidence",
+        "one log",
+        "the animals log, raised from 0.9 after its detection results had been seen",
+        ("axes.estimator:AttributionAxes.coverage",),
+    ),
     "coverage_alone": Default(
-        0.8, "as `coverage`, for data with noise of their own", "simulation",
+        0.8,
+        "as `coverage`, for data with noise of their own",
+        "simulation",
         "80 made data sets, levels 0.6 to 0.9: below, a cause is missed; above, noise becomes an axis",
-        ("axes.selection:select_axes.least",)),
+        ("axes.selection:select_axes.least",),
+    ),
     "agreement": Default(
-        0.95, "higher: axes that other rows give too; lower: more fits to choose from", "one log",
+        0.95,
+        "higher: axes that other rows give too; lower: more fits to choose from",
+        "one log",
         "made data for the kind, the verdict `equal` for the level, the animals log to see that it helps",
-        ("axes.estimator:AttributionAxes.agreement",)),
+        ("axes.estimator:AttributionAxes.agreement",),
+    ),
     "min_components": Default(
-        4, "higher: less is lost where columns are few; lower: fewer axes to read", "one log",
-        "the test rows of the animals log: with the paper's five columns two axes lost 0.02 to 0.05 of AUROC",
-        ("axes.estimator:AttributionAxes.min_components",)),
+        4,
+        "higher: less is lost where columns are few; lower: fewer axes to read",
+        "one log",
+        "the test rows of the animals log: on the paper's five columns two axes lost 0.023 of AUROC to one column",
+        ("axes.estimator:AttributionAxes.min_components",),
+    ),
     "axis_grid": Default(
-        (12, 16, 20), "longer: a fit that covers and agrees is found; shorter: time, and axes that can be read", "another log",
-        "the Food-101 log of the pocket model, where none of the fits of up to 12 axes met both"),
-    "alphas": Default(
-        (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5), "further up: sparser axes; above a half, shared features are lost", "one log",
-        "made data and the animals log; first 0.02 to 0.5, then to 0.7, then capped at 0.5 again", ("axes.selection:ALPHAS",)),
-    "axis_cost": Default(
-        3.0, "higher: fewer and denser axes; lower: more and sparser ones", "argument",
-        "an axis has a name, a sign and a unit to read beside its weights; no other value was tried on data",
-        ("axes.selection:_cheapest.axis_cost",)),
-    "explained": Default(
-        0.95, "higher: more axes", "convention", "rule \"explained\" only, as for principal components", ()),
-}  # name -> constant
+        (12, 16, 20),
+        "longer: a fit that covers and agrees is found; shorter: time, and axes that can be read",
+        "another log",
+        "the Food-101 log of the pocket model, where none of the fits of up to 12 axes met both",
+    ),
+}
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #4b5e33dd
+# %% ../../nbs/00_ground/04_defaults.ipynb #b2b07e53
+DEFAULTS |= {
+    "alphas": Default(
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+        "further up: sparser axes; above a half, shared features are lost",
+        "one log",
+        "made data and the animals log; first 0.02 to 0.5, then to 0.7, then capped at 0.5 again",
+        ("axes.selection:ALPHAS",),
+    ),
+    "axis_cost": Default(
+        3.0,
+        "higher: fewer and denser axes; lower: more and sparser ones",
+        "argument",
+        "an axis has a name, a sign and a unit to read beside its weights; no other value was tried on data",
+        ("axes.selection:_cheapest.axis_cost",),
+    ),
+    "explained": Default(
+        0.95, "higher: more axes", "convention", 'rule "explained" only, as for principal components', ()
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #c18add98
 def settled(
     name: str,  # a key of `DEFAULTS`
 ) -> Any:  # the constant
     "A constant by its name."
+    if name not in DEFAULTS:
+        raise ValueError(f"name must be a constant of `DEFAULTS`, got {name!r}")
     return DEFAULTS[name].value
 
 # %% ../../nbs/00_ground/04_defaults.ipynb #a92d3c12
@@ -82,92 +115,234 @@ def default_table(
     chosen = {n: d for n, d in DEFAULTS.items() if not bases or d.basis in bases}
     return [{"name": n, **asdict(d)} for n, d in chosen.items()]
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #2609ae2c
+# %% ../../nbs/00_ground/04_defaults.ipynb #9eb2a940
 DEFAULTS |= {
     "rank_correlation": Default(
-        0.97, "higher: near copies stay and share an axis; lower: evidence is lost with its copy", "one log",
-        "the animals log, while its detection and cause results were being made", ("axes.estimator:AttributionAxes.rank_correlation",)),
+        0.97,
+        "higher: near copies stay and share an axis; lower: evidence is lost with its copy",
+        "one log",
+        "the animals log, while its detection and cause results were being made",
+        ("axes.estimator:AttributionAxes.rank_correlation",),
+    ),
     "rank_correlation_guard": Default(
-        0.999, "as `rank_correlation`: the guard alone drops only what orders the rows the same", "argument",
-        "a monotone copy has 1; the rest is ties and rounding", ("axes.guard:guard.rank_correlation",)),
+        0.999,
+        "as `rank_correlation`: the guard alone drops only what orders the rows the same",
+        "argument",
+        "a monotone copy has 1; the rest is ties and rounding",
+        ("axes.guard:guard.rank_correlation",),
+    ),
     "variance_threshold": Default(
-        1e-12, "higher: faint columns go", "argument", "what rounding leaves of a constant; the paper leaves it open",
-        ("axes.guard:guard.variance_threshold", "axes.estimator:AttributionAxes.variance_threshold")),
+        1e-12,
+        "higher: faint columns go",
+        "argument",
+        "what rounding leaves of a constant; the paper leaves it open",
+        ("axes.guard:guard.variance_threshold", "axes.estimator:AttributionAxes.variance_threshold"),
+    ),
     "rank_tolerance": Default(
-        1e-5, "higher: a smaller rank", "argument", "a log holds single precision: a dependence there is exact to about 1e-7",
-        ("axes.guard:guard.tolerance", "axes.guard:numerical_rank.tolerance", "axes.guard:correlation_rank.tolerance")),
-    "n_folds": Default(
-        5, "more: larger training sets, more fits", "convention", "the paper leaves it open",
-        ("axes.estimator:AttributionAxes.n_folds", "axes.selection:select_axes.n_folds", "axes.paper:paper_cv.n_folds")),
-    "tie": Default(
-        "sparsest", "which alpha among equal k in paper mode", "argument", "the paper leaves it open; all three are offered",
-        ("axes.paper:choose_1se.tie", "axes.estimator:AttributionAxes.tie")),
+        1e-5,
+        "higher: a smaller rank",
+        "argument",
+        "a log holds single precision: a dependence there is exact to about 1e-7",
+        ("axes.guard:guard.tolerance", "axes.guard:numerical_rank.tolerance", "axes.guard:correlation_rank.tolerance"),
+    ),
 }
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #382e5ad3
+# %% ../../nbs/00_ground/04_defaults.ipynb #c1b91945
+DEFAULTS |= {
+    "n_folds": Default(
+        5,
+        "more: larger training sets, more fits",
+        "convention",
+        "the paper leaves it open",
+        ("axes.estimator:AttributionAxes.n_folds", "axes.selection:select_axes.n_folds", "axes.paper:paper_cv.n_folds"),
+    ),
+    "tie": Default(
+        "sparsest",
+        "which alpha among equal k in paper mode",
+        "argument",
+        "the paper leaves it open; all three are offered",
+        ("axes.paper:choose_1se.tie", "axes.estimator:AttributionAxes.tie"),
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #d2759618
 DEFAULTS |= {
     "verdict": Default(
         {"equal": 0.95, "fair": 0.85, "selected": 0.9, "loading": 0.1},
-        "higher `equal` and `fair`: fewer axes are called fixed, more are called none; `selected` and `loading`: when a weight counts",
-        "convention", "0.95 and 0.85 are the bounds of Lorenzo-Seva and ten Berge (2006) for Tucker's congruence; 0.9 and 0.1 are ours, never tried otherwise",
-        ("stability.resampling:THRESHOLDS",)),
-    "n_boot": Default(
-        1000, "more: steadier ends of intervals, more time", "convention", "the ends of a 95 % interval rest on 25 draws each",
-        ("stability.resampling:block_stability.n_boot", "detect.intervals:bootstrap_metrics.n_boot", "detect.intervals:bootstrap_interval.n_boot",
-         "detect.comparison:evaluate_detectors.n_boot", "why.domains:domain_profiles.n_boot")),
-    "n_half": Default(100, "as `n_boot`", "argument", "only the median of the halves is used", ("stability.resampling:block_stability.n_half",)),
-    "n_null": Default(200, "as `n_boot`", "argument", "only the 95 % point of the null is used", ("stability.resampling:block_stability.n_null",)),
-    "n_blocks": Default(
-        1000, "more: nearer to the bootstrap of rows, more memory", "argument", "resamples are of blocks of rows, so that a fit needs no rows",
-        ("stability.resampling:stability.n_blocks",)),
+        "higher `equal`, `fair`: fewer axes are fixed, more are none; `selected`, `loading`: when a weight counts",
+        "convention",
+        "the two cosines are those of Lorenzo-Seva and ten Berge (2006); 0.9 and 0.1 are ours, never tried otherwise",
+        ("stability.resampling:THRESHOLDS",),
+    ),
 }
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #155de0f1
+# %% ../../nbs/00_ground/04_defaults.ipynb #d32d0798
+DEFAULTS |= {
+    "n_boot": Default(
+        1000,
+        "more: steadier ends of intervals, more time",
+        "convention",
+        "the ends of a 95 % interval rest on 25 draws each",
+        (
+            "stability.resampling:block_stability.n_boot",
+            "detect.intervals:bootstrap_metrics.n_boot",
+            "detect.intervals:bootstrap_interval.n_boot",
+            "detect.comparison:evaluate_detectors.n_boot",
+            "why.domains:domain_profiles.n_boot",
+        ),
+    ),
+    "n_half": Default(
+        100,
+        "as `n_boot`",
+        "argument",
+        "only the median of the halves is used",
+        ("stability.resampling:block_stability.n_half",),
+    ),
+    "n_null": Default(
+        200,
+        "as `n_boot`",
+        "argument",
+        "only the 95 % point of the null is used",
+        ("stability.resampling:block_stability.n_null",),
+    ),
+    "n_blocks": Default(
+        1000,
+        "more: nearer to the bootstrap of rows, more memory",
+        "argument",
+        "resamples are of blocks of rows, so that a fit needs no rows",
+        ("stability.resampling:stability.n_blocks",),
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #981b9bd8
 DEFAULTS |= {
     "reference": Default(
-        0.2, "more: better fitted distances; less: more ID rows to measure from and to evaluate on", "one log",
+        0.2,
+        "more: better fitted distances; less: more ID rows to measure from and to evaluate on",
+        "one log",
         "the animals log, lowered from 0.3 before any target was set: AUROCs there moved by 0.03 at most",
-        ("log.rows:reference_rows.fraction",)),
+        ("log.rows:reference_rows.fraction",),
+    ),
+    "crop": Default(
+        2,
+        "how many of the largest cosines are cropped",
+        "argument",
+        "ours: the paper leaves it open",
+        ("evidence.scores:delta_energy.crop",),
+    ),
     "reference_study": Default(
-        0.3, "as `reference`, where originals are few", "argument", "the cause study has some hundred originals",
-        ("why.study:study_causes.reference",)),
+        0.3,
+        "as `reference`, where originals are few",
+        "argument",
+        "the cause study has some hundred originals",
+        ("why.study:study_causes.reference",),
+    ),
     "split": Default(
-        (0.6, 0.2, 0.2), "more training rows, or narrower intervals", "convention", "train, validation, test",
-        ("log.rows:split_rows.fractions",)),
-    "neighbour": Default(
-        50, "higher: smoother distance, needs more rows", "publication", "Sun et al. 2022, as OpenOOD has it",
-        ("evidence.distances:KNN.fit.k",)),
-    "gen_gamma": Default(
-        0.1, "lower: small probabilities weigh more", "publication", "Liu et al. 2023, as OpenOOD has it", ("evidence.scores:gen.gamma",)),
-    "gen_top": Default(100, "how many classes count", "publication", "Liu et al. 2023, as OpenOOD has it", ("evidence.scores:gen.top",)),
-    "neglabel_quantile": Default(
-        0.95, "higher: far from more classes", "publication", "Jiang et al. 2024", ("evidence.neglabel:mine_negatives.percentile",)),
-    "neglabel_kept": Default(
-        0.15, "higher: more and nearer negatives", "publication", "Jiang et al. 2024", ("evidence.neglabel:mine_negatives.keep",)),
-    "neglabel_groups": Default(
-        100, "more: smaller groups", "publication", "Jiang et al. 2024", ("evidence.neglabel:neglabel_score.groups",)),
-    "crop": Default(2, "how many of the largest cosines are cropped", "argument", "ours: the paper leaves it open", ("evidence.scores:delta_energy.crop",)),
+        (0.6, 0.2, 0.2),
+        "more training rows, or narrower intervals",
+        "convention",
+        "train, validation, test",
+        ("log.rows:split_rows.fractions",),
+    ),
 }
 
-# %% ../../nbs/00_ground/04_defaults.ipynb #64a4d1cc
+# %% ../../nbs/00_ground/04_defaults.ipynb #3f3894e1
+DEFAULTS |= {
+    "neighbour": Default(
+        50,
+        "higher: smoother distance, needs more rows",
+        "publication",
+        "Sun et al. 2022, as OpenOOD has it",
+        ("evidence.distances:KNN.fit.k",),
+    ),
+    "gen_gamma": Default(
+        0.1,
+        "lower: small probabilities weigh more",
+        "publication",
+        "Liu et al. 2023, as OpenOOD has it",
+        ("evidence.scores:gen.gamma",),
+    ),
+    "gen_top": Default(
+        100, "how many classes count", "publication", "Liu et al. 2023, as OpenOOD has it", ("evidence.scores:gen.top",)
+    ),
+    "neglabel_quantile": Default(
+        0.95,
+        "higher: far from more classes",
+        "publication",
+        "Jiang et al. 2024",
+        ("evidence.neglabel:mine_negatives.percentile",),
+    ),
+    "neglabel_kept": Default(
+        0.15,
+        "higher: more and nearer negatives",
+        "publication",
+        "Jiang et al. 2024",
+        ("evidence.neglabel:mine_negatives.keep",),
+    ),
+    "neglabel_groups": Default(
+        100, "more: smaller groups", "publication", "Jiang et al. 2024", ("evidence.neglabel:neglabel_score.groups",)
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #5f4cea29
 DEFAULTS |= {
     "acceptance": Default(
-        0.95, "higher: fewer familiar images are refused, more foreign ones accepted", "convention", "FPR at 95 % is read there",
-        ("detect.threshold:choose_threshold.acceptance", "detect.evaluation:fit_decision.acceptance",
-         "detect.comparison:evaluate_detectors.acceptance")),
+        0.95,
+        "higher: fewer familiar images are refused, more foreign ones accepted",
+        "convention",
+        "FPR at 95 % is read there",
+        (
+            "detect.threshold:choose_threshold.acceptance",
+            "detect.evaluation:fit_decision.acceptance",
+            "detect.comparison:evaluate_detectors.acceptance",
+        ),
+    ),
     "level": Default(
-        0.95, "higher: wider intervals", "convention", "all intervals and tests",
-        ("detect.intervals:auroc_interval.level", "detect.threshold:realised_rate.level", "stability.resampling:block_stability.level")),
-    "svm_nu": Default(0.05, "share of ID rows outside", "argument", "one less `acceptance`", ("detect.detectors:fit_one_class_svm.nu",)),
+        0.95,
+        "higher: wider intervals",
+        "convention",
+        "all intervals and tests",
+        (
+            "detect.intervals:auroc_interval.level",
+            "detect.threshold:realised_rate.level",
+            "stability.resampling:block_stability.level",
+        ),
+    ),
+    "svm_nu": Default(
+        0.05,
+        "share of ID rows outside",
+        "argument",
+        "one less `acceptance`",
+        ("detect.detectors:fit_one_class_svm.nu",),
+    ),
     "strength": Default(
-        1.0, "higher: less shrinkage of supervised detectors", "convention", "scikit-learn's own; never tuned",
-        ("detect.detectors:fit_logistic.strength", "detect.detectors:fit_linear_svm.strength")),
+        1.0,
+        "higher: less shrinkage of supervised detectors",
+        "convention",
+        "scikit-learn's own; never tuned",
+        ("detect.detectors:fit_logistic.strength", "detect.detectors:fit_linear_svm.strength"),
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #ddf26aea
+DEFAULTS |= {
     "usual": Default(
-        0.95, "higher: fewer images have a reason to be named", "argument", "as `acceptance`, shared by the axes (Bonferroni)",
-        ("why.explain:outside.coverage", "why.explain:Explainer.coverage")),
+        0.95,
+        "higher: fewer images have a reason to be named",
+        "argument",
+        "as `acceptance`, shared by the axes (Bonferroni)",
+        ("why.explain:outside.coverage", "why.explain:Explainer.coverage"),
+    ),
     "reach": Default(
-        (0.05, 0.5, 0.95), "the ID quantiles that an axis is measured by", "convention", "median and 90 % range; robust against few strange ID rows"),
+        (0.05, 0.5, 0.95),
+        "the ID quantiles that an axis is measured by",
+        "convention",
+        "median and 90 % range; robust against few strange ID rows",
+    ),
     "action_rule": Default(
-        "accept, retake, accept, prompt, class, retake, fine-tune", "asking less for a missing class: more covariate rows right, more new classes missed",
-        "one log", "the animals log: the question whether a class fits was added after its suggestions had been seen, and kept after two other readings did worse there"),
+        "accept, retake, accept, prompt, class, retake, fine-tune",
+        "asking less for a missing class: more covariate rows right, more new classes missed",
+        "one log",
+        "the animals log: whether a class fits was asked after suggestions had been seen; two other readings did worse",
+    ),
 }

@@ -6,11 +6,21 @@
 __all__ = ['StabilityReport', 'axis_fit', 'plot_loading_intervals', 'plot_stability_null', 'stability', 'seed_stability']
 
 # %% ../../nbs/06_stability/00_stability.ipynb #a04b3c67
-from .resampling import StabilityReport, axis_fit, plot_loading_intervals, plot_stability_null, stability
+from attrood.stability.resampling import (
+    StabilityReport,
+    axis_fit,
+    plot_loading_intervals,
+    plot_stability_null,
+    stability,
+)
 from .seeds import seed_stability
 
 # %% ../../nbs/06_stability/00_stability.ipynb #1e33d630
 _all_ = [
-    "StabilityReport", "axis_fit", "plot_loading_intervals", "plot_stability_null", "stability",
+    "StabilityReport",
+    "axis_fit",
+    "plot_loading_intervals",
+    "plot_stability_null",
+    "stability",
     "seed_stability",
 ]
