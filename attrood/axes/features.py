@@ -39,7 +39,10 @@ def id_mask(
     y: npt.ArrayLike | None,  # (n,) marks ID rows: 0, False or "id"; None marks all
     n: int,  # number of rows
 ) -> np.ndarray:  # (n,) bool
-    "Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD. `ValueError` if no row is ID."
+    """Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD.
+
+    `ValueError` if no row is ID.
+    """
     if y is None:
         return np.ones(n, dtype=bool)
     marks = np.asarray(y).ravel()
@@ -64,7 +67,8 @@ def id_reference(
     e, mask = np.asarray(evidence, dtype=np.float64), np.asarray(is_id, dtype=bool)
     if e.ndim != 2 or not mask.any():
         raise ValueError(
-            f"evidence must have shape (n, M) and is_id at least one True, got {np.shape(evidence)} with {int(np.sum(mask))} ID rows"
+            "evidence must have shape (n, M) and is_id at least one True, "
+            f"got {np.shape(evidence)} with {int(np.sum(mask))} ID rows"
         )
     if scale_of not in ("id", "all"):
         raise ValueError(f"scale_of must be 'id' or 'all', got {scale_of!r}")

@@ -17,12 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from ..ground import settled
+
 # %% ../../nbs/05_axes/02_guard.ipynb #03808d64
 def _scaled(
     X: npt.NDArray[np.float64],  # (n, m) finite
-) -> tuple[
-    npt.NDArray[np.float64], npt.NDArray[np.float64]
-]:  # (n, m) centred, unit spread, constants zero; (m,) spread
+) -> tuple[np.ndarray, np.ndarray]:  # (n, m) centred, of unit spread, constants zero; (m,) spread
+    "Columns on one scale, and the scale."
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise ValueError(f"X must be finite, got {X[row, column]} in row {row}, column {column}")
@@ -48,7 +49,7 @@ def _correlation(
 # %% ../../nbs/05_axes/02_guard.ipynb #a45fc063
 def correlation_rank(
     C: npt.NDArray[np.float64],  # (m, m) correlations
-    tolerance: float = 1e-5,  # singular values below this share of the largest count as zero, > 0
+    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # 0 to m
     "The numerical rank of columns with these correlations."
     eigenvalues = np.linalg.eigvalsh(C)  # squared singular values
@@ -57,7 +58,7 @@ def correlation_rank(
 # %% ../../nbs/05_axes/02_guard.ipynb #e06acdcb
 def numerical_rank(
     X: npt.ArrayLike,  # (n, m) one row per image, one column per feature
-    tolerance: float = 1e-5,  # singular values below this share of the largest count as zero, > 0
+    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # rank of the centred columns, 0 to m
     "The number of linearly independent columns of X after centring and scaling."
     return correlation_rank(_correlation(X), tolerance)
@@ -140,66 +141,80 @@ def _combination(
     left = C[j, j] - 2 * weights @ C[basis, j] + weights @ C[np.ix_(basis, basis)] @ weights
     return float(max(left, 0.0)), weights * (sd[j] / sd[basis])
 
-# %% ../../nbs/05_axes/02_guard.ipynb #a9d0ae78
-def _find(
-    X: npt.NDArray[np.float64],
-    names: list[str],
-    order: list[int],  # (n, m), (m,), who goes first
-    variance_threshold: float,
-    rank_correlation: float,
-    tolerance: float,
-    max_rows: int,
-) -> tuple[list[Finding], npt.NDArray[np.float64]]:  # findings and the correlations of all columns
-    Z, sd = _scaled(X)
-    C = Z.T @ Z / len(Z)
-    found: dict[int, Finding] = {}
-    for j in order:
-        if sd[j] <= np.sqrt(variance_threshold):
-            found[j] = Finding(
-                names[j], "constant", None, f"constant: variance {sd[j] ** 2:.3g}, threshold {variance_threshold:g}"
-            )
-    stays = [j for j in order if j not in found]
-    for at, j in enumerate(stays):
-        twin = next(
-            (i for i in stays[:at] if i not in found and C[i, j] > 1 - 1e-6 and np.array_equal(X[:, i], X[:, j])), None
-        )
-        if twin is not None:
-            found[j] = Finding(names[j], "duplicate", names[twin], f"equal to {names[twin]} in every row")
-    stays = [j for j in stays if j not in found]
-    rho = np.abs(_rank_correlation(X[:, stays], max_rows)) if len(stays) > 1 else np.zeros((1, 1))
-    for at, j in enumerate(stays):
-        near = next((i for i in range(at) if stays[i] not in found and rho[i, at] > rank_correlation), None)
-        if near is not None:
-            twin = stays[near]
-            found[j] = Finding(
-                names[j],
-                "monotone",
-                names[twin],
-                f"orders the rows as {names[twin]} does: |rank correlation| {rho[near, at]:.6f}",
-            )
-    basis: list[int] = []
-    for j in (j for j in stays if j not in found):
-        left, weights = _combination(C, sd, basis, j)
-        if left > tolerance**2:
-            basis.append(j)
-        else:
-            found[j] = Finding(
-                names[j], "dependent", None, f"linear combination: {_formula(weights, [names[i] for i in basis])}"
-            )
-    return [found[j] for j in order if j in found], C
-
 # %% ../../nbs/05_axes/02_guard.ipynb #667e47d1
 def _formula(weights: npt.NDArray[np.float64], names: list[str]) -> str:
+    "A sum of columns in words, without the terms that rounding leaves."
     size = np.abs(weights).max(initial=0.0)
     terms = [(w, n) for w, n in zip(weights, names, strict=True) if abs(w) > 1e-4 * size]
     return " ".join(
         f"{'-' if w < 0 else '+' if i else ''}{' ' if i else ''}{abs(w):.4g} {n}" for i, (w, n) in enumerate(terms)
     )
 
+# %% ../../nbs/05_axes/02_guard.ipynb #619fc180
+def _copies(
+    X: np.ndarray,  # (n, m)
+    C: np.ndarray,  # (m, m) correlations
+    stays: list[int],  # columns that vary, who goes first
+) -> dict[int, int]:  # column -> the earlier one that it equals
+    "Columns that are equal to an earlier one in every row."
+    twins: dict[int, int] = {}
+    for at, j in enumerate(stays):
+        before = (i for i in stays[:at] if i not in twins and C[i, j] > 1 - 1e-6)
+        if (twin := next((i for i in before if np.array_equal(X[:, i], X[:, j])), None)) is not None:
+            twins[j] = twin
+    return twins
+
+# %% ../../nbs/05_axes/02_guard.ipynb #a6427c3a
+def _alike(
+    rho: np.ndarray,  # (s, s) absolute rank correlations of the columns in `stays`
+    stays: list[int],  # columns, who goes first
+    least: float,  # rank correlation beyond which two columns are one
+) -> dict[int, tuple[int, float]]:  # column -> the earlier one that orders the rows alike, and how much
+    "Columns that order the rows as an earlier one does."
+    near: dict[int, tuple[int, float]] = {}
+    for at, j in enumerate(stays):
+        i = next((i for i in range(at) if stays[i] not in near and rho[i, at] > least), None)
+        if i is not None:
+            near[j] = stays[i], rho[i, at]
+    return near
+
+# %% ../../nbs/05_axes/02_guard.ipynb #a9d0ae78
+def _find(
+    X: npt.NDArray[np.float64],  # (n, m)
+    names: list[str],  # (m,)
+    order: list[int],  # who goes first
+    bounds: tuple[float, float, float],  # variance threshold, rank correlation, tolerance
+    max_rows: int,  # for rank correlations
+) -> tuple[list[Finding], npt.NDArray[np.float64]]:  # findings and the correlations of all columns
+    "Findings of all four kinds."
+    least_variance, least_rank, tolerance = bounds
+    Z, sd = _scaled(X)
+    C = Z.T @ Z / len(Z)
+    found: dict[int, Finding] = {}
+    for j in (j for j in order if sd[j] <= np.sqrt(least_variance)):
+        reason = f"constant: variance {sd[j] ** 2:.3g}, threshold {least_variance:g}"
+        found[j] = Finding(names[j], "constant", None, reason)
+    for j, i in _copies(X, C, [j for j in order if j not in found]).items():
+        found[j] = Finding(names[j], "duplicate", names[i], f"equal to {names[i]} in every row")
+    stays = [j for j in order if j not in found]
+    rho = np.abs(_rank_correlation(X[:, stays], max_rows)) if len(stays) > 1 else np.zeros((1, 1))
+    for j, (i, r) in _alike(rho, stays, least_rank).items():
+        reason = f"orders the rows as {names[i]} does: |rank correlation| {r:.6f}"
+        found[j] = Finding(names[j], "monotone", names[i], reason)
+    basis: list[int] = []
+    for j in (j for j in stays if j not in found):
+        left, weights = _combination(C, sd, basis, j)
+        if left > tolerance**2:
+            basis.append(j)
+        else:
+            reason = f"linear combination: {_formula(weights, [names[i] for i in basis])}"
+            found[j] = Finding(names[j], "dependent", None, reason)
+    return [found[j] for j in order if j in found], C
+
 # %% ../../nbs/05_axes/02_guard.ipynb #d433703a
 def variance_inflation(
     X: npt.ArrayLike,  # (n, m)
-    tolerance: float = 1e-5,  # as in `numerical_rank`
+    tolerance: float = settled("rank_tolerance"),  # as in `numerical_rank`
 ) -> npt.NDArray[np.float64]:  # (m,) >= 1; inf for dependent columns, nan for constant ones
     "The variance inflation factor of every column."
     return _inflation(_correlation(X), tolerance)
@@ -228,6 +243,22 @@ def _effective_rank(C: npt.NDArray[np.float64]) -> float:
     shares = shares[shares > 1e-15 * shares.sum()] / shares.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
+# %% ../../nbs/05_axes/02_guard.ipynb #754d6cea
+def _in_words(report: "GuardReport") -> str:
+    "Several lines."
+    total, left = len(report.kept) + len(report.dropped), ", ".join(report.kept) or "none"
+    lines = [
+        f"{total} columns, {report.rows:,} rows: {len(report.kept)} kept ({left}), {len(report.dropped)} dropped",
+        f"rank {report.rank}, effective rank {report.effective_rank:.2f}",
+    ]
+    lines += [f"{'dropped' if f.dropped else 'left in'} {f.name}: {f.reason}" for f in report.findings]
+    high = {name: v for name, v in report.vif.items() if v > 10}
+    if high:
+        lines.append("variance inflation above 10: " + ", ".join(f"{name} {v:.4g}" for name, v in high.items()))
+    if report.rank_rows < report.rows:
+        lines.append(f"rank correlations from {report.rank_rows:,} of {report.rows:,} rows")
+    return "\n".join(lines)
+
 # %% ../../nbs/05_axes/02_guard.ipynb #7dbb8f08
 @dataclass(frozen=True)
 class GuardReport:
@@ -254,18 +285,7 @@ class GuardReport:
 
     def summary(self) -> str:  # several lines
         "The report as readable text."
-        total = len(self.kept) + len(self.dropped)
-        lines = [
-            f"{total} columns, {self.rows:,} rows: {len(self.kept)} kept ({', '.join(self.kept) or 'none'}), {len(self.dropped)} dropped",
-            f"rank {self.rank}, effective rank {self.effective_rank:.2f}",
-        ]
-        lines += [f"{'dropped' if f.dropped else 'left in'} {f.name}: {f.reason}" for f in self.findings]
-        high = {name: v for name, v in self.vif.items() if v > 10}
-        if high:
-            lines.append("variance inflation above 10: " + ", ".join(f"{name} {v:.4g}" for name, v in high.items()))
-        if self.rank_rows < self.rows:
-            lines.append(f"rank correlations from {self.rank_rows:,} of {self.rows:,} rows")
-        return "\n".join(lines)
+        return _in_words(self)
 
     def to_dict(self) -> dict[str, Any]:  # JSON; infinite variance inflation is null
         "The report as plain types."
@@ -280,36 +300,42 @@ class GuardReport:
         vif = {name: np.inf if v is None else v for name, v in d["vif"].items()}
         return cls(**{**d, "vif": vif, "findings": [Finding(**f) for f in d["findings"]]})
 
-# %% ../../nbs/05_axes/02_guard.ipynb #b6da934d
+# %% ../../nbs/05_axes/02_guard.ipynb #cba09388
 KINDS = ("constant", "duplicate", "monotone", "dependent")  # why a column is redundant
 
 
-def guard(
-    X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
-    names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
-    *,
-    variance_threshold: float = 1e-12,  # columns of at most this variance are constant, squared units, >= 0
-    rank_correlation: float = 0.999,  # pairs above this absolute rank correlation are one, 0 to 1
-    tolerance: float = 1e-5,  # numerical rank, see `numerical_rank`
-    priority: Sequence[str] = (),  # columns to prefer over the given order
-    drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
-    max_rank_rows: int = 50_000,  # rows that rank correlations are computed on, drawn at random where there are more
-) -> GuardReport:  # what stays and why
-    "Find constant, duplicate, monotone and dependent columns before axes are fitted."
-    Z, columns = _named_matrix(X, names)
+def _check_bounds(
+    columns: list[str], priority: Sequence[str], drop: Sequence[str], variance: float, correlation: float
+) -> None:
     for kind in drop:
         if kind not in KINDS:
             raise ValueError(f"drop must name kinds among {', '.join(KINDS)}, got {kind!r}")
     for name in priority:
         if name not in columns:
             raise ValueError(f"priority must name columns of X, got {name!r}")
-    if not variance_threshold >= 0:
-        raise ValueError(f"variance_threshold must be >= 0, got {variance_threshold}")
-    if not 0 < rank_correlation <= 1:
-        raise ValueError(f"rank_correlation must be in (0, 1], got {rank_correlation}")
+    if not variance >= 0:
+        raise ValueError(f"variance_threshold must be >= 0, got {variance}")
+    if not 0 < correlation <= 1:
+        raise ValueError(f"rank_correlation must be in (0, 1], got {correlation}")
+
+# %% ../../nbs/05_axes/02_guard.ipynb #b6da934d
+def guard(
+    X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
+    names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
+    *,
+    variance_threshold: float = settled("variance_threshold"),  # columns of at most this are constant, >= 0
+    rank_correlation: float = settled("rank_correlation_guard"),  # above, a pair is one column, 0 to 1
+    tolerance: float = settled("rank_tolerance"),  # see `numerical_rank`
+    priority: Sequence[str] = (),  # columns to prefer over the given order
+    drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
+    max_rank_rows: int = 50_000,  # for rank correlations; drawn at random where there are more
+) -> GuardReport:  # what stays and why
+    "Find constant, duplicate, monotone and dependent columns before axes are fitted."
+    Z, columns = _named_matrix(X, names)
+    _check_bounds(columns, priority, drop, variance_threshold, rank_correlation)
     order = [columns.index(name) for name in priority]
     order += [j for j in range(len(columns)) if j not in order]
-    found, C = _find(Z, columns, order, variance_threshold, rank_correlation, tolerance, max_rank_rows)
+    found, C = _find(Z, columns, order, (variance_threshold, rank_correlation, tolerance), max_rank_rows)
     findings = [Finding(f.name, f.kind, f.partner, f.reason, f.kind in drop) for f in found]
     gone = {f.name for f in findings if f.dropped}
     kept = [j for j, name in enumerate(columns) if name not in gone]
