@@ -81,13 +81,10 @@ class Labels:
 def _tie(group: str, values: np.ndarray, chosen: int, tolerance: float) -> list[str]:
     "A line if other axes reach the chosen one's value."
     equal = np.flatnonzero(np.abs(values - values[chosen]) <= tolerance * max(abs(values[chosen]), 1e-300))
-    return (
-        [
-            f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"
-        ]
-        if len(equal) > 1
-        else []
-    )
+    if len(equal) < 2:
+        return []
+    tied = f"axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}"
+    return [f"{group}: {tied}; axis {chosen} is taken, the first in order"]
 
 # %% ../../nbs/05_axes/09_labels.ipynb #2b60a7d0
 def paper_labels(

@@ -125,7 +125,8 @@ def _check_scale(X: np.ndarray, spread: np.ndarray) -> None:
     tiny = np.flatnonzero(spread < 1e-290)
     if len(tiny) and (X[:, tiny] != X[:1, tiny]).any():
         raise ValueError(
-            "X must vary by more than about 1e-145 where it varies, so that squares fit into float64; rescale the columns"
+            "X must vary by more than about 1e-145 where it varies, so that squares fit into float64; "
+            "rescale the columns"
         )
 
 # %% ../../nbs/05_axes/03_moments.ipynb #48bccff1
@@ -343,7 +344,8 @@ def null_moments(
     m, dof = part.mean.shape[-1], float(part.count) - 1
     if dof < m:
         raise ValueError(
-            f"the count must exceed the number of features for a null from moments, got {part.count:g} rows and {m} features"
+            "the count must exceed the number of features for a null from moments, "
+            f"got {part.count:g} rows and {m} features"
         )
     rng = np.random.default_rng(seed)
     factor = np.tril(rng.normal(size=(n_replicates, m, m)), -1)
