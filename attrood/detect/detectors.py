@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC, OneClassSVM
 
 from .threshold import Threshold, choose_threshold
+from ..ground import settled
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #f55066b0
 def _column(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
@@ -67,7 +68,7 @@ def _density(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
     constant = np.log(len(rows)) + rows.shape[1] * np.log(h * np.sqrt(2 * np.pi)) + np.log(p["scale"]).sum()
     return constant - _squares(x, p, rows, lambda d: logsumexp(-d / (2 * h * h), axis=1))
 
-
+# %% ../../nbs/07_detect/03_detectors.ipynb #5e528437
 KINDS: dict[str, tuple[Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray], tuple[str, ...]]] = {
     "column": (_column, ()),
     "linear": (_linear, ("weights", "bias")),
@@ -96,9 +97,8 @@ def as_columns(
     bad = np.flatnonzero(~np.isfinite(m).all(1))
     if bad.size:
         column = names[int(np.flatnonzero(~np.isfinite(m[bad[0]]))[0])]
-        raise ValueError(
-            f"the input must be finite, got {column} = {m[bad[0], names.index(column)]} in row {bad[0]} ({bad.size} such rows)"
-        )
+        value = m[bad[0], names.index(column)]
+        raise ValueError(f"the input must be finite, got {column} = {value} in row {bad[0]} ({bad.size} such rows)")
     return m, names
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #db00c6b8
@@ -126,15 +126,13 @@ class Detector:
     ) -> np.ndarray:  # (n,) bool, True for OoD
         """Decide: OoD where the score is above the threshold."""
         if self.threshold is None:
-            raise ValueError(
-                f"detector {self.name!r} must have a threshold to decide, call with_threshold on ID rows first"
-            )
+            raise ValueError(f"detector {self.name!r} must have a threshold: call with_threshold on ID rows first")
         return self.score(x) > self.threshold.value
 
     def with_threshold(
         self,
         x: npt.ArrayLike | pd.DataFrame,  # (n, k) ID rows, best not those of the fit
-        acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
+        acceptance: float = settled("acceptance"),  # share of ID rows to accept, in (0, 1)
     ) -> "Detector":  # a copy that decides
         """Set the threshold from ID rows."""
         return replace(self, threshold=choose_threshold(self.score(x), acceptance))
@@ -232,7 +230,7 @@ def fit_one_class_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD; OoD rows are not read
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    nu: float = 0.05,  # upper bound on the share of ID rows outside, in (0, 1)
+    nu: float = settled("svm_nu"),  # upper bound on the share of ID rows outside, in (0, 1)
 ) -> Detector:  # kind "one_class_svm"
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -290,7 +288,7 @@ def fit_logistic(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = 1.0,  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
+    strength: float = settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -304,7 +302,7 @@ def fit_linear_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = 1.0,  # C of scikit-learn, > 0
+    strength: float = settled("strength"),  # C of scikit-learn, > 0
 ) -> Detector:  # kind "linear"
     """Linear SVM (squared hinge) on columns scaled by the ID rows, classes weighted to equal shares."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -329,9 +327,8 @@ def fixed_axes(
     for name, choices in axes.items():
         columns = next((c for c in choices if set(c) <= set(evidence.columns)), None)
         if columns is None:
-            raise ValueError(
-                f"axis {name} needs one of {' / '.join('+'.join(c) for c in choices)}, got {', '.join(evidence.columns)}"
-            )
+            sets = " / ".join("+".join(c) for c in choices)
+            raise ValueError(f"axis {name} needs one of {sets}, got {', '.join(evidence.columns)}")
         _, _, names, mean, scale = _id_scale(evidence, y, columns)
         weights = 1 / (len(names) * scale)
         found[name] = Detector(name, "linear", names, {"weights": weights, "bias": np.asarray(-weights @ mean)})

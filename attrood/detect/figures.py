@@ -37,9 +37,8 @@ def roc_band(
     pos, neg = s[ood], s[~ood]
 
     def curve(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        cuts = np.sort(q)[::-1][
-            np.minimum((at * q.size).astype(int), q.size - 1)
-        ]  # the score that lets this share of ID rows through
+        let_through = np.minimum((at * q.size).astype(int), q.size - 1)  # this many ID rows
+        cuts = np.sort(q)[::-1][let_through]
         return np.where(at >= 1, 1.0, 1 - np.searchsorted(np.sort(p), cuts, side="right") / p.size)
 
     draws = [curve(rng.choice(pos, pos.size), rng.choice(neg, neg.size)) for _ in range(n_boot)]
@@ -152,9 +151,8 @@ def plot_differences(
     """Draw paired differences of AUROC with their intervals, one line per domain and detector."""
     lost = [c for c in ("domain", "detector", "difference", *ends) if c not in table]
     if lost or not len(table):
-        raise ValueError(
-            f"table must have rows and columns {', '.join(lost) or 'with values'}, got {len(table)} rows with {', '.join(map(str, table.columns))}"
-        )
+        wanted, got = ", ".join(lost) or "with values", ", ".join(map(str, table.columns))
+        raise ValueError(f"table must have rows and columns {wanted}, got {len(table)} rows with {got}")
     ax = draw_on(ax, (6.4, 0.9 + 0.28 * len(table)))
     names = list(dict.fromkeys(table["detector"]))
     for i, row in enumerate(table.to_dict("records")):
@@ -189,7 +187,7 @@ def plot_reliability(
     n_bins: int = 10,  # bins of equal mass
     ax: Axes | None = None,  # to draw into
 ) -> Axes:  # the axes
-    """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability, in bins of equal mass."""
+    """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability."""
     table = reliability(y, probability, n_bins, "mass")
     ax = draw_on(ax, (4, 3.8))
     ends = [
