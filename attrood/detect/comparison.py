@@ -275,6 +275,20 @@ def _settings(given: dict[str, Any], by_id: bool, by_split: bool) -> dict[str, A
     plainly = {k: list(v) if k in lists and v else v for k, v in given.items()}
     return plainly | {"salt": given["salt"] if by_id else None}
 
+# %% ../../nbs/07_detect/05_comparison.ipynb #cc96a546
+def _collected(results: dict[str, dict[str, Any]], settings: dict[str, Any]) -> Evaluation:
+    """The tables of all domains, with Holm's correction over all tests against one kind of opponent."""
+    tables = {
+        n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])])
+        for n in ("table", "opponents", "completeness", "calibration")
+    }
+    for _, group in tables["table"].groupby("opponent"):
+        tables["table"].loc[group.index, "p_holm"] = holm(group["p"])
+    scores = {d: f["scores"] for d, f in results.items()}
+    return Evaluation(
+        **tables, scores=scores, detectors={d: f["detectors"] for d, f in results.items()}, settings=settings
+    )
+
 # %% ../../nbs/07_detect/05_comparison.ipynb #be13fd1f
 def evaluate_detectors(
     axes: pd.DataFrame,  # (n, k) coordinates of the axes
@@ -306,24 +320,9 @@ def evaluate_detectors(
     part = split_rows(ids, salt=salt) if ids is not None else np.asarray(split).astype(str)
     rows = _domain_rows(ood, domains)
     _parts(ood, rows, part)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for domain, mask in rows.items():
         fit = rows[POOLED] if fit_on == "pooled" else mask
-        parts = {
-            "train": fit & (part == "train"),
-            "validation": fit & (part == "validation"),
-            "test": mask & (part == "test"),
-        }
+        parts = {p: (mask if p == "test" else fit) & (part == p) for p in ("train", "validation", "test")}
         results[domain] = _evaluate_domain(axes, evidence, ood, parts, o)
-    tables = {
-        n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])])
-        for n in ("table", "opponents", "completeness", "calibration")
-    }
-    for _, group in tables["table"].groupby("opponent"):  # Holm over all tests against one kind of opponent
-        tables["table"].loc[group.index, "p_holm"] = holm(group["p"])
-    return Evaluation(
-        **tables,
-        scores={d: f["scores"] for d, f in results.items()},
-        detectors={d: f["detectors"] for d, f in results.items()},
-        settings=o,
-    )
+    return _collected(results, o)

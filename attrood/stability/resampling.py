@@ -9,7 +9,7 @@ __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'A
 # %% ../../nbs/06_stability/02_resampling.ipynb #1ff31843
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,7 +33,7 @@ from attrood.axes import (
     sparse_pca,
     support_jaccard,
 )
-from ..ground import COLORS, MARKERS, draw_on
+from ..ground import COLORS, draw_on, settled
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #52f856a9
 AxisFit = Callable[[Moments], npt.ArrayLike]  # moments with leading axes (…) to axes (…, k, m)
@@ -105,15 +105,6 @@ def _rounded(a: npt.NDArray[np.float64]) -> list[Any]:
     return (np.round(a, 6) + 0.0).tolist()
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #75602e86
-def _null(total: Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[Moments, Moments, str]:
-    "Permuted moments, a second draw around each, and how the first were made."
-    if X is not None and X.size * n <= 2e7:
-        first, kind = permuted_moments(X, n, seed), "rows"
-    else:
-        first, kind = null_moments(total, n, seed), "moments"
-    return first, _redraw(first, seed + 1), kind
-
-
 def _redraw(m: Moments, seed: int) -> Moments:
     "Scatter of another sample, of as many Gaussian rows with the given covariance (Bartlett)."
     r, p = m.mean.shape
@@ -125,6 +116,15 @@ def _redraw(m: Moments, seed: int) -> Moments:
     root = vector * np.sqrt(np.clip(value, 0, None))[:, None, :]
     half = root @ factor
     return Moments(m.count, m.mean, half @ np.swapaxes(half, -1, -2), m.low)
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #595cc4db
+def _null(total: Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[Moments, Moments, str]:
+    "Permuted moments, a second draw around each, and how the first were made."
+    if X is not None and X.size * n <= 2e7:
+        first, kind = permuted_moments(X, n, seed), "rows"
+    else:
+        first, kind = null_moments(total, n, seed), "moments"
+    return first, _redraw(first, seed + 1), kind
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #461c028f
 @dataclass(frozen=True)
@@ -138,12 +138,7 @@ class Verdict:
         return f"{self.verdict}: {self.reason}"
 
 
-THRESHOLDS = {
-    "equal": 0.95,
-    "fair": 0.85,
-    "selected": 0.9,
-    "loading": 0.1,
-}  # equal: cosine from which two axes are the same; fair: below it an axis does not come back; selected: share of bootstraps in which a loading must be there; loading: absolute weight from which one counts
+THRESHOLDS: dict[str, float] = dict(settled("verdict"))  # equal, fair: cosines; selected: share; loading: weight
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #dfcd6fa3
 def _verdict(j: int, report: "StabilityReport", t: dict[str, float]) -> Verdict:
@@ -183,6 +178,34 @@ def _verdict(j: int, report: "StabilityReport", t: dict[str, float]) -> Verdict:
         "fixed", f"{column}bootstrap cosine at least {np.floor(1000 * low) / 1000:.3f} in 95 %, null {chance:.2f}"
     )
 
+# %% ../../nbs/06_stability/02_resampling.ipynb #137446ee
+def _as_table(r: "StabilityReport") -> pd.DataFrame:
+    "Cosines, supports and verdicts, a row per axis."
+    worst = np.min(list(r.domains.values()), axis=0) if r.domains else np.nan
+    columns = {
+        "bootstrap 5%": r.bootstrap.quantile(0.05),
+        "bootstrap 50%": r.bootstrap.quantile(0.5),
+        "halves 50%": r.halves.quantile(0.5),
+        "worst domain": worst,
+        "null 95%": r.null.quantile(0.95),
+        "null refit 50%": r.null_refit.quantile(0.5),
+        "jaccard": r.bootstrap.jaccard,
+        "verdict": [v.verdict for v in r.verdicts],
+    }
+    return pd.DataFrame(columns)
+
+
+def _in_words(r: "StabilityReport") -> str:
+    "How often, a line for each axis, and one for the span."
+    s = r.settings
+    lines = [
+        f"{s['n_boot']:,} bootstraps of {s['n_blocks']:,} blocks from {s['rows']:,.0f} rows, "
+        f"{s['n_half']} half splits, {len(r.domains)} domains left out, {s['n_null']} null fits"
+    ]
+    lines += [f"axis {j}: {v}" for j, v in enumerate(r.verdicts)]
+    angles = f"{r.bootstrap.angle[3]:.2f}° in the median bootstrap, {r.null.angle[3]:.2f}° on permuted data"
+    return "\n".join([*lines, f"span: largest angle {angles}"])
+
 # %% ../../nbs/06_stability/02_resampling.ipynb #8e3748c5
 @dataclass(frozen=True)
 class StabilityReport:
@@ -218,92 +241,13 @@ class StabilityReport:
 
     def frame(self) -> pd.DataFrame:  # a row per axis
         "Cosines, supports and verdicts as a table."
-        return pd.DataFrame(
-            {
-                "bootstrap 5%": self.bootstrap.quantile(0.05),
-                "bootstrap 50%": self.bootstrap.quantile(0.5),
-                "halves 50%": self.halves.quantile(0.5),
-                "worst domain": np.min(list(self.domains.values()), axis=0) if self.domains else np.nan,
-                "null 95%": self.null.quantile(0.95),
-                "null refit 50%": self.null_refit.quantile(0.5),
-                "jaccard": self.bootstrap.jaccard,
-                "verdict": [v.verdict for v in self.verdicts],
-            }
-        )
+        return _as_table(self)
 
     def summary(self) -> str:  # several lines
         "The verdicts and the span as readable text."
-        s = self.settings
-        lines = [
-            f"{s['n_boot']:,} bootstraps of {s['n_blocks']:,} blocks from {s['rows']:,.0f} rows, {s['n_half']} half splits, {len(self.domains)} domains left out, {s['n_null']} null fits"
-        ]
-        lines += [f"axis {j}: {v}" for j, v in enumerate(self.verdicts)]
-        lines.append(
-            f"span: largest angle {self.bootstrap.angle[3]:.2f}° in the median bootstrap, {self.null.angle[3]:.2f}° on permuted data"
-        )
-        return "\n".join(lines)
+        return _in_words(self)
 
-# %% ../../nbs/06_stability/02_resampling.ipynb #b6a1d99f
-def block_stability(
-    blocks: Moments,  # (b,) moments of small random blocks of rows
-    fit: AxisFit,  # moments to axes
-    names: Sequence[str],  # (m,) features
-    owner: npt.ArrayLike | None = None,  # (b,) domain of each block
-    *,
-    components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
-    X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
-    n_boot: int = 1000,  # bootstrap replicates
-    n_half: int = 100,  # half splits
-    n_null: int = 200,  # null fits
-    level: float = 0.95,  # of the percentile intervals
-    seed: int = 42,  # of everything random
-    thresholds: dict[str, float] | None = None,  # other values for some of `THRESHOLDS`
-) -> StabilityReport:  # agreement of every kind, and verdicts
-    "Bootstrap, half splits, left-out domains and null for the axes of a fit."
-    domains = np.zeros(len(blocks), int) if owner is None else np.asarray(owner)
-    _check(blocks, domains, names, n_boot, n_half, n_null, level, thresholds)
-    t = {**THRESHOLDS, **(thresholds or {})}
-    with threadpool_limits(1):  # same bits on any machine load
-        total = pool(blocks)
-        refit = np.asarray(fit(total), float)
-        W = refit if components is None else np.asarray(components, float)
-        _warn_unlike(W, refit)
-        boot = np.asarray(fit(bootstrap_moments(blocks, n_boot, strata=domains, seed=seed)), float)
-        first, second = _halves(blocks, domains, n_half, seed + 1, fit, float(total.count))
-        null, again, kind = _null(total, X, n_null, seed + 2)
-        chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
-        left_out = _leave_out(blocks, domains, fit, float(total.count))
-        matched = match_axes(W, boot).apply(boot)
-        low, high = np.quantile(matched, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        report = StabilityReport(
-            list(names),
-            _rounded(W),
-            agreement(W, boot),
-            agreement(match_axes(W, first).apply(first), second),
-            agreement(W, chance),
-            agreement(chance, chance_again),
-            {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()},
-            {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
-            _rounded(low),
-            _rounded(high),
-            _rounded(axis_support(matched).mean(axis=0)),
-            _rounded(axis_support(match_axes(W, chance).apply(chance)).mean(axis=0)),
-            {
-                "rows": float(total.count),
-                "n_blocks": len(blocks),
-                "n_boot": n_boot,
-                "n_half": n_half,
-                "n_null": n_null,
-                "level": level,
-                "seed": seed,
-                "null": kind,
-                **t,
-            },
-            [],
-        )
-    return StabilityReport(**{**vars(report), "verdicts": [_verdict(j, report, t) for j in range(len(W))]})
-
-# %% ../../nbs/06_stability/02_resampling.ipynb #0a284f4e
+# %% ../../nbs/06_stability/02_resampling.ipynb #aec7b6a5
 def _halves(
     blocks: Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: AxisFit, count: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -326,14 +270,16 @@ def _leave_out(blocks: Moments, domains: npt.NDArray[Any], fit: AxisFit, count: 
     V = np.asarray(fit(scale_moments(pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
     return {str(d): v for d, v in zip(labels, V, strict=True)}
 
-
+# %% ../../nbs/06_stability/02_resampling.ipynb #1810fc94
 def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
+    "Say so if axes from outside are not those of the fit."
     cosine = match_axes(W, refit).cosine[W.any(axis=-1)]
     if (cosine < 0.99).any():
         warnings.warn(
-            f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; replicates are compared with axes of another fit",
+            f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; "
+            "replicates are compared with axes of another fit",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -347,6 +293,7 @@ def _check(
     level: float,
     thresholds: dict[str, float] | None,
 ) -> None:
+    "Refuse what cannot be resampled."
     if len(blocks) < 2:
         raise ValueError(f"blocks must be at least 2, got {len(blocks)}")
     if domains.shape != (len(blocks),):
@@ -363,6 +310,64 @@ def _check(
     if unknown:
         raise ValueError(f"thresholds must be among {', '.join(THRESHOLDS)}, got {sorted(unknown)[0]!r}")
 
+# %% ../../nbs/06_stability/02_resampling.ipynb #01d63bea
+def _resampled(
+    blocks: Moments, fit: AxisFit, W: np.ndarray, domains: np.ndarray, X: np.ndarray | None, s: dict[str, Any]
+) -> tuple[dict[str, Any], str]:  # parts of a report, and how the null was made
+    "Fits of every kind, compared with the axes W."
+    total, seed = pool(blocks), s["seed"]
+    boot = np.asarray(fit(bootstrap_moments(blocks, s["n_boot"], strata=domains, seed=seed)), float)
+    first, second = _halves(blocks, domains, s["n_half"], seed + 1, fit, float(total.count))
+    null, again, kind = _null(total, X, s["n_null"], seed + 2)
+    chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
+    left_out = _leave_out(blocks, domains, fit, float(total.count))
+    matched, random = match_axes(W, boot).apply(boot), match_axes(W, chance).apply(chance)
+    low, high = np.quantile(matched, [(1 - s["level"]) / 2, (1 + s["level"]) / 2], axis=0)
+    parts = {
+        "bootstrap": agreement(W, boot),
+        "halves": agreement(match_axes(W, first).apply(first), second),
+        "null": agreement(W, chance),
+        "null_refit": agreement(chance, chance_again),
+        "domains": {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()},
+        "domain_angles": {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "selected": _rounded(axis_support(matched).mean(axis=0)),
+        "null_selected": _rounded(axis_support(random).mean(axis=0)),
+    }
+    return parts, kind
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #b6a1d99f
+def block_stability(
+    blocks: Moments,  # (b,) moments of small random blocks of rows
+    fit: AxisFit,  # moments to axes
+    names: Sequence[str],  # (m,) features
+    owner: npt.ArrayLike | None = None,  # (b,) domain of each block
+    *,
+    components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
+    X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
+    n_boot: int = settled("n_boot"),  # bootstrap replicates
+    n_half: int = settled("n_half"),  # half splits
+    n_null: int = settled("n_null"),  # null fits
+    level: float = settled("level"),  # of the percentile intervals
+    seed: int = 42,  # of everything random
+    thresholds: dict[str, float] | None = None,  # other values for some of `THRESHOLDS`
+) -> StabilityReport:  # agreement of every kind, and verdicts
+    "Bootstrap, half splits, left-out domains and null for the axes of a fit."
+    domains = np.zeros(len(blocks), int) if owner is None else np.asarray(owner)
+    _check(blocks, domains, names, n_boot, n_half, n_null, level, thresholds)
+    t = {**THRESHOLDS, **(thresholds or {})}
+    s = {"n_boot": n_boot, "n_half": n_half, "n_null": n_null, "level": level, "seed": seed}
+    with threadpool_limits(1):  # same bits on any machine load
+        total = pool(blocks)
+        refit = np.asarray(fit(total), float)
+        W = refit if components is None else np.asarray(components, float)
+        _warn_unlike(W, refit)
+        parts, kind = _resampled(blocks, fit, W, domains, X, s)
+    settings = {"rows": float(total.count), "n_blocks": len(blocks), **s, "null": kind, **t}
+    report = StabilityReport(list(names), _rounded(W), **parts, settings=settings, verdicts=[])
+    return replace(report, verdicts=[_verdict(j, report, t) for j in range(len(W))])
+
 # %% ../../nbs/06_stability/02_resampling.ipynb #7a1d9fd7
 def stability(
     X: npt.ArrayLike | pd.DataFrame,  # (n, m) features
@@ -370,7 +375,7 @@ def stability(
     names: Sequence[str] | None = None,  # (m,); None: the DataFrame's columns, or x0, x1, …
     domains: npt.ArrayLike | None = None,  # (n,) domain of each row
     *,
-    n_blocks: int = 1000,  # blocks of rows; at most one per row
+    n_blocks: int = settled("n_blocks"),  # blocks of rows; at most one per row
     seed: int = 42,  # of everything random
     **settings: Any,  # components, n_boot, n_half, n_null, level, thresholds of `block_stability`
 ) -> StabilityReport:  # agreement of every kind, and verdicts
@@ -397,32 +402,26 @@ def plot_loading_intervals(
     labels: Sequence[str] | None = None,  # (k,) names of the axes
     ax: Axes | None = None,  # None: a new figure
 ) -> Axes:  # the axes object drawn on
-    "Loadings of every axis with their bootstrap intervals."
+    "Loadings with their bootstrap intervals, grouped by axis; loadings that are always zero are left out."
     W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
-    k, m = W.shape
-    labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    used = (W != 0) | (low != 0) | (high != 0)
-    crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
-    ax = draw_on(ax, (6.5, max(2.2, (0.2 if m <= 12 else 0.13) * m * (0.5 + crowd) + 0.8)))
-    y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (0.5 + crowd)
-    for j in range(k):
-        at, color = used[j], COLORS[j % len(COLORS)]
-        ax.hlines(y[j, at], low[j, at], high[j, at], color=color, lw=2)
-        for firm, face in ((True, color), (False, "white")):
-            at = used[j] & ((selected[j] >= report.settings["selected"]) == firm)
-            ax.plot(
-                W[j, at],
-                y[j, at],
-                MARKERS[(j + j // len(COLORS)) % len(MARKERS)],
-                ms=5,
-                color=color,
-                mfc=face,
-                label=labels[j] if firm else None,
-            )
+    labels = [f"axis {j}" for j in range(len(W))] if labels is None else list(labels)
+    axis, feature = np.nonzero((W != 0) | (low != 0) | (high != 0))
+    y = np.arange(len(axis)) + 0.8 * axis  # a gap between axes
+    ax = draw_on(ax, (6.5, 0.8 + 0.19 * max(8, len(axis) + 0.8 * len(W))))
+    for j, name in enumerate(labels):
+        at, color = axis == j, COLORS[j % 2]
+        if not at.any():
+            continue
+        w, keep = W[j, feature[at]], selected[j, feature[at]] >= report.settings["selected"]
+        ax.hlines(y[at], low[j, feature[at]], high[j, feature[at]], color=color, lw=2)
+        ax.plot(w[keep], y[at][keep], "o", ms=5, color=color)
+        ax.plot(w[~keep], y[at][~keep], "o", ms=5, color=color, mfc="white")
+        ax.annotate(name, (1.02, y[at].mean()), xycoords=("axes fraction", "data"), va="center", color=color)
     ax.axvline(0, color="0.6", lw=0.8)
-    ax.set_yticks(range(m), report.names)
-    ax.set(ylim=(m - 0.5, -0.5), xlabel=f"loading, with its {100 * report.settings['level']:g} % bootstrap interval")
-    ax.legend(frameon=False, fontsize=8)
+    ax.set_yticks(y, [report.names[i] for i in feature])
+    ax.tick_params(axis="y", labelsize="small")
+    level = 100 * report.settings["level"]
+    ax.set(ylim=(max(y, default=0) + 0.7, -0.7), xlabel=f"loading, with its {level:g} % bootstrap interval")
     return ax
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #ef98395e
@@ -431,10 +430,10 @@ def plot_stability_null(
     labels: Sequence[str] | None = None,  # (k,) names of the axes
     ax: Axes | None = None,  # None: a new figure
 ) -> Axes:  # the axes object drawn on
-    "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches."
+    "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches; for few axes."
     k = len(report.components)
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    ax = draw_on(ax, (6.5, 0.9 * k + 1.3))
+    ax = draw_on(ax, (6.5, (0.9 if k <= 4 else 0.6) * k + 1.3))
     kinds = (
         (report.bootstrap, "bootstrap", COLORS[0], "o"),
         (report.halves, "half splits", COLORS[2], "s"),
@@ -449,15 +448,8 @@ def plot_stability_null(
         ax.plot(cosines, np.arange(k), "x", color=COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
     for level in ("fair", "equal"):
         ax.axvline(report.settings[level], color="0.5", lw=1.2, ls=":")
-        ax.annotate(
-            level,
-            (report.settings[level], k - 0.5),
-            (-3, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color="0.35",
-        )
+        place = {"xytext": (-3, 3), "textcoords": "offset points", "ha": "right"}
+        ax.annotate(level, (report.settings[level], k - 0.5), **place, fontsize=8, color="0.35")
     ax.set_yticks(range(k), [f"{name}\n{v.verdict}" for name, v in zip(labels, report.verdicts, strict=True)])
     ax.set(ylim=(k - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")
     ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
