@@ -448,8 +448,8 @@ def plot_stability_null(
         ax.plot(cosines, np.arange(k), "x", color=COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
     for level in ("fair", "equal"):
         ax.axvline(report.settings[level], color="0.5", lw=1.2, ls=":")
-        place = {"xytext": (-3, 3), "textcoords": "offset points", "ha": "right"}
-        ax.annotate(level, (report.settings[level], k - 0.5), **place, fontsize=8, color="0.35")
+        at = (report.settings[level], k - 0.5)
+        ax.annotate(level, at, (-3, 3), textcoords="offset points", ha="right", fontsize=8, color="0.35")
     ax.set_yticks(range(k), [f"{name}\n{v.verdict}" for name, v in zip(labels, report.verdicts, strict=True)])
     ax.set(ylim=(k - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")
     ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
