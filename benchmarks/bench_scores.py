@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attrood.evidence import EVIDENCE, array_evidence
+from attrood.evidence import EVIDENCE
+from attrood.evidence.registry import array_evidence
 from attrood.log import conf, energy, entropy, msp, normalized_entropy, oodscore
 
 PAPER = {f.__name__: f for f in (conf, msp, entropy, normalized_entropy, energy, oodscore)}
@@ -35,7 +36,7 @@ def ours(classes: int) -> dict[str, Callable[[np.ndarray], object]]:
 
     def one(name: str) -> Callable[[np.ndarray], object]:
         return lambda z: array_evidence(z, scale, names=[name])
-    return PAPER | {n: one(n) for n, e in EVIDENCE.items() if e.score is not None and n not in PAPER}
+    return PAPER | {n: one(n) for n, e in EVIDENCE.items() if e.of_row and n not in PAPER}
 
 
 def peers() -> dict[str, Callable[[np.ndarray], object]]:

@@ -15,7 +15,7 @@ SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared/data/images").
 
 def command(*args: object) -> list[str]:
     "The command line as `subprocess` takes it, with the interpreter that runs the tests."
-    return [sys.executable, "-c", "from attrood.cli import main; main()", *map(str, args)]
+    return [sys.executable, "-c", "from attrood.entrance.cli import main; main()", *map(str, args)]
 
 
 def environment(**extra: str) -> dict[str, str]:

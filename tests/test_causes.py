@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attrood.axes import read_card
+from attrood.axes import AxisCard
 from attrood.log import read_log
 
 pytest.importorskip("open_clip")
@@ -37,7 +37,7 @@ def test_all_kinds_of_causes(attrood, pictures, tmp_path):
     causes = set(log.array("cause"))
     assert {"none", "blur", "translation", "near", "static", "missing_class", "wrong_template", "synonyms"} <= causes
     assert {row["cause"] for row in tables["effects"]} == causes - {"none"}
-    assert set(log.array("domain")[log.is_id]) == {"none"} and len(read_card(out / "axes.json")["axes"]) >= 2
+    assert set(log.array("domain")[log.is_id]) == {"none"} and len(AxisCard.read(out / "axes.json").names) >= 2
     near, missing = (set(log.array("label")[log.array("cause") == c]) for c in ("near", "missing_class"))
     assert near == {None} and len(missing) == 1 and not missing & set(log.manifest.class_names) and len(log.manifest.class_names) == 4
 

@@ -161,7 +161,7 @@ def test_killed_at_any_moment_leaves_old_or_new(attrood, tmp_path, small_log):
 def test_run_imports_no_torch_and_no_nbdev(tmp_path, small_log):
     write_log(small_log, tmp_path / "log.parquet")
     code = ("import sys; sys.argv = ['attrood', 'run', 'log.parquet', '--mode', 'default']\n"
-            "from attrood.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+            "from attrood.entrance.cli import main\ntry: main()\nexcept SystemExit: pass\n"
             "print([m for m in ('torch', 'open_clip', 'nbdev', 'fastcore', 'execnb', 'ray', 'tensorflow') if m in sys.modules])")
     done = subprocess.run([*command()[:2], code], capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert done.stdout.strip() == "[]", done.stderr

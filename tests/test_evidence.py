@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from attrood.evidence import EVIDENCE, array_evidence, available_evidence, evidence_frame
-from attrood.log import log_from_embeddings, log_from_logits
+from attrood.evidence import EVIDENCE, available_evidence, evidence_frame
+from attrood.evidence.registry import array_evidence
+from attrood.log import bare_log, log_from_logits
 
 RNG = np.random.default_rng(20260221)
 
@@ -66,7 +67,7 @@ PLAIN = {  # name: (cosines of one image, τ = 1/scale) -> oriented value
 
 
 def test_every_score_of_rows_has_a_plain_version():
-    assert set(PLAIN) == {n for n, e in EVIDENCE.items() if e.score is not None}
+    assert set(PLAIN) == {n for n, e in EVIDENCE.items() if e.of_row}
     assert len(EVIDENCE) >= 25 and all(e.source and e.definition for e in EVIDENCE.values())
 
 
@@ -85,7 +86,7 @@ def test_order_of_classes_does_not_matter(name):
 
 
 def make(scale, bias=0.0):
-    return log_from_embeddings(IMAGES, TEXT, [str(i) for i in range(30)], scale, bias)
+    return bare_log(IMAGES, TEXT, [str(i) for i in range(30)], scale, bias)
 
 
 @pytest.mark.parametrize("scale, bias", [(100.0, 0.0), (SCALE, 0.0), (117.3, -12.9)])
@@ -105,7 +106,7 @@ def test_log_of_clip_gives_all_but_four():
 
 def test_log_of_few_classes_gives_all():
     "With at most ten classes a log holds the whole row."
-    log = log_from_embeddings(IMAGES, TEXT[:8], [str(i) for i in range(8)], 100.0)
+    log = bare_log(IMAGES, TEXT[:8], [str(i) for i in range(8)], 100.0)
     exact = array_evidence(COSINES[:, :8], 100.0)
     got = evidence_frame(log)
     assert set(PLAIN) == set(got)

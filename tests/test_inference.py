@@ -194,11 +194,11 @@ def test_probabilities_of_a_plain_loop(tmp_path, small):
 RUN = """
 import sys, time
 from attrood.inference import infer
-from attrood.vlm import VLM, load_vlm
+from attrood.inference.model import VLM, load_vlm
 class Slow(VLM):
-    def encode_pixels(self, pixels):
+    def encode_images(self, pixels):
         time.sleep(float(sys.argv[4]))
-        return super().encode_pixels(pixels)
+        return super().encode_images(pixels)
 small = Slow(**load_vlm(sys.argv[1], "random:0", device="cpu").__dict__)
 print("start", flush=True)
 done = infer(sys.argv[2], (), small, out=sys.argv[3], batch_size=8, shard_rows=16, embeddings=True, max_rejects=0.5, progress=False)
@@ -255,14 +255,14 @@ def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkey
         f.write_bytes(b"broken" if i % 31 == 0 else encoded(i))
     options = dict(batch_size=8, shard_rows=16, max_rejects=0.5, progress=False)
     infer(str(tmp_path / "set"), (), small, out=tmp_path / "whole", **options)
-    store, calls = run_evidence.store_evidence, []
+    store, calls = run_evidence.add_evidence, []
 
-    def until_the_third(*args):
+    def until_the_third(*args, **options):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return store(*args)
-    monkeypatch.setattr(run_evidence, "store_evidence", until_the_third)
+        return store(*args, **options)
+    monkeypatch.setattr(run_evidence, "add_evidence", until_the_third)
     with pytest.raises(KeyboardInterrupt):
         infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
     monkeypatch.undo()
@@ -275,7 +275,7 @@ def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkey
 MEMORY = """
 import re, sys
 from attrood.inference import infer
-from attrood.vlm import load_vlm
+from attrood.inference.model import load_vlm
 small = load_vlm(sys.argv[1], "random:0", device="cpu")
 infer(sys.argv[2], (), small, out=sys.argv[3], classes="bread,rice,fish,egg,soup", progress=False, workers=1)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])  # ru_maxrss would start at the parent's size

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from attrood.evidence import scores as S
-from attrood.evidence.distances import KNN, KLMatching, Mahalanobis
+from attrood.evidence.distances import KNN, KLMatching, Mahalanobis, ViM
 from attrood.evidence.neglabel import mine_negatives, neglabel_score
 from attrood.evidence.patches import gl_mcm, patch_features
-from attrood.evidence.subspaces import ViM
 from attrood.log import conf, energy
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "published_scores.json").read_text())

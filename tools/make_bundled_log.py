@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attrood.evidence import embedding_evidence
-from attrood.log import log_from_embeddings, reference_rows, write_log
+from attrood.evidence import log_from_embeddings
+from attrood.log import reference_rows, write_log
 
 DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
 PHOTOS = {"source": "https://github.com/ahmedembeddedx/Cross-Modality_Search_Engine", "license": "Apache-2.0"}
@@ -27,14 +27,13 @@ def main(npz: Path, out: Path) -> None:
     roles = np.where(z["shift"] == "none", "id", "ood")
     sources = [{"domain": d, "role": "id" if d == "animal_photos" else "ood", "rows": int((domains == d).sum()), **WHAT[d]} for d in sorted(WHAT)]
     reference = reference_rows(z["sample_id"].tolist(), roles)
-    columns, evidence = embedding_evidence(z["image_embeddings"], z["text_embeddings"], 100.0, reference, z["label"])
     log = log_from_embeddings(
         z["image_embeddings"], z["text_embeddings"], z["class_names"].tolist(), 100.0, ids=z["sample_id"].tolist(), domains=domains.tolist(),
-        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"], **columns}, evidence=evidence, sources=sources,
+        roles=roles.tolist(), labels=z["label"].tolist(), columns={"shift": z["shift"]}, reference=reference, sources=sources,
         model={"name": "ViT-B-32-quickgelu", "pretrained": "openai", "weights": "OpenAI CLIP ViT-B/32"}, templates=["a {}"], precision="fp16 embeddings",
         notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0).",
     )
-    write_log(log, out)
+    write_log(log.canonical(), out)
     print(f"{out}: {len(log)} rows, {out.stat().st_size / 1e3:.0f} kB, fingerprint {log.fingerprint()[:12]}")
 
 

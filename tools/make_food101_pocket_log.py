@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from attrood.evidence import add_embedding_evidence
-from attrood.inference import FOOD_TEMPLATE, infer, load_vlm, open_sources
+from attrood.evidence import add_evidence
+from attrood.inference import infer, load_vlm, open_sources
+from attrood.inference.pocket import FOOD_TEMPLATE
 from attrood.log import Log, read_log, write_log
 
 OUT = Path(__file__).parents[1] / "attrood" / "assets" / "food101-pocket.parquet"
@@ -125,7 +126,7 @@ def enrich(log: Log, folder: Path, data_dir: Path) -> Log:
     columns = {**log.manifest.columns, "shift": "string", "side": "int32", "food": "string"}
     manifest = replace(log.manifest, columns=columns, sources=[terms(folder, s) for s in log.manifest.sources])
     text = load_vlm("pocket").text_embeddings(manifest.class_names, manifest.templates)
-    return add_embedding_evidence(Log(table, manifest), text)
+    return add_evidence(Log(table, manifest), text)
 
 
 def main(folder: Path, out: Path) -> None:

@@ -20,9 +20,7 @@ def exported(folder: Path) -> None:
     "A copy of the tree in `folder`, with its notebooks cleaned and its modules written anew."
     for name in KEPT:
         shutil.copy(ROOT / name, folder)
-    package = folder / settings()["lib_path"]
-    package.mkdir()
-    (package / "__init__.py").write_text((ROOT / package.name / "__init__.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / settings()["lib_path"]).mkdir()
     for path in notebook_paths():
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Sample', 'Source', 'check_sources', 'open_source', 'ImageError', 'MAX_PIXELS', 'Preprocessing', 'decode_pixels',
-           'read_encoded', 'thumbnails']
+           'read_encoded', 'thumbnails', 'white_level', 'composed', 'decode_text', 'read_file']
 
 # %% ../../nbs/01_data/00_data.ipynb #c9566517
-from .pictures import ImageError, MAX_PIXELS, Preprocessing, decode_pixels, read_encoded
+from .members import composed, decode_text, read_file
+from .pictures import MAX_PIXELS, ImageError, Preprocessing, decode_pixels, read_encoded, white_level
 from .sources import Sample, Source
 from .specs import check_sources, open_source
 from .thumbnails import thumbnails
@@ -15,5 +16,5 @@ from .thumbnails import thumbnails
 # %% ../../nbs/01_data/00_data.ipynb #74d31ed9
 _all_ = [
     "Sample", "Source", "check_sources", "open_source", "ImageError", "MAX_PIXELS", "Preprocessing",
-    "decode_pixels", "read_encoded", "thumbnails",
+    "decode_pixels", "read_encoded", "thumbnails", "white_level", "composed", "decode_text", "read_file",
 ]

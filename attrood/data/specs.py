@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .sources import FolderSource, ParquetSource, Source, TarSource, expand
+from .members import RAW, SUFFIXES, composed, expand, file_stamps, picture_files
+from .sources import TAR, FolderSource, ParquetSource, Source, TarSource
 
 # %% ../../nbs/01_data/02_specs.ipynb #872f4db5
 def _tfds() -> Any:
@@ -73,8 +74,9 @@ class TFDSSource(Source):
         self._builder, self._image = builder, images[0]
         labels = [k for k, v in features.items() if isinstance(v, tfds.features.ClassLabel)]
         self._label = "label" if "label" in labels else labels[0] if labels else None
-        self._names = list(features[self._label].names) if self._label else []
+        self._names = [composed(n) for n in features[self._label].names] if self._label else []
         self.version, self.license = str(builder.version), str(getattr(builder.info.redistribution_info, "license", "") or "")
+        self._folder = str(builder.data_dir)
         self._parts = {k: int(v.num_examples) for k, v in builder.info.splits.items()}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +111,8 @@ class TFDSSource(Source):
 
     def content(self) -> str:
         "What changes when the set changes."
-        return json.dumps([self.location, self.version, sorted(self._parts.items())])
+        files = sorted(str(p) for p in Path(self._folder).glob("*") if p.is_file())
+        return json.dumps([self.location, self.version, sorted(self._parts.items()), *file_stamps(files)])
 
     def describe(self) -> dict[str, Any]:
         "The entry of this source in a log's manifest."
@@ -124,6 +127,9 @@ _SPEC = re.compile(
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
 
 # %% ../../nbs/01_data/02_specs.ipynb #b8f2ea5e
+_ARCHIVES = (((".parquet", ".pq"), ParquetSource), (TAR, TarSource))  # endings -> source; a further kind of archive is a line here
+
+
 def _named_part(where: str, split: str) -> tuple[str, str]:
     "For files, the part `name[a:b]` of a folder becomes the sub-folder or the files of that name, and the slice."
     name, bracket, rest = split.partition("[")
@@ -136,6 +142,33 @@ def _named_part(where: str, split: str) -> tuple[str, str]:
     if not (sub.is_dir() or glob(found)):
         raise ValueError(f"{where} holds neither a folder {name} nor files {name}-*")
     return found, bracket + rest
+
+# %% ../../nbs/01_data/02_specs.ipynb #cd6d3f8b
+def _source_class(where: str) -> type[Source]:
+    "A folder of pictures, Parquet or tar, by what most of the files are; the source counts the rest."
+    names = [e.name for e in os.scandir(where) if not e.name.startswith(".") and os.path.isfile(e.path)] if os.path.isdir(where) else expand(where, (), folders=True)
+    number: dict[type[Source], int] = {cls: sum(n.lower().endswith(endings) for n in names) for endings, cls in _ARCHIVES}
+    if not any(number.values()):
+        return FolderSource
+    if len(names) > 1 or os.path.isdir(where):
+        number[FolderSource] = len(picture_files(where)[1])
+    first, second = sorted(number, key=lambda c: number[c], reverse=True)[:2]
+    if number[first] == number[second]:
+        wanted = next(e[0] for e, cls in _ARCHIVES if number[cls])
+        raise ValueError(f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as {Path(where, f'*{wanted}')}")
+    return first
+
+# %% ../../nbs/01_data/02_specs.ipynb #caddd1bd
+def _domain(where: str) -> str:
+    "The last name of a path, less its ending and pattern; where nothing is left, of the folder that it lies in."
+    path, pattern = Path(where), re.compile(r"[-_.]?[{*?\[].*")
+    if os.path.isdir(where):
+        return path.name or path.resolve().name
+    endings = (*SUFFIXES, *RAW, *(e for known, _ in _ARCHIVES for e in known))
+    name = path.stem if path.suffix.lower() in endings else path.name
+    if os.path.exists(where):
+        return name
+    return pattern.sub("", name) or next((p.name for p in path.resolve().parents if not pattern.search(p.name)), "")
 
 # %% ../../nbs/01_data/02_specs.ipynb #10527c85
 def open_source(
@@ -154,16 +187,13 @@ def open_source(
     if os.path.exists(spec) or (domain and os.path.exists(spec.partition("=")[2])):
         domain, where, split, sample = (None, spec, "", None) if os.path.exists(spec) else (domain, spec.partition("=")[2], "", None)
     options: dict[str, Any] = dict(role=role, sample=sample, seed=seed)
-    is_files = os.path.exists(where) or any(c in where for c in "{*?") or where.endswith((".parquet", ".pq", ".tar"))
+    is_files = os.path.exists(where) or any(c in where for c in "{*?[") or where.endswith((".parquet", ".pq", ".tar"))
     if not is_files:
         if not _TFDS_NAME.fullmatch(where):
             raise ValueError(f"{where}: no such file or folder")
         return TFDSSource(where, domain or where.partition(":")[0], split=split, data_dir=data_dir, download=download, **options)
     where, split = _named_part(where, split)
-    names = [p.name.lower() for p in Path(where).iterdir()] if os.path.isdir(where) else [Path(f).name.lower() for f in expand(where, ())]
-    cls = next((c for suffixes, c in (((".parquet", ".pq"), ParquetSource), ((".tar", ".tgz", ".tar.gz"), TarSource)) if any(n.endswith(suffixes) for n in names)), FolderSource)
-    stem = re.split(r"[-_.]?[{*?]", Path(where).stem if Path(where).suffix.lower() in (".parquet", ".pq", ".tar") else Path(where).name)[0]
-    return cls(where, domain or stem or Path(where).resolve().parent.name, split=split, **options)
+    return _source_class(where)(where, composed(domain or _domain(where)), split=split, **options)
 
 # %% ../../nbs/01_data/02_specs.ipynb #bfe81ff4
 def check_sources(

@@ -6,14 +6,14 @@
 __all__ = ['thumbnail', 'thumbnails']
 
 # %% ../../nbs/01_data/04_thumbnails.ipynb #fe43743c
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image
 
-from .pictures import ImageError, decode_image, read_encoded
+from .pictures import ImageError, decode_image, read_encoded, white_level
 from .sources import Source
 
 # %% ../../nbs/01_data/04_thumbnails.ipynb #8b865661
@@ -21,6 +21,7 @@ def thumbnail(
     data: Any,  # encoded bytes, a file's Path, or a pixel array
     side: int = 96,  # pixels of the square
     quality: int = 75,  # of the JPEG
+    white: Mapping[str, float] | None = None,  # grey values that are white, as for `decode_image`
 ) -> bytes:  # JPEG
     "A small square picture; `ImageError` if there is no image in the data."
     if not hasattr(data, "shape"):
@@ -31,7 +32,7 @@ def thumbnail(
         except Exception as e:  # Pillow's plugins raise many kinds on broken files
             raise ImageError("not an image that Pillow can read") from e
         data = image
-    picture = decode_image(data)
+    picture = decode_image(data, white=white)
     w, h = picture.size
     cut = min(w, h)
     box = ((w - cut) // 2, (h - cut) // 2, (w + cut) // 2, (h + cut) // 2)
@@ -58,12 +59,13 @@ def thumbnails(
             called.setdefault(n, []).append(i)
     found: dict[str, bytes] = {}
     for source in sources:
+        white = source.white or white_level(source)
         for sample in source:
             rows = next((called[n] for n in _names(sample.id) if n in called and (n == sample.id or len(called[n]) == 1)), [])
             for i in rows[:1]:
                 if i not in found:
                     try:
-                        found[i] = thumbnail(sample.data, side)
+                        found[i] = thumbnail(sample.data, side, white=white)
                     except ImageError:
                         continue
             if len(found) == len(set(ids)):

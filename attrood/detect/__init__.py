@@ -9,7 +9,14 @@ __all__ = ['fit_linear_svm', 'fit_logistic', 'POOLED', 'bootstrap_metrics', 'dec
 # %% ../../nbs/07_detect/00_detect.ipynb #10341111
 from .comparison import POOLED
 from .detectors import fit_linear_svm, fit_logistic
-from .evaluation import decide, decision_drift, evaluate_log, evaluation_summary, fit_decision, write_evaluation
+from attrood.detect.evaluation import (
+    decide,
+    decision_drift,
+    evaluate_log,
+    evaluation_summary,
+    fit_decision,
+    write_evaluation,
+)
 from .intervals import bootstrap_metrics
 from .metrics import ood_metrics
 

@@ -10,18 +10,20 @@ __all__ = ['app', 'JsonOption', 'ImagesOption', 'LogArgument', 'ModeOption', 'La
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from .. import __version__
 from .cli_infer import infer_command, infer_settings
-from ..log import BUNDLED, LogError, bundled_log, read_log
+from ..ground import check_output, source_paths
+from ..log import BUNDLED, bundled_log, read_log
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c55bb8ef
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,7 +58,8 @@ def say(
     text: str,  # one line
 ) -> None:
     "A line for people."
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller
+        print(text, file=sys.stderr, flush=True)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #03bd73d3
 def load_log(
@@ -72,8 +75,7 @@ def emit(
 ) -> None:
     "Print a result for programs, if asked."
     if as_json:
-        json.dump(result, sys.stdout, ensure_ascii=False, allow_nan=False)
-        sys.stdout.write("\n")
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #b8bce175
 def _version(show: bool) -> None:
@@ -137,17 +139,18 @@ def run_command(
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
+    check_output(out, "results", [Path(log) if preset else log, *source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
     table = load_log(log)
     say(f"{log}: {len(table)} images, {table.is_id.sum()} ID, {len(table.manifest.class_names)} classes, {table.manifest.model.get('name', 'model unknown')}")
-    done = run(table, out, mode.value, log, lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"), bool(preset and PRESETS[preset].published), found)
+    done = run(table, out, mode.value, lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"), bool(preset and PRESETS[preset].published), found)
     for analysis in reversed(done.values()):
         say("\n" + summary(analysis))
     if (beside := read_comparison(out)) is not None:
         say("\n" + comparison_text(beside))
     say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")
-    emit({"out": str(out), "modes": {m: a.card for m, a in done.items()}} | ({} if beside is None else {"comparison": beside.to_dict("records")}), as_json)
+    emit({"out": str(out), "modes": {m: a.card.to_dict() for m, a in done.items()}} | ({} if beside is None else {"comparison": beside.to_dict("records")}), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
 @app.command("fit", epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json")
@@ -162,14 +165,14 @@ def fit_command(
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
-    from attrood.axes import write_card
     from attrood.entrance.job import analyse, summary
 
-    done = analyse(load_log(log), mode.value, log, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
-    write_card(done.card, out)
+    check_output(out, "axis card", [log])
+    done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
+    done.card.write(out)
     say(summary(done))
     say(f"\nwritten to {out}")
-    emit(done.card, as_json)
+    emit(done.card.to_dict(), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #70955ee3
 @app.command("score", epilog="Example:  attrood score new_log.parquet --axes axes.json -o scores.parquet")
@@ -180,17 +183,17 @@ def score_command(
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
-    from attrood.axes import axes_from_card, read_card
+    from attrood.axes import AxisCard
     from attrood.entrance.job import write_scores
     from attrood.why import score_log
 
-    card = read_card(axes)
-    fitted = axes_from_card(card)
-    scores = score_log(fitted, load_log(log), log, card.get("decision"))
+    check_output(out, "scores", [log, axes])
+    card = AxisCard.read(axes)
+    scores, names = score_log(card, load_log(log)), list(card.names)
     write_scores(scores, out)
-    say(scores.groupby("domain")[fitted.labels_.names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
+    say(scores.groupby("domain")[names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(scores)} rows written to {out}")
-    emit({"rows": len(scores), "out": str(out), "axes": fitted.labels_.names}, as_json)
+    emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fc299e48
 @app.command("evaluate", epilog="Examples:  attrood evaluate animals   |   attrood evaluate my_log/ --axes axes.json -o evaluation")
@@ -203,10 +206,12 @@ def evaluate_command(
     as_json: JsonOption = False,
 ) -> None:
     "Compare detectors on axes with single scores on held-out rows, with intervals and paired tests."
-    from attrood.axes import axes_from_card, read_card
+    from attrood.axes import AxisCard
     from attrood.detect import evaluate_log, evaluation_summary, write_evaluation
 
-    result = evaluate_log(load_log(log), axes_from_card(read_card(axes)) if axes else None, mode.value, groups=groups, where=log)
+    if out is not None:
+        check_output(out, "evaluation", [log, axes])
+    result = evaluate_log(load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups)
     say(evaluation_summary(result))
     if out is not None:
         write_evaluation(result, out)
@@ -223,22 +228,17 @@ def explain_command(
     as_json: JsonOption = False,
 ) -> None:
     "Say why: for single rows, or for every domain."
-    from attrood.axes import axes_from_card, log_evidence, read_card
-    from attrood.why import Explainer, domain_profiles
+    from attrood.axes import AxisCard
+    from attrood.why import domain_profiles, explain
 
-    card, table = read_card(axes), load_log(log)
-    fitted = axes_from_card(card)
-    evidence, ids = log_evidence(fitted, table, log), table.array("id")
-    explainer = Explainer(card)
+    card, table = AxisCard.read(axes), load_log(log)
+    evidence = card.evidence_of(table)
     if not id:
-        profile = domain_profiles(fitted.transform(evidence), table.array("domain"), table.is_id, fitted.labels_.names)
+        profile = domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
         say(profile.round(3).to_string(index=False))
         emit({"domains": profile.to_dict("records")}, as_json)
         return
-    if lost := [i for i in id if i not in set(ids)]:
-        raise LogError(f"{log} has no row with the id {lost[0]!r}")
-    rows = [int(np.flatnonzero(ids == i)[0]) for i in id]
-    found = [explainer.explain(evidence.iloc[[r]], id=str(ids[r]), prediction=str(table.array("prediction")[r])) for r in rows]
+    found = [explain(card, table, i, evidence) for i in id]
     for e in found:
         say(f"{e.id}: {e.sentence(language.value)}\n{e.coordinates.round(3).to_string()}\n")
     emit({"rows": [e.to_dict() for e in found]}, as_json)
@@ -273,22 +273,23 @@ def causes_command(
     as_json: JsonOption = False,
 ) -> None:
     "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
-    from attrood.axes import axis_card, write_card
     from attrood.ground import atomic_folder, plain
     from attrood.log import write_log
     from attrood.why import cause_tables, instability_tables, run_causes
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
+    if out is not None:
+        check_output(out, "causes", [*source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
     study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
-    axes, effects, telling = cause_tables(study)
+    card, effects, telling = cause_tables(study)
     drift, flips = instability_tables(study)
     tables = {"effects": effects, "telling": telling, "drift": drift, "flips": flips}
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
     if out is not None:
-        with atomic_folder(out, ["log.parquet", "axes.json", *(f"{n}.csv" for n in tables)]) as part:
+        with atomic_folder(out, "causes") as part:
             write_log(study.log, part / "log.parquet")
-            write_card(axis_card(axes, study.log), part / "axes.json")
+            card.write(part / "axes.json")
             for name, table in tables.items():
                 table.to_csv(part / f"{name}.csv")
         say(f"written to {out}")
@@ -298,10 +299,35 @@ def causes_command(
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #74cfca25
+def _stop(number: int, frame: Any) -> None:
+    "End as after an error, so that what is being written is removed and workers end."
+    say("attrood: stopped; earlier output is as it was")
+    sys.exit(128 + number)
+
+
+def _prepare() -> None:
+    "Let a request to end clean up, and let no file of ours take the number of a closed standard stream."
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+
+
 def main() -> None:
     "Run the command line; wrong input ends with one line and status 2."
+    _prepare()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except (ValueError, TypeError, OSError, ImportError) as e:
         if os.environ.get("ATTROOD_DEBUG"):
             raise

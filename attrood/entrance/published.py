@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f as f_distribution
 
-from ..axes import axes_from_card, axis_cosines, feature_name, fit_rows, log_evidence
+from ..axes import AxisCard, axis_cosines, feature_name, fit_rows
 from ..detect import bootstrap_metrics, fit_linear_svm, fit_logistic, ood_metrics
 from .presets import PRESETS
 from ..evidence import evidence_frame
@@ -25,14 +25,21 @@ from ..log import Log, split_rows
 # %% ../../nbs/09_entrance/03_published.ipynb #c04f0e9e
 FOLLOW_UP = "follow-up"  # source: by the author, after the paper
 GRID = {"k": 4.0, "alpha": 8.0, "mse": 8.3656e-5, "se": 4.7763e-7, "threshold": 8.4134e-5}  # (50), (51)
-AXES = {"z_u": {"normalized_entropy": 0.9187, "oodscore": 0.3949}, "z_c": {"conf": 0.6546, "msp": 0.6546, "oodscore": 0.3783}}  # (53), (54)
+AXES = {
+    "z_u": {"normalized_entropy": 0.9187, "oodscore": 0.3949},
+    "z_c": {"conf": 0.6546, "msp": 0.6546, "oodscore": 0.3783},
+}  # (53), (54)
 STABILITY = {"z_u": 0.99999948, "z_c": 0.99999983}  # section 7.4
 MEANS = [
     ("id", "conf", 0.83731), ("id", "normalized_entropy", 0.11116), ("id", "energy", -32.19),
-    ("ood", "conf", 0.44817), ("ood", "normalized_entropy", 0.44380), ("ood", "energy", -19.69)]  # role, column, value; the ID means of (48) are in the preset
+    ("ood", "conf", 0.44817), ("ood", "normalized_entropy", 0.44380), ("ood", "energy", -19.69),
+]  # role, column, value; the ID means of (48) are in the preset
 DETECTORS = {
-    "energy alone": (0.996254, 0.994952, 0.997425, 0.9960, 0.99689), "MSP alone": (0.886241, 0.878105, 0.894234, 0.5780, 0.88282),
-    "logistic on (z_u, z_c)": (0.941065, 0.934870, 0.946372, 0.6870, 0.94518), "linear SVM on (z_u, z_c)": (0.941045, None, None, 0.6873, 0.94518)}  # AUROC with its 95 % interval where one was printed, TNR at 95 % TPR, AUPR; OoD positive, on 6,000 held-out rows
+    "energy alone": (0.996254, 0.994952, 0.997425, 0.9960, 0.99689),
+    "MSP alone": (0.886241, 0.878105, 0.894234, 0.5780, 0.88282),
+    "logistic on (z_u, z_c)": (0.941065, 0.934870, 0.946372, 0.6870, 0.94518),
+    "linear SVM on (z_u, z_c)": (0.941045, None, None, 0.6873, 0.94518),
+}  # AUROC with its 95 % interval where one was printed, TNR at 95 % TPR, AUPR; OoD positive, on 6,000 held-out rows
 ID_ROWS, OOD_ROWS, TEST_ROWS = 10_000, 10_000, 6_000  # of the published experiments
 
 # %% ../../nbs/09_entrance/03_published.ipynb #75ed8c98
@@ -41,62 +48,79 @@ ERRORS = 3  # standard errors that may lie between two samples
 COSINE = 0.99  # of two axes that count as one
 
 
-def _row(part: str, quantity: str, source: str, published: Any, here: Any = None, tolerance: float | None = None, why: str = "", agrees: bool | None = None) -> dict[str, Any]:
+def _row(
+    part: str, quantity: str, source: str, published: Any, here: Any = None, tolerance: float | None = None, why: str = "",
+    agrees: bool | None = None,
+) -> dict[str, Any]:
     "One comparison; without a value from here there is no verdict, without a tolerance equal values agree."
-    number = isinstance(published, float) and isinstance(here, float)
-    difference = here - published if number else None
-    same = agrees if agrees is not None else abs(difference) <= tolerance if difference is not None and tolerance is not None else here == published
-    return {"part": part, "quantity": quantity, "source": source, "published": published, "here": here, "difference": difference, "tolerance": None if here is None else tolerance,
-            "verdict": CANNOT if here is None else AGREES if same else DIFFERS, "why": why}
+    difference = here - published if isinstance(published, float) and isinstance(here, float) else None
+    same = here == published
+    if agrees is not None:
+        same = agrees
+    elif difference is not None and tolerance is not None:
+        same = abs(difference) <= tolerance
+    verdict = AGREES if same else DIFFERS
+    return {"part": part, "quantity": quantity, "source": source, "published": published, "here": here, "difference": difference,
+            "tolerance": None if here is None else tolerance, "verdict": CANNOT if here is None else verdict, "why": why}
 
 # %% ../../nbs/09_entrance/03_published.ipynb #238413ea
 def protocol_rows(
     log: Log,  # ID and OoD rows, without reference rows
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Model, prompt, sources and numbers of images beside those of the experiment."
-    m, preset, domains = log.manifest, PRESETS["paper"], set(log.array("domain"))  # a domain of reference images alone is no part of the experiment
+    m, preset, domains = log.manifest, PRESETS["paper"], set(log.array("domain"))  # a domain of reference images alone is no part of it
     name, weights = str(m.model.get("name", "")), str(m.model.get("pretrained", ""))
-    from_file = bool(Path(weights).suffix)
-    wanted = [s.replace(":", " ", 1) for s in (*preset.id, *preset.ood)]
+    unnamed = bool(Path(weights).suffix) and name == preset.model
+    model = None if unnamed else f"{name} {weights}".strip()
+    why = "weights from a file have no name to compare" if unnamed else "the same architecture and weights"
+    wanted = ", ".join(s.replace(":", " ", 1) for s in (*preset.id, *preset.ood))
+    used = [f"{s['source'] if len(s['source']) <= 24 else s['domain']} {s.get('split', '')}".strip() for s in m.sources if s["domain"] in domains]
     counts = {"ID": (int(log.is_id.sum()), ID_ROWS), "OoD": (int((~log.is_id).sum()), OOD_ROWS)}
-    rows = [_row("protocol", "model", "paper, follow-up", f"{preset.model} {preset.pretrained}", None if from_file and name == preset.model else f"{name} {weights}".strip(),
-                 why="weights from a file have no name to compare" if from_file and name == preset.model else "the same architecture and weights"),
-            _row("protocol", "prompt", FOLLOW_UP, ", ".join(preset.templates), ", ".join(m.templates), why="the same text"),
-            _row("protocol", "logit scale", FOLLOW_UP, 100.0, float(m.logit_scale), 0.01, "as stored with the weights"),
-            _row("protocol", "sources", FOLLOW_UP, ", ".join(wanted), ", ".join(f"{s['source'] if len(s['source']) <= 24 else s['domain']} {s.get('split', '')}".strip() for s in m.sources if s["domain"] in domains), why="the same sets and slices")]
-    return rows + [_row("protocol", f"{k} images", "paper (20,000 in all), follow-up", float(n), float(have), n / 1000, "a few unreadable images may be missing") for k, (have, n) in counts.items()]
+    return [
+        _row("protocol", "model", "paper, follow-up", f"{preset.model} {preset.pretrained}", model, why=why),
+        _row("protocol", "prompt", FOLLOW_UP, ", ".join(preset.templates), ", ".join(m.templates), why="the same text"),
+        _row("protocol", "logit scale", FOLLOW_UP, 100.0, float(m.logit_scale), 0.01, "as stored with the weights"),
+        _row("protocol", "sources", FOLLOW_UP, wanted, ", ".join(used), why="the same sets and slices"),
+        *(_row("protocol", f"{k} images", "paper (20,000 in all), follow-up", float(n), float(have), n / 1000, "a few unreadable images may be missing")
+          for k, (have, n) in counts.items())]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #1b2442c9
 def mean_rows(
     log: Log,  # ID and OoD rows, without reference rows
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Means of the indicators over ID and OoD images."
-    rows = []
-    for source, role, column, value in [("paper (48)", "id", k, v) for k, v in PRESETS["paper"].published.items()] + [(FOLLOW_UP, *m) for m in MEANS]:
+    rows, paper = [], [("paper (48)", "id", k, v) for k, v in PRESETS["paper"].published.items()]
+    for source, role, column, value in paper + [(FOLLOW_UP, *m) for m in MEANS]:
         x = log.array(column)[log.is_id == (role == "id")].astype(float)
-        here = float(x.mean()) if len(x) else None
-        spread = float(x.std() * np.sqrt(1 / max(len(x), 1) + 1 / (ID_ROWS if role == "id" else OOD_ROWS))) if len(x) else None
-        rows.append(_row("means", f"{'ID' if role == 'id' else 'OoD'} mean of {column}", source, value, here, None if spread is None else ERRORS * spread,
-                         f"{ERRORS} standard errors of the difference of two samples" if len(x) else "no such rows"))
+        quantity = f"{'ID' if role == 'id' else 'OoD'} mean of {column}"
+        if not len(x):
+            rows.append(_row("means", quantity, source, value, why="no such rows"))
+            continue
+        error = float(x.std() * np.sqrt(1 / len(x) + 1 / (ID_ROWS if role == "id" else OOD_ROWS)))
+        why = f"{ERRORS} standard errors of the difference of two samples"
+        rows.append(_row("means", quantity, source, value, float(x.mean()), ERRORS * error, why))
     return rows
 
 # %% ../../nbs/09_entrance/03_published.ipynb #bfaa4a77
 def selection_rows(
-    card: Mapping[str, Any] | None,  # axis card of paper mode
+    card: AxisCard | None,  # of paper mode
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "The chosen cell of the grid, its error and the threshold of the one-standard-error (1SE) rule."
     if card is None:
         return [_row("selection", "k, alpha and their error", "paper (50), (51)", "k = 4, alpha = 8", why="this run has no paper mode")]
-    choice, n = card["selection"], card["provenance"]["rows"]
-    other = "" if abs(n - ID_ROWS - OOD_ROWS) <= (ID_ROWS + OOD_ROWS) / 1000 else f"alpha is not scale free, and there are {n:,} rows, not {ID_ROWS + OOD_ROWS:,}"
-    rows = [_row("selection", "k at the minimum", "paper (49)", GRID["k"], float(choice["k_min"]), why="equal"), _row("selection", "chosen k", "paper (51)", GRID["k"], float(choice["k"]), why="equal")]
-    numbers = {"alpha at the minimum": ("alpha", "alpha_min"), "chosen alpha": ("alpha", "alpha"), "error at the minimum": ("mse", "mse_min"), "its standard error": ("se", "se_min"),
-               "1SE threshold": ("threshold", "threshold")}
+    choice, n, both = card.selection, card.provenance["rows"], ID_ROWS + OOD_ROWS
+    other = "" if abs(n - both) <= both / 1000 else f"alpha is not scale free, and there are {n:,} rows, not {both:,}"
+    rows = [_row("selection", "k at the minimum", "paper (49)", GRID["k"], float(choice["k_min"]), why="equal"),
+            _row("selection", "chosen k", "paper (51)", GRID["k"], float(choice["k"]), why="equal")]
+    numbers = {
+        "alpha at the minimum": ("alpha", "alpha_min"), "chosen alpha": ("alpha", "alpha"), "error at the minimum": ("mse", "mse_min"),
+        "its standard error": ("se", "se_min"), "1SE threshold": ("threshold", "threshold")}
     limit = float(np.sqrt(f_distribution.isf(0.00135, 4, 4)))
+    reasons = {"se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom", "alpha": "equal"}
     for quantity, (key, name) in numbers.items():
         here = None if other else float(choice[name])
         tolerance = ERRORS * float(np.hypot(choice["se_min"], GRID["se"])) if key in ("mse", "threshold") else None
-        why = other or {"se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom", "alpha": "equal"}.get(key, f"{ERRORS} combined standard errors of the folds")
+        why = other or reasons.get(key, f"{ERRORS} combined standard errors of the folds")
         agrees = 1 / limit <= here / GRID["se"] <= limit if key == "se" and here is not None else None
         rows.append(_row("selection", quantity, "paper (50), (51)", GRID[key], here, tolerance, why, agrees))
     return rows
@@ -104,73 +128,93 @@ def selection_rows(
 # %% ../../nbs/09_entrance/03_published.ipynb #7cbaf306
 def _weights(weights: Mapping[str, float]) -> str:
     "Weights as the paper writes them."
-    return " + ".join(f"{v:.4f} {feature_name(n)}" for n, v in sorted(weights.items(), key=lambda w: (-abs(w[1]), w[0]))).replace("+ -", "- ")
+    order = sorted(weights.items(), key=lambda w: (-abs(w[1]), w[0]))
+    return " + ".join(f"{v:.4f} {feature_name(n)}" for n, v in order).replace("+ -", "- ")
 
 
+def _axis(card: AxisCard | None, name: str, wanted: Mapping[str, float], source: str) -> list[dict[str, Any]]:
+    "One published axis beside the one of its name here."
+    j = getattr(card.labels, name) if card else None
+    if card is None or j is None:
+        return [_row("axes", name, source, _weights(wanted), why="this run has no paper mode" if card is None else f"no axis of this run is named {name}")]
+    found, mean = card.weights(j), (card.stability or {}).get("mean")
+    names = sorted({*wanted, *found})
+    cosine = abs(float(axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
+    why = f"cosine {cosine:.4f}, at least {COSINE} is needed"
+    row = _row("axes", name, source, _weights(wanted), _weights(found), COSINE, why, cosine >= COSINE)
+    seed = "within 0.0001, less than one degree, is needed; the seed touches only what the data leave open"
+    return [row | {"difference": 1 - cosine, "tolerance": 1 - COSINE},
+            _row("axes", f"mean cosine of {name} over seeds", "paper section 7.4", STABILITY[name], float(mean[j]) if mean else None, 1e-4,
+                 seed if mean else "not measured in this run")]
+
+# %% ../../nbs/09_entrance/03_published.ipynb #300f4b78
 def axis_rows(
-    card: Mapping[str, Any] | None,  # axis card of paper mode
+    card: AxisCard | None,  # of paper mode
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "z_u and z_c beside the published ones, and their stability over solver seeds."
-    rows = []
-    for (name, wanted), source in zip(AXES.items(), ("paper (53)", "paper (54)"), strict=True):
-        j = card["labels"].get(name) if card else None
-        if card is None or j is None:
-            rows.append(_row("axes", name, source, _weights(wanted), why="this run has no paper mode" if card is None else f"no axis of this run is named {name}"))
-            continue
-        found = card["axes"][j]["weights"]
-        names = sorted({*wanted, *found})
-        cosine = abs(float(axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
-        rows.append(_row("axes", name, source, _weights(wanted), _weights(found), COSINE, f"cosine {cosine:.4f}, at least {COSINE} is needed", cosine >= COSINE) | {"difference": 1 - cosine, "tolerance": 1 - COSINE})
-        mean = (card.get("stability") or {}).get("mean")
-        rows.append(_row("axes", f"mean cosine of {name} over seeds", "paper section 7.4", STABILITY[name], float(mean[j]) if mean else None, 1e-4,
-                         "within 0.0001, less than one degree, is needed; the seed touches only what the data leave open" if mean else "not measured in this run"))
-    return rows + [_row("axes", "axes of the follow-up", FOLLOW_UP, "z_u = entropy, z_c = .7071 conf + .7071 oodscore", why="they were fitted to standardised features, with oodscore = 1 − conf"),
-                   _row("axes", "domains on the plane", "paper figure 1", "a figure", why="no numbers were printed")]
+    rows = [r for (name, wanted), source in zip(AXES.items(), ("paper (53)", "paper (54)"), strict=True) for r in _axis(card, name, wanted, source)]
+    theirs = "z_u = entropy, z_c = .7071 conf + .7071 oodscore"
+    return [*rows,
+            _row("axes", "axes of the follow-up", FOLLOW_UP, theirs, why="they were fitted to standardised features, with oodscore = 1 − conf"),
+            _row("axes", "domains on the plane", "paper figure 1", "a figure", why="no numbers were printed")]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #8b875afb
-def _scored(rows: Log, card: Mapping[str, Any], train: np.ndarray) -> dict[str, np.ndarray]:
+def _scored(rows: Log, card: AxisCard, train: np.ndarray) -> dict[str, np.ndarray]:
     "Scores of the follow-up's detectors on the rows that are not for training."
     y = (~rows.is_id).astype(int)
     single = evidence_frame(rows, ["energy", "msp"])[~train]
     scores = {"energy alone": single["energy"].to_numpy(), "MSP alone": single["msp"].to_numpy()}
-    axes = axes_from_card(dict(card))
-    u, c = axes.labels_.z_u, axes.labels_.z_c
+    u, c = card.labels.z_u, card.labels.z_c
     if u is None or c is None or u == c:
         return scores
-    z = axes.transform(log_evidence(axes, rows))[:, [u, c]]
-    return scores | {f"{n} on (z_u, z_c)": fit(z[train], y[train]).score(z[~train]) for n, fit in (("logistic", fit_logistic), ("linear SVM", fit_linear_svm))}
+    z, fitters = card.coordinates(card.evidence_of(rows))[:, [u, c]], {"logistic": fit_logistic, "linear SVM": fit_linear_svm}
+    return scores | {f"{n} on (z_u, z_c)": fit(z[train], y[train]).score(z[~train]) for n, fit in fitters.items()}
 
 
+def _measured(name: str, published: tuple[float | None, ...], y: np.ndarray, scores: Mapping[str, np.ndarray], reason: str) -> list[dict[str, Any]]:
+    "Three metrics of one detector beside the published ones."
+    value, low, high, tnr, aupr = published
+    even, rows = len(y) > 0 and abs(y.mean() - OOD_ROWS / (ID_ROWS + OOD_ROWS)) < 0.02, []
+    have, draws = (ood_metrics(y, scores[name]), bootstrap_metrics(y, scores[name], 300)) if name in scores else ({}, pd.DataFrame())
+    metrics = (("AUROC", "auroc", "auroc", value), ("TNR at 95 % TPR", "tnr95_ood_positive", "fpr95_ood_positive", tnr),
+               ("AUPR", "aupr_out", "aupr_out", aupr))
+    for metric, key, column, number in metrics:
+        if name not in scores or (key == "aupr_out" and not even):
+            missing = "this run has no z_u and z_c of their own" if name not in scores else f"AUPR depends on the share of OoD images, {y.mean():.0%} here"
+            rows.append(_row("detectors", f"{metric} of {name}", FOLLOW_UP, number, why=reason or missing))
+            continue
+        own = float(draws[column].std())
+        printed = key == "auroc" and low is not None and high is not None
+        theirs = (high - low) / (2 * 1.96) if printed else own * np.sqrt(len(y) / TEST_ROWS)  # type: ignore[operator]
+        tolerance, why = ERRORS * float(np.hypot(own, theirs)), f"{ERRORS} combined standard errors; OoD is positive"
+        rows.append(_row("detectors", f"{metric} of {name}", FOLLOW_UP, number, float(have[key]), tolerance, why))
+    return rows
+
+# %% ../../nbs/09_entrance/03_published.ipynb #b13a7e88
 def detector_rows(
     log: Log,  # ID and OoD rows, without reference rows
-    card: Mapping[str, Any] | None,  # axis card of paper mode
+    card: AxisCard | None,  # of paper mode
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Detectors fitted on 70 % of the images and measured on the others, as in the follow-up."
+    log = log.canonical()
     train = split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
     y = ~log.is_id[~train]
-    reason = "this run has no paper mode" if card is None else "too few images to hold some out" if min(y.sum(), (~y).sum()) < 10 else ""
+    few = "too few images to hold some out" if min(y.sum(), (~y).sum()) < 10 else ""
+    reason = "this run has no paper mode" if card is None else few
     scores: dict[str, np.ndarray] = _scored(log, card, train) if card is not None and not reason else {}
-    even, rows = len(y) > 0 and abs(y.mean() - OOD_ROWS / (ID_ROWS + OOD_ROWS)) < 0.02, []
-    for name, (value, low, high, tnr, aupr) in DETECTORS.items():
-        have, draws = (ood_metrics(y, scores[name]), bootstrap_metrics(y, scores[name], 300)) if name in scores else ({}, pd.DataFrame())
-        for metric, key, column, published in (("AUROC", "auroc", "auroc", value), ("TNR at 95 % TPR", "tnr95_ood_positive", "fpr95_ood_positive", tnr), ("AUPR", "aupr_out", "aupr_out", aupr)):
-            if name not in scores or (key == "aupr_out" and not even):
-                missing = reason or ("this run has no z_u and z_c of their own" if name not in scores else f"AUPR depends on the share of OoD images, {y.mean():.0%} here")
-                rows.append(_row("detectors", f"{metric} of {name}", FOLLOW_UP, published, why=missing))
-                continue
-            own = float(draws[column].std())
-            theirs = (high - low) / (2 * 1.96) if key == "auroc" and low is not None and high is not None else own * np.sqrt(len(y) / TEST_ROWS)
-            rows.append(_row("detectors", f"{metric} of {name}", FOLLOW_UP, published, float(have[key]), ERRORS * float(np.hypot(own, theirs)), f"{ERRORS} combined standard errors; OoD is positive"))
-    return rows + [_row("detectors", "AUROC of z_u + z_c", FOLLOW_UP, 0.907249, why="the sum depends on the units of the axes, and there features were standardised")]
+    rows = [r for name, published in DETECTORS.items() for r in _measured(name, published, y, scores, reason)]
+    units = "the sum depends on the units of the axes, and there features were standardised"
+    return [*rows, _row("detectors", "AUROC of z_u + z_c", FOLLOW_UP, 0.907249, why=units)]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #825d8e12
 def compare_published(
     log: Log,  # with ID and OoD rows of two domains at least
-    card: Mapping[str, Any] | None = None,  # axis card of paper mode on this log
+    card: AxisCard | None = None,  # of paper mode, on this log
 ) -> pd.DataFrame:  # part, quantity, source, published, here, difference, tolerance, verdict, why
     "Everything that was published beside the same thing in a log and its paper-mode axes."
-    rows = fit_rows(log)
-    return pd.DataFrame(protocol_rows(rows) + mean_rows(rows) + selection_rows(card) + axis_rows(card) + detector_rows(rows, card), dtype=object)
+    rows = log.select(fit_rows(log))
+    parts = protocol_rows(rows) + mean_rows(rows) + selection_rows(card) + axis_rows(card) + detector_rows(rows, card)
+    return pd.DataFrame(parts, dtype=object)
 
 # %% ../../nbs/09_entrance/03_published.ipynb #fc0e2ca1
 def comparison_lead(
@@ -178,10 +222,14 @@ def comparison_lead(
 ) -> str:  # two sentences
     "How many agree, and whether the experiment is the published one at all."
     other = table[(table["part"] == "protocol") & (table["verdict"] == DIFFERS)]["quantity"]
-    same = "The experiment is the published one." if not len(other) else f"This is not the published experiment: {', '.join(other)} differ{'s' if len(other) == 1 else ''}, so the numbers may as well."
+    same = "The experiment is the published one."
+    if len(other):
+        verb = "differs" if len(other) == 1 else "differ"
+        same = f"This is not the published experiment: {', '.join(other)} {verb}, so the numbers may as well."
     numbers = table[table["part"] != "protocol"]
     count = numbers["verdict"].value_counts().reindex([AGREES, DIFFERS, CANNOT], fill_value=0)
-    return f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ and {count[CANNOT]} cannot be compared. {same}"
+    return (f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ and {count[CANNOT]} cannot be "
+            f"compared. {same}")
 
 # %% ../../nbs/09_entrance/03_published.ipynb #a9c8a4d1
 def value_text(
@@ -199,5 +247,5 @@ def comparison_text(
     "The comparison for a terminal; reasons stand in the report and in comparison.json."
     shown = pd.DataFrame({k: [value_text(v) for v in table[k]] for k in ("quantity", "published", "here", "verdict")})
     long = shown[["published", "here"]].apply(lambda c: c.str.len() > 24).any(axis=1)
-    return comparison_lead(table) + "\n" + shown[~long].to_string(index=False) + "\n" + "\n".join(
-        f"{r.quantity}: {r.verdict}\n  published {r.published}\n  here      {r.here}" for r in shown[long].itertuples())
+    below = [f"{r.quantity}: {r.verdict}\n  published {r.published}\n  here      {r.here}" for r in shown[long].itertuples()]
+    return "\n".join([comparison_lead(table), shown[~long].to_string(index=False), *below])

@@ -6,6 +6,7 @@
 __all__ = ['NOUN_TEMPLATE', 'ADJECTIVE_TEMPLATE', 'mine_negatives', 'wordnet_words', 'neglabel_score', 'NegLabel', 'embed_words']
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #2b4f859f
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from .distances import FittedScore, load_fitted
+from .distances import Features, FittedScore, load_fitted
+from .registry import Evidence
 from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #338e2ab2
@@ -95,6 +97,10 @@ class NegLabel(FittedScore):
     Jiang et al. 2024. Logits are scale · cosine, temperature 1, 100 groups, or one per negative where there are fewer.
     """
     kind: ClassVar[str] = "neglabel"
+    evidence: ClassVar[tuple[Evidence, ...]] = (
+        Evidence("neglabel", "text", "NegLabel, Jiang et al. 2024", "−mean over groups of Σ p of the classes", params={"temperature": "1/scale"}, needs=frozenset({"text", "words"})),
+    )
+    options: ClassVar[tuple[str, ...]] = ("neglabel",)
     classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
     negatives: np.ndarray  # (M, d) unit text embeddings of the mined words
     words: list[str]  # (M,) the mined words, nouns first, least similar first
@@ -128,6 +134,14 @@ class NegLabel(FittedScore):
             raise ValueError(f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words")
         t = unit_rows(classes, "classes")
         return cls(t, np.concatenate(rows), words, float(scale), min(groups, len(words)), seed, {"percentile": percentile, "keep": keep})
+
+    @classmethod
+    def fits(cls, reference: Features) -> dict[str, Self]:
+        given = reference.options.get("neglabel")
+        return {} if given is None else {cls.kind: given}
+
+    def params(self) -> dict[str, Any]:
+        return {"negatives": len(self.words), "groups": self.groups, "words_sha256": hashlib.sha256("\n".join(self.words).encode()).hexdigest()}
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .registry import Evidence, register
 from .scores import mcm
 from ..ground import as_rows
 
@@ -85,3 +86,8 @@ def gl_mcm_images(
     whole, local = (f.detach().cpu().numpy().astype(np.float64) for f in patch_features(model, images))
     t = as_rows(text_embeddings, "text_embeddings").astype(np.float64)
     return gl_mcm(whole @ t.T, local @ t.T, temperature, weight), whole
+
+
+register(Evidence(
+    "gl_mcm", "confidence", "GL-MCM, Miyai et al. 2023", "MCM + largest softmax over patches", gl_mcm_images, {"temperature": 1.0, "weight": 1.0}, needs=frozenset({"patches", "text"}),
+))

@@ -88,7 +88,7 @@ DEFAULTS |= {
         "higher: fewer and denser axes; lower: more and sparser ones",
         "argument",
         "an axis has a name, a sign and a unit to read beside its weights; no other value was tried on data",
-        ("axes.selection:_cheapest.axis_cost",),
+        ("axes.selection:choose_coverage.axis_cost",),
     ),
     "explained": Default(
         0.95, "higher: more axes", "convention", 'rule "explained" only, as for principal components', ()
@@ -331,7 +331,7 @@ DEFAULTS |= {
         "higher: fewer images have a reason to be named",
         "argument",
         "as `acceptance`, shared by the axes (Bonferroni)",
-        ("why.explain:outside.coverage", "why.explain:Explainer.coverage"),
+        ("axes.card:AxisCard.outside.coverage", "why.explain:Explainer.coverage"),
     ),
     "reach": Default(
         (0.05, 0.5, 0.95),

@@ -52,7 +52,7 @@ def save_figure(
     files = []
     with plt.rc_context({"svg.hashsalt": "attrood", "svg.fonttype": "none"}):
         for suffix, extra in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with atomic_path(Path(f"{path}{suffix}")) as part:
+            with atomic_path(Path(f"{path}{suffix}"), "figure") as part:
                 fig.savefig(part, format=suffix[1:], dpi=150, metadata=extra)
             files.append(Path(f"{path}{suffix}"))
     plt.close(fig)

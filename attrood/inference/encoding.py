@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..evidence import gl_mcm_images
+from .encoder import Encoder
 from .folder import Batch
 from .loader import Prepared
-from .model import VLM, torch
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #fd7d9cc7
 class InferenceError(RuntimeError):
@@ -39,23 +38,25 @@ class Encoded(NamedTuple):
 def check_finite(
     embeddings: np.ndarray,  # (n, d)
     ids: Sequence[str],  # (n,)
-    vlm: VLM,  # the model
+    vlm: Encoder,  # the model
 ) -> None:
     "Raise `InferenceError` naming the first image whose vector is not finite."
     bad = ~np.isfinite(embeddings).all(1)
     if bad.any():
-        hint = ": half precision may be the cause, try --precision fp32" if vlm.precision != "fp32" else ""
+        hint = ": half precision may be the cause, try --precision fp32" if getattr(vlm, "precision", "fp32") != "fp32" else ""
         raise InferenceError(f"model {vlm.name} gave NaN or infinity for image {ids[int(bad.argmax())]!r}{hint}")
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #2aeecc92
-def _encoded(vlm: VLM, ready: Prepared, vectors: np.ndarray, start: float, columns: dict[str, np.ndarray]) -> Encoded:
+def _encoded(vlm: Encoder, ready: Prepared, vectors: np.ndarray, start: float, columns: dict[str, np.ndarray]) -> Encoded:
     "A prepared batch with its checked vectors and the time since `start`."
+    if vectors.ndim != 2 or len(vectors) != len(ready.ids):
+        raise InferenceError(f"encode_images of model {vlm.name} must give one vector per picture ({len(ready.ids)}), got shape {vectors.shape}")
     check_finite(vectors, ready.ids, vlm)
     return Encoded(ready.batch, vectors, ready.ids, ready.labels, ready.rejects, ready.seconds | {"model": perf_counter() - start}, columns)
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #dc1439a4
 def encode_batch(
-    vlm: VLM,  # the model
+    vlm: Encoder,  # the model
     ready: Prepared,  # pixels of one batch
     text: np.ndarray | None = None,  # (C, d) class texts, for GL-MCM too
 ) -> Encoded:  # with unit rows; `InferenceError` if one is not finite
@@ -64,19 +65,18 @@ def encode_batch(
     if not ready.ids:
         vectors = np.zeros((0, 1), np.float32)
     elif text is None:
-        vectors = vlm.encode_pixels(ready.pixels)
+        vectors = np.asarray(vlm.encode_images(ready.pixels))
     else:
-        with vlm.lowered():
-            columns["gl_mcm"], vectors = gl_mcm_images(vlm.model, vlm.to_tensor(ready.pixels), text)
+        columns["gl_mcm"], vectors = vlm.encode_patches(ready.pixels, text)  # type: ignore[attr-defined]
     return _encoded(vlm, ready, vectors, start, columns)
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #173b7372
 def encode_batches(
-    vlm: VLM,  # the model
+    vlm: Any,  # the model, a `VLM`
     prepared: Iterable[Prepared],  # batches with pixels
 ) -> Iterator[Encoded]:  # in order
     "Batches through the image tower on a GPU: the next batch is sent while one is computed."
-    flying: deque[tuple[Prepared, torch.Tensor | None]] = deque()
+    flying: deque[tuple[Prepared, Any]] = deque()
 
     def land() -> Encoded:
         ready, tensor = flying.popleft()
@@ -93,12 +93,13 @@ def encode_batches(
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #2afba2ae
 def encode_side_by_side(
-    vlm: VLM,  # the model
+    vlm: Any,  # the model, a `VLM`
     load: Callable[..., Iterator[Encoded]],  # `load_batches` with its sources and batches filled in
     workers: int,  # how many workers `load` was given
     text: np.ndarray | None = None,  # (C, d) class texts, for GL-MCM too
 ) -> Iterator[Encoded]:  # in order
     "Batches through the image tower on a CPU, as many at a time as there are workers."
+    import torch
     threads = torch.get_num_threads()
     try:
         yield from load(then=partial(encode_batch, vlm, text=text), setup=partial(torch.set_num_threads, max(1, threads // max(1, workers))))
@@ -107,12 +108,13 @@ def encode_side_by_side(
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #5c791599
 def find_batch_size(
-    vlm: VLM,  # the model
+    vlm: Any,  # the model, a `VLM`
     largest: int = 1024,  # where to stop
 ) -> int:  # images of a batch
     "32 without a CUDA GPU; on one, the size after which images per second rise by less than 5 %."
-    if not vlm.device.startswith("cuda"):
+    if not getattr(vlm, "device", "cpu").startswith("cuda"):
         return 32
+    import torch
     best, rate, size = 32, 0.0, 32
     while size <= largest:
         try:

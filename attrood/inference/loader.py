@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Full, Queue
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data import MAX_PIXELS, ImageError, Preprocessing, Sample, Source, decode_pixels, read_encoded
+from ..ground import end_with_parent
 from .folder import Batch
 
 # %% ../../nbs/04_inference/03_loader.ipynb #09c5ce30
@@ -50,12 +52,12 @@ def prepare(
         try:
             data = read_encoded(sample.data) if isinstance(sample.data, str | bytes | Path) else sample.data
             t1 = perf_counter()
-            image = decode_pixels(data, max_pixels)
-        except ImageError as e:
-            rejects.append((sample.id, str(e)))
+            image = decode_pixels(data, max_pixels, sample.white)
+            t2 = perf_counter()
+            pixels[len(ids)] = preprocessing.pixels(image)
+        except (ImageError, MemoryError) as e:
+            rejects.append((sample.id, str(e) if isinstance(e, ImageError) else "not enough memory for it"))
             continue
-        t2 = perf_counter()
-        pixels[len(ids)] = preprocessing.pixels(image)
         ids.append(sample.id)
         labels.append(sample.label)
         read, decode, geometry = read + t1 - t0, decode + t2 - t1, geometry + perf_counter() - t2
@@ -80,7 +82,16 @@ def _offer(queue: "Queue[Any]", item: Any, stop: threading.Event) -> bool:
 # %% ../../nbs/04_inference/03_loader.ipynb #8a2420e7
 def _pool(workers: int, processes: bool, setup: Callable[[], None] | None) -> Executor:
     "A pool of threads, or of processes that do not inherit the model."
-    return ProcessPoolExecutor(workers, get_context("spawn"), setup) if processes else ThreadPoolExecutor(workers, "attrood-decode", setup)
+    if not processes:
+        return ThreadPoolExecutor(workers, "attrood-decode", setup)
+    return ProcessPoolExecutor(workers, get_context("spawn"), partial(_begin, os.getpid(), setup))
+
+
+def _begin(parent: int, setup: Callable[[], None] | None) -> None:
+    "What a worker process does first."
+    end_with_parent(parent)
+    if setup:
+        setup()
 
 # %% ../../nbs/04_inference/03_loader.ipynb #23d6f07f
 def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Sample], float]:

@@ -6,11 +6,13 @@
 __all__ = ['open_sources', 'Run', 'Summary', 'write_shards', 'execute', 'infer']
 
 # %% ../../nbs/04_inference/07_plan.ipynb #71cf9e85
+import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +21,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data import MAX_PIXELS, Source, check_sources, open_source
-from ..evidence import EVIDENCE, EmbeddingScores, gl_mcm_images
+from ..data import Source, check_sources, open_source, white_level
+from ..evidence import EVIDENCE, EmbeddingScores, reference_share
+from ..ground import source_paths
+from .encoder import Encoder, check_encoder, class_vectors
 from attrood.inference.encoding import (
     Encoded,
     InferenceError,
@@ -29,12 +33,21 @@ from attrood.inference.encoding import (
     encode_side_by_side,
     find_batch_size,
 )
-from .finish import add_run_evidence, earlier_scores, reference_share
-from .folder import Batch, RunFolder, finish_run, is_joined, list_rejects, plan_batches, run_counts
+from .finish import add_run_evidence, earlier_scores
+from attrood.inference.folder import (
+    Batch,
+    RunFolder,
+    check_run,
+    finish_run,
+    is_joined,
+    list_rejects,
+    plan_batches,
+    run_counts,
+)
 from .loader import cpu_count, load_batches
-from .model import VLM, load_vlm, open_clip, torch
+from .options import InferOptions
 from .prompts import class_list, readable, template_list
-from ..log import Log, iter_log, log_from_embeddings, reference_rows, software_versions
+from ..log import Log, bare_log, iter_log, reference_rows, software_versions
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -52,6 +65,7 @@ def open_sources(
             source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
             if source.role != role:
                 raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
+            source.white = source.white or white_level(source)
             out.append(source)
     check_sources(out)
     return out
@@ -66,53 +80,43 @@ def _data_set(source: Source) -> str:
 class Run:
     "Everything that is decided before the first image is read."
     sources: list[Source]  # ID, OoD, reference
-    vlm: VLM  # the model
+    vlm: Encoder  # the model
     class_names: list[str]  # (C,)
     templates: list[str]  # prompts with {}
     texts: np.ndarray  # (C, d) unit rows
     batches: list[Batch]  # of the whole run, in order
     record: dict[str, Any]  # what decides the rows
     described: list[dict[str, Any]]  # the sources' entries in the manifest
-    embeddings: bool = False  # store image vectors
-    max_pixels: int = MAX_PIXELS  # larger pictures are rejects
+    options: InferOptions = InferOptions()  # how it is to be done
     share: float | None = None  # share of the ID rows that evidence is fitted on; None for no evidence
     references: int = 0  # how many sources, counted from the end of the list, serve only to fit evidence on
     scores: EmbeddingScores | None = None  # fitted by an earlier run
-    patches: bool = False  # GL-MCM from patch tokens
 
     @classmethod
     def plan(
         cls,
         sources: list[Source],  # ID, OoD, reference, as from `open_sources`
-        vlm: VLM,  # the model
-        classes: str | Sequence[str] | None = None,  # see `class_list`; None takes the labels of the ID sources
-        templates: str | Sequence[str] | None = None,  # see `template_list`
-        batch_size: int = 32,  # images per batch, at most
-        shard_rows: int = 1024,  # rows per shard, roughly
-        embeddings: bool = False,  # store image vectors
-        max_pixels: int = MAX_PIXELS,  # larger pictures are rejects
-        cache: bool = True,  # keep text vectors for later runs
-        evidence: bool = False,  # fit scores on reference rows and store their columns
+        vlm: Encoder,  # the model
+        options: InferOptions = InferOptions(),  # noqa: B008 - how it is to be done; `reference` is in `sources` already
         references: int = 0,  # how many sources, counted from the end of the list, serve only to fit evidence on; with 0, a share of the ID rows serves
-        scores: str | Path | None = None,  # an earlier log whose fitted scores are used
-        patches: bool = False,  # GL-MCM from patch tokens, for towers that have them
     ) -> "Run":  # ready for `execute`
         "Decide everything that a run depends on, and encode its class texts."
         known = [s for s in sources[: len(sources) - references] if s.role == "id"]
         labels = [(c, _data_set(s)) for s in known for c in s.class_names()]
-        names = class_list(classes, labels if classes is None else ())
-        prompts, described = template_list(templates), [s.describe() for s in sources]
-        texts = vlm.text_embeddings(names, prompts, cache)
-        fitted, digest = earlier_scores(scores, texts) if scores else (None, "")
-        share = (0.0 if references or fitted else reference_share(sum(map(len, known)), len(set(labels)) or len(names))) if evidence else None
+        names = class_list(options.classes, labels if options.classes is None else ())
+        prompts, described = template_list(options.templates), [s.describe() for s in sources]
+        texts = class_vectors(vlm, names, prompts, options.cache)
+        fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
+        chosen = 0.0 if references or fitted else reference_share(sum(map(len, known)), len(set(labels)) or len(names))
+        size = options.batch_size or 32
         record = {
             "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256}, "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
-            "precision": vlm.precision, "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described], "batch_size": batch_size, "shard_rows": shard_rows,
-            "embeddings": embeddings, "max_pixels": max_pixels, "evidence": evidence, "references": references, "scores": digest, "patches": patches}
-        if patches:  # a tower without patch tokens is found before the run
-            gl_mcm_images(vlm.model, vlm.to_tensor(np.zeros((1, *vlm.preprocessing.size, 3), np.uint8)), texts)
-        batches = plan_batches([len(s) for s in sources], batch_size, shard_rows)
-        return cls(sources, vlm, names, prompts, texts, batches, record, described, embeddings, max_pixels, share, references, fitted, patches)
+            "precision": getattr(vlm, "precision", ""), "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
+            "batch_size": size, "references": references, "scores": digest, **options.decisive()}
+        if options.patches:
+            _try_patches(vlm, texts)
+        batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
+        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, chosen if options.evidence else None, references, fitted)
 
     def log(
         self,
@@ -125,16 +129,17 @@ class Run:
         owner = [self.sources[p.batch.source] for p in parts for _ in p.ids]
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
         apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
-        entries = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": dict(EVIDENCE[n].params)} for n in parts[0].columns}
-        return log_from_embeddings(
+        entries = {n: EVIDENCE[n].entry() for n in parts[0].columns}
+        return bare_log(
             np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
             ids=ids, domains=[s.domain for s in owner], roles=roles,
             labels=[None if x is None else readable(x, _data_set(s)) for s, x in zip(owner, (x for p in parts for x in p.labels), strict=True)],
             columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries} | ({} if self.share is None else {"reference": apart | reference_rows(ids, roles, self.share)}),
             evidence=entries,
-            keep_embeddings=self.embeddings or self.share is not None, model={"name": self.vlm.name, "pretrained": self.vlm.pretrained, "weights_sha256": self.vlm.weights_sha256},
-            preprocessing=self.vlm.preprocessing.to_dict(), precision=self.vlm.precision, templates=self.templates, sources=self.described,
-            software=software_versions() | {"torch": torch.__version__, "open_clip": open_clip.__version__})
+            keep_embeddings=self.options.embeddings or self.share is not None,
+            model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
+            preprocessing=self.vlm.preprocessing.to_dict(), precision=getattr(self.vlm, "precision", ""), templates=self.templates, sources=self.described,
+            software=software_versions() | getattr(self.vlm, "software", {}))
 
     def rejects(
         self,
@@ -142,6 +147,13 @@ class Run:
     ) -> list[dict[str, str]]:  # id, domain, role, reason
         "The rejects of one shard."
         return [{"id": i, "domain": self.sources[p.batch.source].domain, "role": self.sources[p.batch.source].role, "reason": r} for p in parts for i, r in p.rejects]
+
+# %% ../../nbs/04_inference/07_plan.ipynb #af8c5334
+def _try_patches(vlm: Encoder, texts: np.ndarray) -> None:
+    "Find a tower without patch tokens before the run."
+    if not hasattr(vlm, "encode_patches"):
+        raise ValueError(f"patches need an OpenCLIP vision transformer: model {vlm.name} has no encode_patches")
+    vlm.encode_patches(np.zeros((1, *vlm.preprocessing.size, 3), np.uint8), texts)
 
 # %% ../../nbs/04_inference/07_plan.ipynb #7d3c48ff
 @dataclass
@@ -152,6 +164,7 @@ class Summary:
     images: int = 0  # rows of the log
     rejects: int = 0  # images that could not be read
     rejects_file: str = ""  # their list
+    others: dict[str, int] = field(default_factory=dict)  # what lies in the sources and is no image: kind -> number
     new_images: int = 0  # rows written by this start
     seconds: float = 0.0  # wall clock of this start, without loading the model
     batch_size: int = 0  # images of a batch, at most
@@ -169,6 +182,9 @@ class Summary:
 
     def __str__(self) -> str:
         head = f"{self.out}: {self.images:,} images" + (f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else "")
+        if self.others:
+            most = sorted(self.others.items(), key=lambda x: (-x[1], x[0]))
+            head += f", {sum(self.others.values()):,} not images ({', '.join(f'{n:,} {kind}' for kind, n in most[:4])}{', …' if len(most) > 4 else ''})"
         if self.status == "complete":
             return f"{head}; it was complete already, nothing was done"
         t = {k: f"{v:.1f} s" for k, v in self.times.items()}
@@ -180,8 +196,6 @@ class Summary:
 # %% ../../nbs/04_inference/07_plan.ipynb #3278aa92
 def _limit(max_rejects: float, total: int) -> int:
     "The number of rejects that is still allowed: a share if below 1, but then at least 10."
-    if max_rejects < 0:
-        raise ValueError(f"max_rejects must be >= 0, got {max_rejects}")
     return max(10, int(max_rejects * total)) if 0 < max_rejects < 1 else int(max_rejects)
 
 # %% ../../nbs/04_inference/07_plan.ipynb #ccbd5cac
@@ -190,14 +204,12 @@ def write_shards(
     folder: RunFolder,  # locked and started
     encoded: Iterator[Encoded],  # the batches that are not on disk yet, in order
     summary: Summary,  # filled in
-    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
-    progress: bool = True,  # bar on standard error
 ) -> None:
     "Collect batches to shards and write each one as it is whole."
     total = sum(len(s) for s in run.sources)
-    limit, last = _limit(max_rejects, total), {b.shard: b.number for b in run.batches}
+    limit, last = _limit(run.options.max_rejects, total), {b.shard: b.number for b in run.batches}
     times, parts = dict.fromkeys(("read", "decode", "preprocess", "wait", "model", "write"), 0.0), []
-    bar = tqdm(total=total, initial=summary.images + summary.rejects, unit="img", disable=not progress, file=sys.stderr, dynamic_ncols=True)
+    bar = tqdm(total=total, initial=summary.images + summary.rejects, unit="img", disable=not run.options.progress, file=sys.stderr, dynamic_ncols=True)
     begin = mark = perf_counter()
     for part in encoded:
         now = perf_counter()
@@ -225,17 +237,14 @@ def execute(
     folder: RunFolder,  # where the log is written
     stream: Callable[[list[Batch]], Iterator[Encoded]],  # the engine: batches -> encoded batches, in order
     summary: Summary,  # filled in
-    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
-    restart: bool = False,  # throw away what another run left
-    progress: bool = True,  # bar on standard error
 ) -> Summary:  # the one given
     "Do what is left of a run."
     summary.rejects_file = str(folder.rejects_path)
-    if not restart and is_joined(folder, run.record):
+    if not run.options.restart and is_joined(folder, run.record):
         summary.status, (summary.images, summary.rejects) = "complete", run_counts(folder)
         return summary
     with folder.lock():
-        folder.start(run.record, restart)
+        folder.start(run.record, run.options.restart)
         missing = {b.shard for b in run.batches if not folder.has(b.shard)}
         todo = [b for b in run.batches if b.shard in missing]
         summary.images, summary.rejects = run_counts(folder)
@@ -245,82 +254,79 @@ def execute(
         summary.status = "resumed" if len(todo) < len(run.batches) else "written"
         with closing(stream(todo)) as encoded, warnings.catch_warnings():  # type: ignore[type-var]
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags: what matters is a reject
-            write_shards(run, folder, encoded, summary, max_rejects, progress)
+            write_shards(run, folder, encoded, summary)
         if not summary.images:
             first = next(iter(list_rejects(folder)))
             raise InferenceError(f"none of the {summary.rejects} images could be read; the first one is {first['id']!r}: {first['reason']}")
         if run.share is not None:
             start = perf_counter()
-            add_run_evidence(folder, run.texts, run.vlm.text_embeddings(["a photo"], ["{}"])[0], run.embeddings, run.scores)
+            add_run_evidence(folder, run.texts, class_vectors(run.vlm, ["a photo"], ["{}"])[0], run.options.embeddings, run.scores)
             summary.times["evidence"] = perf_counter() - start
         finish_run(folder, run.record)
     return summary
 
 # %% ../../nbs/04_inference/07_plan.ipynb #76c68084
-def _engine(run: Run, engine: str, workers: int, processes: bool, ray_address: str | None) -> Callable[[list[Batch]], Iterator[Encoded]]:
+def _engine(run: Run, workers: int) -> Callable[[list[Batch]], Iterator[Encoded]]:
     "How batches are read and encoded: on this machine, or by Ray."
-    if engine == "ray":
+    o, vlm, text = run.options, run.vlm, run.texts if run.options.patches else None
+    if o.engine == "ray":
         from attrood.inference.ray import ray_batches
-        return lambda todo: ray_batches(run, todo, max(1, workers), ray_address)
+        return lambda todo: ray_batches(vlm, run.sources, todo, o.max_pixels, text, max(1, workers), o.ray_address)
 
     def local(todo: list[Batch]) -> Iterator[Encoded]:
-        load = partial(load_batches, run.sources, todo, run.vlm.preprocessing, workers, processes, run.max_pixels)
-        text = run.texts if run.patches else None
-        if run.vlm.device.startswith("cuda") and not run.patches:
-            return encode_batches(run.vlm, load())
-        if processes or run.vlm.compiled or run.vlm.device != "cpu":  # one model in one thread
-            return (encode_batch(run.vlm, ready, text) for ready in load())
-        return encode_side_by_side(run.vlm, load, workers, text)
+        load = partial(load_batches, run.sources, todo, vlm.preprocessing, workers, o.processes, o.max_pixels)
+        device = getattr(vlm, "device", "") if hasattr(vlm, "encode_tensor") else ""  # not ours: one call at a time
+        if device.startswith("cuda") and text is None:
+            return encode_batches(vlm, load())
+        if device != "cpu" or o.processes or getattr(vlm, "compiled", None):  # one model in one thread
+            return (encode_batch(vlm, ready, text) for ready in load())
+        return encode_side_by_side(vlm, load, workers, text)
     return local
+
+# %% ../../nbs/04_inference/07_plan.ipynb #81b4162b
+def _taken_over(options: InferOptions) -> InferOptions:
+    "Classes and prompts of the log whose scores are used, where none are given."
+    if bool(options.reference) + bool(options.scores) + (not options.evidence) > 1:
+        raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
+    if not options.scores:
+        return options
+    earlier = next(iter_log(options.scores, ["id"])).manifest
+    if options.classes is not None and (odd := [c for c in class_list(options.classes, ()) if c not in earlier.class_names]):
+        raise ValueError(f"class {odd[0]!r} is not among those that {options.scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}")
+    return replace(options, classes=earlier.class_names if options.classes is None else options.classes, templates=options.templates or earlier.templates)
+
+# %% ../../nbs/04_inference/07_plan.ipynb #0dad7578
+def _options(given: InferOptions | None, settings: dict[str, Any]) -> InferOptions:
+    "Settings from an object and from keywords, which win; `TypeError` names one that there is not."
+    known = [f.name for f in fields(InferOptions)]
+    if odd := [name for name in settings if name not in known]:
+        raise TypeError(f"infer has no setting {odd[0]!r}; there are {', '.join(known)}")
+    options = replace(given or InferOptions(), **settings)
+    return replace(options, reference=[options.reference] if isinstance(options.reference, str | Source) else list(options.reference))
 
 # %% ../../nbs/04_inference/07_plan.ipynb #ea571657
 def infer(
     id: str | Source | Sequence[str | Source] = (),  # ID sources: specifications such as "food101:test[:10000]", or open sources
     ood: str | Source | Sequence[str | Source] = (),  # OoD sources
-    model: str | VLM = "ViT-B-32",  # what `load_vlm` takes, or a loaded model
+    model: str | Encoder = "ViT-B-32",  # what `load_vlm` takes, or a model: a loaded one, or any `Encoder`
     pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
     out: str | Path = "attrood-log",  # a folder, or a name that ends in .parquet
-    *,
-    classes: str | Sequence[str] | None = None,  # names, file, or named list; None takes those of `scores`, else the labels of the ID sources
-    templates: str | Sequence[str] | None = None,  # prompts with {}, or named sets
-    reference: str | Source | Sequence[str | Source] = (),  # ID images that evidence is fitted on; without any, the share of the ID images that `reference_share` says
-    scores: str | Path | None = None,  # an earlier log: its fitted scores are used instead, and its classes and prompts if none are given, so that its axes apply
-    evidence: bool = True,  # store every score that image vectors allow, fitted on the reference
-    patches: bool = False,  # GL-MCM too, from the patch tokens of a vision transformer
-    embeddings: bool = False,  # store image vectors (float16), from which any score can be redone
-    batch_size: int | None = None,  # None finds one
-    workers: int | None = None,  # parallel workers that decode images, and on a CPU also run the model; None takes one per core (at most 8 on a CPU), 0 decodes between two model calls
-    processes: bool = False,  # decode in processes instead of threads
-    precision: str = "auto",  # fp32, bf16, fp16; auto goes by the device
-    device: str = "auto",  # torch device
-    compile: bool = False,  # torch.compile
-    engine: str = "local",  # "local" or "ray"
-    ray_address: str | None = None,  # of a cluster; None starts Ray here
-    max_rejects: float = 0.1,  # unreadable images allowed: a share below 1 of all images (then at least 10), or a number; 0 allows none
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects
-    shard_rows: int = 1024,  # rows per shard, roughly
-    seed: int = 0,  # seed for sources that ask for random rows
-    data_dir: str | None = None,  # where TFDS keeps its sets
-    download: bool = False,  # fetch missing TFDS sets
-    restart: bool = False,  # throw away what another run left in `out`
-    cache: bool = True,  # keep text vectors for later runs
-    progress: bool = True,  # bar on standard error
+    options: InferOptions | None = None,  # how it is to be done
+    **settings: Any,  # single fields of `InferOptions`, such as `classes` or `reference`; they win over `options`
 ) -> Summary:  # counts, times, and where the log is
     "Run a model over images and write the inference log; started again, it goes on where it stopped (paper section 5, stages 1 and 2)."
-    if engine not in ("local", "ray"):
-        raise ValueError(f"engine must be 'local' or 'ray', got {engine!r}")
-    apart = [reference] if isinstance(reference, str | Source) else list(reference)
-    if bool(apart) + bool(scores) + (not evidence) > 1:
-        raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
-    sources, folder = open_sources(id, ood, seed, data_dir, download, apart), RunFolder(out)
-    if scores:  # they know what they were fitted for
-        earlier = next(iter_log(scores, ["id"])).manifest
-        if classes is not None and (odd := [c for c in class_list(classes, ()) if c not in earlier.class_names]):
-            raise ValueError(f"class {odd[0]!r} is not among those that {scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}")
-        classes, templates = earlier.class_names if classes is None else classes, templates or earlier.templates
-    vlm = model if isinstance(model, VLM) else load_vlm(model, pretrained, device, precision, compile)
-    batch_size = batch_size or ((folder.record() or {}).get("batch_size") if not restart else None) or find_batch_size(vlm)
-    run = Run.plan(sources, vlm, classes, templates, batch_size, shard_rows, embeddings, max_pixels, cache, evidence, len(apart), scores, patches)
-    workers = (cpu_count() if vlm.device.startswith("cuda") else min(8, cpu_count())) if workers is None else workers
-    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers)
-    return execute(run, folder, _engine(run, engine, workers, processes, ray_address), summary, max_rejects, restart, progress)
+    o = _taken_over(_options(options, settings))
+    apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
+    sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
+    files = (n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))
+    check_run(folder, o.restart, [*source_paths(sources), o.scores, *files])
+    if isinstance(model, str):
+        from attrood.inference.model import load_vlm
+        vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)
+    else:
+        vlm = check_encoder(model)
+    batch_size = o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
+    run = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart))
+    workers = (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count())) if o.workers is None else o.workers
+    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(sum((s.others for s in sources), Counter())))
+    return execute(run, folder, _engine(run, workers), summary)

@@ -97,7 +97,7 @@ def pocket_weights() -> Path:  # the weights that ship with the package
     "Place of the float16 weights; `FileNotFoundError` if this installation has none."
     path = DATA / "pocket.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"no pocket weights at {path}: train them with `python -m attrood.pocket train`")
+        raise FileNotFoundError(f"no pocket weights at {path}: train them with `python tools/train_pocket.py train`")
     return path
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #18be788f

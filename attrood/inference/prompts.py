@@ -11,7 +11,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from ..data import composed, decode_text, read_file
 
 # %% ../../nbs/04_inference/01_prompts.ipynb #81ae1b49
 @lru_cache(maxsize=1)
@@ -30,7 +33,8 @@ def readable(
     label: str,  # a label as its data set writes it
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101
 ) -> str:  # words
-    "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces."
+    "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces; in Unicode's composed form."
+    label = composed(label)
     if re.fullmatch(r"n\d{8}", label):
         return openai_prompts()["wnids"].get(label, label)
     names = {_bare(n): n for n in openai_prompts()["classes"].get(data_set.split("/")[0], ())}
@@ -41,27 +45,32 @@ def class_list(
     classes: str | Sequence[str] | None,  # names, "a,b,c", a file with one name a line, a set of OpenAI's lists, "imagenet"; None takes `labels`
     labels: Sequence[tuple[str, str]] = (),  # (label, data set) of the ID sources, used if `classes` is None
 ) -> list[str]:  # (C,) readable names, each once
-    "The class names of a zero-shot classifier."
+    "The class names of a zero-shot classifier; a name that is given twice raises `ValueError`."
+    given: list[str] = []
     if classes is None:
         names = [readable(label, data_set) for label, data_set in labels]
         if not names:
             raise ValueError("classes must be given: no ID source has labels")
     elif not isinstance(classes, str):
-        names = [str(c) for c in classes]
+        names = given = [composed(str(c)) for c in classes]
     elif classes in openai_prompts()["classes"]:
         names = openai_prompts()["classes"][classes]
     elif classes in ("imagenet", "imagenet1k"):
         names = list(openai_prompts()["wnids"].values())
     elif "," in classes:
-        names = [c.strip() for c in classes.split(",") if c.strip()]
+        names = given = [composed(c.strip()) for c in classes.split(",") if c.strip()]
     else:
         try:
-            with open(classes, encoding="utf-8") as f:
-                names = [readable(line.strip()) for line in f if line.strip()]
+            lines = decode_text(read_file(Path(classes)), f"class file {classes}").splitlines()
+            names = given = [readable(line.strip()) for line in lines if line.strip()]
         except OSError as e:
             known = ", ".join([*openai_prompts()["classes"], "imagenet"])
             raise ValueError(f"classes must be a file, a comma-separated list or one of {known}, got {classes!r}") from e
     names = list(dict.fromkeys(names))
+    if len(names) < len(given):
+        twice = next(n for i, n in enumerate(given) if n in given[:i])
+        at = [i for i, n in enumerate(given, 1) if n == twice]
+        raise ValueError(f"classes must be different names, got {twice!r} as {' and '.join(map(str, at))} of {len(given)}: give it once (for ImageNet there is the list imagenet)")
     if len(names) < 2:
         raise ValueError(f"classes must be at least 2 different names, got {names}")
     return names

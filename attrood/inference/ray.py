@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..data import Preprocessing, Source
+from .encoder import Encoder
 from .encoding import Encoded, InferenceError, encode_batch
 from .folder import Batch
 from .loader import prepare
-from .model import VLM
-from .plan import Run
 
 T = TypeVar("T")
 
@@ -70,10 +69,11 @@ class EncodeActor:
         threads: int,  # CPU threads of the actor
         text: np.ndarray | None,  # (C, d) class vectors, for patch evidence; None for none
     ) -> None:
-        import torch
-        torch.set_num_threads(max(1, threads))
-        self.vlm: VLM = _ray().get(reference)
+        self.vlm: Encoder = _ray().get(reference)
         self.text = text
+        if hasattr(self.vlm, "encode_tensor"):
+            import torch
+            torch.set_num_threads(max(1, threads))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -83,8 +83,11 @@ class EncodeActor:
 
 # %% ../../nbs/04_inference/08_ray.ipynb #238e70f3
 def ray_batches(
-    run: Run,  # a planned run
+    vlm: Encoder,  # the model
+    sources: Sequence[Source],  # of the run
     batches: Sequence[Batch],  # those that are not on disk yet
+    max_pixels: int,  # larger pictures are rejects
+    text: np.ndarray | None = None,  # (C, d) class vectors, for patch evidence
     workers: int = 2,  # model actors
     address: str | None = None,  # of a cluster; None uses the Ray of this process or starts one
 ) -> Iterator[Encoded]:  # in order
@@ -92,12 +95,12 @@ def ray_batches(
     ray = _started(address)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    gpu = run.vlm.device.startswith("cuda")
-    model = ray.put(replace(run.vlm, compiled=None))
+    gpu = getattr(vlm, "device", "").startswith("cuda")
+    model = ray.put(replace(vlm, compiled=None) if hasattr(vlm, "compiled") else vlm)  # type: ignore[type-var]
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
-    prepared = items.map(PrepareTask(run.sources, run.vlm.preprocessing, run.max_pixels).__call__, num_cpus=0.5)
-    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads, run.texts if run.patches else None), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
+    prepared = items.map(PrepareTask(sources, vlm.preprocessing, max_pixels).__call__, num_cpus=0.5)
+    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads, text), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
     want = [b.number for b in batches]
     for expected, row in zip(want, encoded.iter_rows(), strict=True):
         part = row["data"]

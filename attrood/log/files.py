@@ -9,7 +9,7 @@ __all__ = ['BUNDLED', 'Log', 'make_log', 'check_log', 'write_log', 'log_files', 
 # %% ../../nbs/02_log/03_files.ipynb #1ca53422
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from .schema import INDICATORS, MANIFEST_KEY, REQUIRED, LogError, Manifest
 # %% ../../nbs/02_log/03_files.ipynb #c3440ea5
 @dataclass(frozen=True)
 class Log:
-    "An inference log in memory: an Arrow table, one row per image sorted by id, and its manifest."
+    "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
     table: pa.Table  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
     manifest: Manifest  # what produced the rows
+    name: str = field(default="the log", compare=False)  # in error texts: the file it was read from, if any
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -39,7 +40,7 @@ class Log:
     ) -> np.ndarray:
         "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
         if name not in self.table.column_names:
-            raise LogError(f"the log has no column {name!r}; it has {', '.join(self.table.column_names)}")
+            raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
         column = self.table[name].combine_chunks()
         if pa.types.is_fixed_size_list(column.type):
             return column.flatten().to_numpy(zero_copy_only=False).reshape(len(self), column.type.list_size)
@@ -62,49 +63,64 @@ class Log:
         "The log of the rows picked by a boolean mask or by integer positions."
         picked = np.asarray(rows)
         where = np.flatnonzero(picked) if picked.dtype == bool else picked
-        return replace(self, table=self.table.take(pa.array(where)))
+        return replace(self, table=self.table.take(pa.array(where, pa.int64())))
+
+    def positions(
+        self,
+        mask: npt.ArrayLike,  # (n,) bool
+    ) -> np.ndarray:  # (m,) int, positions of the rows picked
+        "The rows of a mask in the order of their ids: sums over them then have the same last bits, whatever order the rows came in."
+        picked = np.flatnonzero(np.asarray(mask))
+        return picked[np.argsort(self.array("id")[picked], kind="stable")]
+
+    def canonical(self) -> "Log":
+        "The same rows in the order of their ids."
+        return self.select(self.positions(np.ones(len(self), bool)))
 
     def fingerprint(self) -> str:
         "SHA-256 over manifest and rows; the order of the rows and their division into files do not matter."
-        h = np.zeros(len(self), np.uint64)
-        for name in sorted(self.table.column_names):
-            values = self.array(name)
-            for column in values.reshape(len(self), -1).T:
-                code = column.astype(str).astype(object) if column.dtype == object else column
-                h = h * np.uint64(1_000_003) ^ pd.util.hash_array(np.ascontiguousarray(code))
-        rows = [str(len(self)), str(int(h.sum(dtype=np.uint64))), str(int(np.bitwise_xor.reduce(h)) if len(h) else 0)]
-        return hashlib.sha256("\n".join([self.manifest.to_json(), *rows]).encode()).hexdigest()
+        return _fingerprint(self)
+
+# %% ../../nbs/02_log/03_files.ipynb #063b7d5d
+def _fingerprint(log: Log) -> str:
+    "A hash of each row, added up and combined by XOR, so that no order enters."
+    h = np.zeros(len(log), np.uint64)
+    for name in sorted(log.table.column_names):
+        values = log.array(name)
+        for column in values.reshape(len(log), -1).T:
+            code = column.astype(str).astype(object) if column.dtype == object else column
+            h = h * np.uint64(1_000_003) ^ pd.util.hash_array(np.ascontiguousarray(code))
+    rows = [str(len(log)), str(int(h.sum(dtype=np.uint64))), str(int(np.bitwise_xor.reduce(h)) if len(h) else 0)]
+    return hashlib.sha256("\n".join([log.manifest.to_json(), *rows]).encode()).hexdigest()
 
 # %% ../../nbs/02_log/03_files.ipynb #a61f3f70
 def make_log(
     columns: Mapping[str, npt.ArrayLike],  # name -> (n,) or (n, width)
     manifest: Manifest,  # that declares the columns
-    where: str = "log",  # file name for error texts
+    name: str = "the log",  # for error texts
     float_type: str = "float32",  # how floats are stored: "float32" or "float64"
-) -> Log:  # checked, rows sorted by id
+) -> Log:  # checked, rows in the order given
     "A checked `Log` from columns; raises `LogError` where they do not fit the schema."
     arrays = {}
-    for name, values in columns.items():
+    for column, values in columns.items():
         v = np.asarray(values)
         if v.dtype.kind == "f" and v.dtype != np.float16:
             v = v.astype(float_type)
         flat = pa.array(v.ravel(), from_pandas=v.dtype == object) if v.dtype.kind != "U" else pa.array(v.ravel().tolist(), pa.string())
         if v.dtype == object:
             flat = flat.cast(pa.string())
-        arrays[name] = pa.FixedSizeListArray.from_arrays(flat, v.shape[1]) if v.ndim == 2 else flat
+        arrays[column] = pa.FixedSizeListArray.from_arrays(flat, v.shape[1]) if v.ndim == 2 else flat
     lengths = {k: len(a) for k, a in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise LogError(f"{where}: columns differ in length: {lengths}")
-    table = pa.table(arrays)
-    return check_log(Log(table.sort_by("id") if "id" in arrays else table, manifest), where)
+        raise LogError(f"{name}: columns differ in length: {lengths}")
+    return check_log(Log(pa.table(arrays), manifest, name))
 
 # %% ../../nbs/02_log/03_files.ipynb #93940640
 def check_log(
     log: Log,  # in memory
-    where: str = "log",  # file name for error texts
 ) -> Log:  # the same log
     "Raise `LogError` unless columns, ids, roles and numbers are what schema version 1 asks for."
-    t, m = log.table, log.manifest
+    t, m, where = log.table, log.manifest, log.name
     declared = (*REQUIRED, *m.evidence, *m.columns)
     if lost := [c for c in declared if c not in t.column_names]:
         raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
@@ -142,7 +158,7 @@ def write_log(
     names = [c for c in table.column_names if table.schema.field(c).type == pa.string() and c != "id"]
     kinds = {f.name: f.type.value_type if pa.types.is_fixed_size_list(f.type) else f.type for f in table.schema}
     floats = [name if kind == table.schema.field(name).type else f"{name}.list.element" for name, kind in kinds.items() if kind in (pa.float32(), pa.float64())]
-    with atomic_path(path) as part:  # the bytes of floats, split by place, shrink by a tenth
+    with atomic_path(path, "log") as part:  # the bytes of floats, split by place, shrink by a tenth
         pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=names, use_byte_stream_split=floats, row_group_size=65536)
     return path
 
@@ -170,14 +186,17 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
         raise LogError(f"{file} is no readable Parquet file, or is cut off ({str(e).splitlines()[0].rstrip('.')})") from e
     meta = parquet.schema_arrow.metadata or {}
     if MANIFEST_KEY not in meta:
-        raise LogError(f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log.log_from_embeddings")
-    return parquet, Manifest.from_json(meta[MANIFEST_KEY], str(file))
+        raise LogError(f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log_from_embeddings")
+    try:
+        return parquet, Manifest.from_json(meta[MANIFEST_KEY])
+    except LogError as e:
+        raise LogError(f"{file}: {e}") from e
 
 # %% ../../nbs/02_log/03_files.ipynb #9d518339
 def read_log(
     path: str | Path,  # a Parquet file or a folder of them
-) -> Log:  # checked, rows sorted by id
-    "Read a whole log into memory, checked, rows sorted by id."
+) -> Log:  # checked, rows in the order of the files, which are sorted by name
+    "Read a whole log into memory, checked, rows in the order of the files."
     logs = []
     for file in log_files(path):
         parquet, manifest = _open(file)
@@ -185,30 +204,34 @@ def read_log(
             table = parquet.read()
         except (pa.ArrowInvalid, OSError) as e:
             raise LogError(f"{file} cannot be read to its end ({str(e).splitlines()[0].rstrip('.')})") from e
-        logs.append(check_log(Log(table.replace_schema_metadata(None), manifest), str(file)))
-    log = merge_logs(logs, str(path)) if len(logs) > 1 else logs[0]
-    return replace(log, table=log.table.sort_by("id"))
+        logs.append(check_log(Log(table.replace_schema_metadata(None), manifest, str(file))))
+    return _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))
 
 # %% ../../nbs/02_log/03_files.ipynb #22ab54b5
 def merge_logs(
     logs: Sequence[Log],  # at least one
-    where: str = "logs",  # for error texts
-) -> Log:  # checked, rows sorted by id
+) -> Log:  # checked, rows one log after the other
     "One log from several of the same model, text side and columns; ids must stay unique."
+    return _merged(logs, "the merged log")
+
+
+def _merged(logs: Sequence[Log], name: str) -> Log:
+    "Logs one after the other under a new name."
     if not logs:
         raise ValueError("logs must hold at least one log, got none")
     first, free = logs[0], {"sources", "software", "notes", "columns"}
     for other in logs[1:]:
         a, b = asdict(first.manifest), asdict(other.manifest)
+        both = f"{first.name} and {other.name}" if first.name != other.name else "the logs"
         if differ := [k for k in a if k not in free and a[k] != b[k]]:
-            raise LogError(f"{where} cannot be merged, their manifests differ in {', '.join(differ)}")
+            raise LogError(f"{both} cannot be merged, their manifests differ in {', '.join(differ)}")
         if odd := set(first.table.column_names) ^ set(other.table.column_names):
-            raise LogError(f"{where} cannot be merged, only some have column {', '.join(sorted(map(repr, odd)))}")
+            raise LogError(f"{both} cannot be merged, only one has column {', '.join(sorted(map(repr, odd)))}")
     table = pa.concat_tables([x.table.select(first.table.column_names) for x in logs], promote_options="permissive")
     sources: list[dict[str, Any]] = []
     for x in logs:
         sources += [s for s in x.manifest.sources if s not in sources]
-    return check_log(Log(table.sort_by("id"), replace(first.manifest, sources=sources)), where)
+    return check_log(Log(table, replace(first.manifest, sources=sources), name))
 
 # %% ../../nbs/02_log/03_files.ipynb #d20b00de
 def iter_log(
@@ -222,7 +245,7 @@ def iter_log(
         if lost := [c for c in columns or () if c not in parquet.schema_arrow.names]:
             raise LogError(f"{file} lacks column {', '.join(map(repr, lost))}")
         for batch in parquet.iter_batches(batch_size, columns=list(columns) if columns else None):
-            yield Log(pa.Table.from_batches([batch]).replace_schema_metadata(None), manifest)
+            yield Log(pa.Table.from_batches([batch]).replace_schema_metadata(None), manifest, str(file))
 
 # %% ../../nbs/02_log/03_files.ipynb #97689679
 BUNDLED = {"animals": "animals.parquet", "food101-pocket": "food101-pocket.parquet"}  # logs that are installed with the package, by name
@@ -230,9 +253,9 @@ BUNDLED = {"animals": "animals.parquet", "food101-pocket": "food101-pocket.parqu
 # %% ../../nbs/02_log/03_files.ipynb #408b9367
 def bundled_log(
     name: str = "animals",  # a key of `BUNDLED`
-) -> Log:  # checked, rows sorted by id
+) -> Log:  # checked, rows as in the file, sorted by id
     "Read a log that is installed with the package."
     if name not in BUNDLED:
         raise LogError(f"no bundled log {name!r}; there are {', '.join(BUNDLED)}")
     with resources.as_file(resources.files("attrood") / "assets" / BUNDLED[name]) as path:
-        return read_log(path)
+        return replace(read_log(path), name=name)

@@ -50,16 +50,15 @@ class Manifest:
     def from_json(
         cls,
         text: str | bytes,  # what `to_json` wrote
-        where: str = "manifest",  # file name for the error text
     ) -> "Manifest":  # checked
         "Read a manifest; another schema version or missing fields raise `LogError`."
         raw = json.loads(text)
         version = raw.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise LogError(f"{where} has log schema version {version}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version")
+            raise LogError(f"the manifest has log schema version {version}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version")
         lost = [f for f in ("class_names", "logit_scale") if f not in raw]
         if lost:
-            raise LogError(f"{where} has a manifest without {', '.join(lost)}: write the log again")
+            raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
         return cls(**{f.name: raw[f.name] for f in fields(cls) if f.name in raw})
 
 # %% ../../nbs/02_log/02_schema.ipynb #2cc4d87f

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'Agreement', 'agreement', 'Verdict',
-           'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null']
+           'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null',
+           'card_stability', 'stability_figures']
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #1ff31843
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from threadpoolctl import threadpool_limits
 
 from attrood.axes import (
+    AxisCard,
     Moments,
     alpha_max,
     axis_support,
@@ -454,3 +456,20 @@ def plot_stability_null(
     ax.set(ylim=(k - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")
     ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
     return ax
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #8cbc6f8b
+def card_stability(
+    card: AxisCard,  # with a resampling report
+) -> StabilityReport | None:  # None where its stability was not measured so
+    "The resampling report that a card keeps."
+    kept = card.stability or {}
+    return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"}) if "verdicts" in kept else None
+
+
+def stability_figures(
+    card: AxisCard,  # with a resampling report, or without
+) -> Iterator[tuple[str, Any]]:  # name of a file, and what was drawn
+    "Intervals of the loadings, and cosines beside their null."
+    if report := card_stability(card):
+        yield "fig5_loading_intervals", plot_loading_intervals(report, card.names)
+        yield "fig6_stability", plot_stability_null(report, card.names)

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..evidence import EVIDENCE, FAMILIES
+from ..evidence import EVIDENCE, Evidence, add_evidence
 from ..ground import unit_rows
-from ..log import Log, make_log
-from .causes import CAUSES, as_image
+from ..log import Log
+from .causes import CAUSES, as_image, image_causes
 from attrood.why.instability import (
     band_noise,
     band_table,
@@ -38,7 +38,7 @@ def instability_tables(
     seed: int = 0,  # of control pairs and bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # drift (columns of `drift_table`, and margin_change: mean margin after less before) and flips (as `flip_table`)
     "The two tables of Wani et al. 2026 for a model and images."
-    names = [c for c in study.changed if CAUSES[c].group == "instability"] if causes is None else list(causes)
+    names = [c for c in study.changed if CAUSES[c].kind == "instability"] if causes is None else list(causes)
     if lost := [c for c in names if c not in study.changed] or ([] if names else ["none"]): raise ValueError(f"causes must be among those of the study ({', '.join(study.changed)}), got {lost[0]!r}")
     z = study.scale * study.original @ study.text.T
     y = z.argmax(1)
@@ -55,7 +55,7 @@ def dirichlet_table(
     pictures: Sequence[Any],  # (n,) RGB pictures
     keys: Sequence[str],  # (n,) their names
     tokens: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, rows, columns, d) patch tokens
-    families: Sequence[str] = FAMILIES,  # names in `CAUSES`
+    families: Sequence[str] | None = None,  # of `image_causes`; None takes the kind "instability"
     seed: int = 0,  # of the changes
     batch_size: int = 256,  # pictures at a time
     **options: Any,  # for `perturb`: `text` of the overlays
@@ -63,7 +63,7 @@ def dirichlet_table(
     "Change of the Dirichlet energy of the patch tokens, per edge."
     def energies(images: Iterable[Any]) -> npt.NDArray[np.float64]: return in_batches(images, lambda p: dirichlet_energy(tokens(p), per_edge=True), batch_size)
     base, change = energies(pictures), dict[str, list[Any]]()
-    for family, s in cause_settings(families, ()):
+    for family, s in cause_settings(image_causes("instability") if families is None else families, ()):
         change.setdefault(family, []).append(energies(changed_copies(pictures, keys, family, s, seed, **options)) - base)
     level, spread = float(base.mean()), {f: float(np.std(v, ddof=1)) for f, v in change.items()}
     rows = {f: (np.mean(v), spread[f], 100 * np.mean(v) / level if level else np.nan, np.mean(v) / spread[f] if spread[f] else np.nan) for f, v in change.items()}
@@ -93,7 +93,7 @@ def add_instability(
     pictures: Callable[[str], Any],  # id of a row -> its picture, at the size it is to be changed at
     encode: Callable[[list[Any]], npt.ArrayLike],  # pictures -> (m, d) embeddings
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
-    families: Sequence[str] = FAMILIES,  # names in `CAUSES`
+    families: Sequence[str] | None = None,  # of `image_causes`; None takes the kind "instability"
     seed: int = 0,  # of the changes
     batch_size: int = 64,  # rows at a time
     step: Callable[[int], None] = lambda rows: None,  # told how many rows are done
@@ -101,7 +101,7 @@ def add_instability(
 ) -> Log:  # the same rows with further evidence columns
     "Add evidence of the group perturbation: drift of the embedding under each family, flips and loss of margin."
     if len(np.asarray(text_embeddings)) != len(log.manifest.class_names): raise ValueError(f"text_embeddings must have {len(log.manifest.class_names)} rows, one per class of the log, got {len(np.asarray(text_embeddings))}")
-    ids, plan, parts = [str(i) for i in log.array("id")], list(cause_settings(families, ())), []
+    ids, plan, parts = [str(i) for i in log.array("id")], list(cause_settings(image_causes("instability") if families is None else families, ())), []
     for start in range(0, len(ids), batch_size):
         some = ids[start : start + batch_size]
         originals, changed = [as_image(pictures(i)) for i in some], dict[str, list[Any]]()
@@ -109,6 +109,6 @@ def add_instability(
         parts.append(instability_evidence(in_batches(originals, encode), {f: np.stack(v) for f, v in changed.items()}, text_embeddings, log.manifest.logit_scale))
         step(start + len(some))
     found = {str(n): column.to_numpy() for n, column in pd.concat(parts).items()}
-    made = {n: {"group": EVIDENCE[n].group, "source": EVIDENCE[n].source, "params": {"instances": len(plan), "seed": seed}} for n in found}
-    old = {n: log.array(n) for n in log.table.column_names if n not in made}
-    return make_log(old | found, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    new = {n: Evidence(n, "perturbation", "Wani et al. 2026", needs=frozenset({"copies"})) for n in found if n not in EVIDENCE}
+    said = {"instances": len(plan), "seed": seed}
+    return add_evidence(log, found, [replace(e, params=said) for n, e in (EVIDENCE | new).items() if n in found])

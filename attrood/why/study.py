@@ -18,17 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..axes import fit_axes, fit_rows
-from ..evidence import EmbeddingScores, evidence_frame, fit_embedding_scores
+from ..axes import AxisCard, fit_axes, fit_rows
+from ..evidence import EmbeddingScores, evidence_frame
 from ..ground import unit_rows
-from ..log import Log, log_from_embeddings, merge_logs
+from ..log import Log, bare_log, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
+    KINDS,
     WRONG_TEMPLATES,
     as_image,
     hold_out_classes,
+    image_causes,
     missing_class,
+    options_of,
     perturb,
     rename_classes,
     wrong_prompts,
@@ -49,26 +52,27 @@ class CauseStudy:
 
 
 def cause_settings(
-    causes: Sequence[str] | None,  # names in `CAUSES`; None takes all
+    causes: Sequence[str] | None,  # of `image_causes`; None takes all
     severities: Sequence[int],  # of the camera causes
 ) -> Iterator[tuple[str, int]]:  # (cause, severity)
     "Camera causes at the given severities, the changes of an instability family at all of their settings."
-    for name in list(CAUSES) if causes is None else causes:
-        if name not in CAUSES: raise ValueError(f"causes must be names of {', '.join(CAUSES)}, got {name!r}")
+    for name in image_causes() if causes is None else causes:
+        if name not in image_causes():
+            raise ValueError(f"causes must be names of {', '.join(image_causes())}, got {name!r}")
         count = len(CAUSES[name].settings)
-        yield from ((name, s) for s in (severities if CAUSES[name].group == "camera" else range(1, count + 1)) if s <= count)
+        yield from ((name, s) for s in (severities if CAUSES[name].kind == "camera" else range(1, count + 1)) if s <= count)
 
 # %% ../../nbs/08_why/06_study.ipynb #f678f2e1
 def changed_copies(
     pictures: Sequence[Any],  # (n,) RGB pictures
     keys: Sequence[str],  # (n,) their names
-    cause: str,  # name in `CAUSES`
+    cause: str,  # of `image_causes`
     severity: int,  # 1 … number of settings
     seed: int = 0,  # of the run
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> Iterator[Any]:  # changed pictures
     "Every picture changed in one way, made when it is asked for."
-    own = {k: v for k, v in options.items() if k != "text" or cause.startswith("text_")}
+    own = options_of(cause, options)
     yield from (perturb(p, cause, severity, seed, k, **own) for p, k in zip(pictures, keys, strict=True))
 
 # %% ../../nbs/08_why/06_study.ipynb #0ba13b6a
@@ -99,7 +103,7 @@ class _Part:
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {"cause": [shown] * len(self.keys), "severity": np.full(len(self.keys), self.severity, np.int32), "image": list(self.keys), "reference": fitted}
-        return log_from_embeddings(
+        return bare_log(
             self.embeddings, scores.text, class_names, scores.scale, ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys], domains=shown,
             roles="id" if plain else "ood", labels=self.labels, columns=columns | scores.columns(self.embeddings, fitted), evidence=scores.entries())
 
@@ -126,7 +130,7 @@ def study_causes(
     text_embeddings: npt.ArrayLike,  # (C, d)
     class_names: Sequence[str],  # (C,)
     labels: Sequence[str | None] | None = None,  # (n,) true classes; images of a class outside the list have the cause missing_class
-    causes: Sequence[str] | None = None,  # names in `CAUSES`; None takes all
+    causes: Sequence[str] | None = None,  # of `image_causes`; None takes all
     severities: Sequence[int] = (3,),  # of the camera causes
     others: Mapping[str, Sequence[Any]] | None = None,  # semantic cause → its pictures
     texts: Mapping[tuple[str, int], npt.ArrayLike] | None = None,  # (text cause, severity) → (C, d) text to ask the originals with
@@ -140,7 +144,7 @@ def study_causes(
     "Make the causes, encode, and put everything into one log."
     n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
     if len(keys) != n or len(set(keys)) != n: raise ValueError(f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different")
-    if taken := {*others, *(c for c, _ in texts)} & {*CAUSES, "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
+    if taken := {*others, *(c for c, _ in texts)} & {*image_causes(), "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
     if not (plan or others or texts): raise ValueError("causes must hold at least one cause")
     if not 0 <= reference < 1: raise ValueError(f"reference must lie in [0, 1), got {reference}")
     pictures, known = [as_image(i) for i in images], np.array(list(labels) if labels is not None else [None] * n, dtype=object)
@@ -165,33 +169,33 @@ def _study(parts: list[_Part], text: npt.NDArray[np.float64], class_names: Seque
     "The log of all parts, and the embeddings beside it."
     fitted = next((p for p in parts if p.cause == "reference"), None)
     origin = next(p for p in parts if p.cause == "none")
-    if fitted is None or len(fitted.keys) < 2: scores = fit_embedding_scores(origin.embeddings[:0], text, logit_scale=scale)
-    else: scores = fit_embedding_scores(fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale)
+    if fitted is None or len(fitted.keys) < 2: scores = EmbeddingScores.fit(origin.embeddings[:0], text, logit_scale=scale)
+    else: scores = EmbeddingScores.fit(fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale)
     logs = [p.log(scores, class_names) for p in parts]
     log = merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
-    kind = {c: "semantic" for c in semantic} | {n: c.group for n, c in CAUSES.items()}
+    kind = {c: "semantic" for c in semantic} | {n: c.kind for n, c in CAUSES.items()}
     made = list(dict.fromkeys(p.cause for p in parts if p.cause not in ("none", "reference")))
-    kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: ("camera", "instability", "semantic", "text").index(kind.get(c, "text")))}
-    changed = {c: np.stack([p.embeddings for p in parts if p.cause == c]) for c in kinds if c in CAUSES}
+    kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: KINDS.index(kind.get(c, "text")))}
+    changed = {c: np.stack([p.embeddings for p in parts if p.cause == c]) for c in kinds if c in image_causes()}
     return CauseStudy(log, kinds, origin.embeddings, changed, np.array(origin.labels, dtype=object), text, tuple(class_names), float(scale))
 
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35
 def cause_tables(
     study: CauseStudy,  # from `study_causes` or `run_causes`
-    axes: Any = None,  # fitted AttributionAxes; None fits the default ones to the study's log
+    card: AxisCard | None = None,  # fitted axes; None fits the default ones to the study's log
     folds: int = 5,  # of the classifier that names causes
     n_boot: int = 500,  # bootstrap draws
     **params: Any,  # parameters of AttributionAxes, if they are fitted here
-) -> tuple[Any, pd.DataFrame, pd.DataFrame]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
+) -> tuple[AxisCard, pd.DataFrame, pd.DataFrame]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
     "Axes, the matrix of causes and axes, and who can tell causes apart."
-    rows = fit_rows(study.log)
-    axes = fit_axes(study.log, **params) if axes is None else axes
-    E, f = evidence_frame(rows), rows.frame()
-    Z, cause, image = axes.transform(E[list(axes.evidence_)]), f["cause"].to_numpy(), f["image"].to_numpy()
-    effects = effect_matrix(Z, cause, image, axes.labels_.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
+    mask, table = fit_rows(study.log), evidence_frame(study.log)
+    card = fit_axes(study.log, table=table, **params) if card is None else card
+    E, f = table[mask].reset_index(drop=True), study.log.select(mask).frame()
+    Z, cause, image = card.coordinates(E), f["cause"].to_numpy(), f["image"].to_numpy()
+    effects = effect_matrix(Z, cause, image, card.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
     plain = {n: E[n] for n in ("conf", "energy", "mahalanobis", "knn") if n in E}
     telling = compare_inputs({"all evidence": E, "axes": Z, **plain}, cause, image, folds, permutations=3, n_boot=n_boot)
-    return axes, effects, telling
+    return card, effects, telling
 
 # %% ../../nbs/08_why/06_study.ipynb #90cef8bd
 def read_pictures(
@@ -200,15 +204,20 @@ def read_pictures(
     side: int = 224,  # side in pixels that images are cropped and resized to before they are changed
 ) -> tuple[list[Any], list[str], list[str | None]]:  # pictures, keys, labels
     "Square pictures of one size, with their ids and labels."
-    data, images = importlib.import_module("attrood.data"), importlib.import_module("attrood.images")
+    data, images = importlib.import_module("attrood.data"), importlib.import_module("attrood.data.pictures")
     square, count = images.Preprocessing((side, side)), dict[str | None, int]()
     pictures: list[Any] = []
     keys: list[str] = []
     labels: list[str | None] = []
-    for sample in data.open_source(str(where)):
+    source = data.open_source(str(where))
+    source.white = images.white_level(source)
+    for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
         if per_class is not None and count[sample.label] > per_class: continue
-        pictures.append(as_image(square.pixels(images.decode_image(sample.data))))
+        try:
+            pictures.append(as_image(square.pixels(images.decode_image(sample.data, white=sample.white))))
+        except images.ImageError as e:
+            raise ValueError(f"image {sample.id!r} of {where} cannot be used ({e}): mend it or leave it out") from e
         keys.append(sample.id)
         labels.append(sample.label)
     return pictures, keys, labels
@@ -228,11 +237,12 @@ def run_causes(
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
-    prompts, vlms = importlib.import_module("attrood.prompts"), importlib.import_module("attrood.vlm")
+    from attrood.inference import class_list, load_vlm, readable, template_list
+
     pictures, keys, labels = read_pictures(images, per_class)
-    named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
-    found, asked, vlm = sorted({v for v in named if v is not None}), prompts.template_list(templates), vlms.load_vlm(model, pretrained)
-    names = prompts.class_list(classes) if classes is not None else found
+    named = [readable(v, "food101") if v is not None else None for v in labels]
+    found, asked, vlm = sorted({v for v in named if v is not None}), template_list(templates), load_vlm(model, pretrained)
+    names = class_list(classes) if classes is not None else found
     if len(names) - hold_out < 2: raise ValueError(f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)")
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
     other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
@@ -244,5 +254,5 @@ def run_causes(
     if synonyms: texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
     pictures, keys, named = ([v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named))
     return study_causes(
-        pictures, keys, lambda p: vlm.encode_pixels(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,
+        pictures, keys, lambda p: vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,
         named, severities=severities, others=others, texts=texts, logit_scale=vlm.logit_scale, **options)
