@@ -261,7 +261,7 @@ def source_url(module: str, obj: object) -> str:
 
 def constant(obj: object) -> bool:
     "Whether a public name is a value rather than a function or class."
-    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj)))
+    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"  # such as `Rule = str`
 
 
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
