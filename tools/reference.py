@@ -84,6 +84,8 @@ def plain(obj: object) -> object:
 
 def source_lines(obj: object) -> tuple[str, int]:
     "The source text of a function or class, and its first line's number."
+    if getattr(obj, "__module__", "") == "builtins":  # an alias such as `Rule = str`
+        return "", 0
     lines, start = inspect.getsourcelines(plain(obj))
     return textwrap.dedent("".join(lines)), start
 
