@@ -84,8 +84,6 @@ def plain(obj: object) -> object:
 
 def source_lines(obj: object) -> tuple[str, int]:
     "The source text of a function or class, and its first line's number."
-    if getattr(obj, "__module__", "") == "builtins":  # an alias such as `Rule = str`
-        return "", 0
     lines, start = inspect.getsourcelines(plain(obj))
     return textwrap.dedent("".join(lines)), start
 
@@ -263,7 +261,7 @@ def source_url(module: str, obj: object) -> str:
 
 def constant(obj: object) -> bool:
     "Whether a public name is a value rather than a function or class."
-    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"  # such as `Rule = str`
+    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj)))
 
 
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
