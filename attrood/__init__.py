@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attrood.log import merge_logs as merge_logs
     from attrood.log import read_log as read_log
     from attrood.log import write_log as write_log
-    from attrood.why import explain as explain  # type: ignore[no-redef]
+    from attrood.why import explain as explain
     from attrood.why import score_log as score_log
 
 # %% ../nbs/index.ipynb #44e2830a
