@@ -257,7 +257,7 @@ def word_log_columns(
     features: npt.ArrayLike,  # (n, d) image embeddings
     k: int = 5,  # words per row
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:  # columns of a log, and the manifest's entries
-    "Columns for `log_from_embeddings(columns=, evidence=)`: evidence, the name, and the best words with their numbers."
+    "Columns for `bare_log(columns=, evidence=)`: evidence, the name, and the best words with their numbers."
     index, cosines, gains = top_words(words, features, k)
     named = word_names(words, features)
     rows = {"word": named["name"].to_numpy(), "word_kind": named["kind"].to_numpy(),
