@@ -22,8 +22,9 @@ import typer
 
 from .. import __version__
 from .cli_infer import infer_command, infer_settings
-from ..ground import check_output, source_paths
-from ..log import BUNDLED, bundled_log, read_log
+from ..ground import outputs
+from ..log import bundled_log, read_log
+from ..log import files as log_files
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c55bb8ef
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -51,7 +52,7 @@ class RunMode(StrEnum):
 # %% ../../nbs/09_entrance/05_cli.ipynb #0b10f353
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]
 ImagesOption = Annotated[list[str] | None, typer.Option("--images", help="Where images are, for pictures in the report: a folder, Parquet, tar or TFDS set; repeat for more.")]
-LogArgument = Annotated[str, typer.Argument(metavar="LOG", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(BUNDLED)}).")]
+LogArgument = Annotated[str, typer.Argument(metavar="LOG", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}).")]
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c6ceedc8
 def say(
@@ -66,7 +67,7 @@ def load_log(
     name: str,  # path, or name of a bundled log
 ) -> Any:  # the Log
     "A log by path, or by bundled name where no such path exists."
-    return bundled_log(name) if name in BUNDLED and not Path(name).exists() else read_log(name)
+    return bundled_log(name) if name in log_files.BUNDLED and not Path(name).exists() else read_log(name)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #6fd970ea
 def emit(
@@ -116,7 +117,7 @@ def preset_log(
 # %% ../../nbs/09_entrance/05_cli.ipynb #e186f2d4
 @app.command("run", epilog="Examples:  attrood run   |   attrood run my_log.parquet -o results   |   attrood run my_log/ --images photos/   |   attrood run --preset paper --data-dir tensorflow_datasets")
 def run_command(
-    log: Annotated[str | None, typer.Argument(metavar="[LOG]", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(BUNDLED)}; animals if not given). With --preset, where its log is kept (NAME-log).")] = None,
+    log: Annotated[str | None, typer.Argument(metavar="[LOG]", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}; animals if not given). With --preset, where its log is kept (NAME-log).")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")] = Path("attrood-out"),
     mode: Annotated[RunMode, typer.Option(help="Default axes, the paper's to the letter, or both.")] = RunMode.both,
     images: ImagesOption = None,
@@ -139,7 +140,7 @@ def run_command(
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
-    check_output(out, "results", [Path(log) if preset else log, *source_paths(images or [])])
+    outputs.check_output(out, "results", [Path(log) if preset else log, *outputs.source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
     table = load_log(log)
@@ -167,7 +168,7 @@ def fit_command(
     "Fit axes to a log and write them as an axis card."
     from attrood.entrance.job import analyse, summary
 
-    check_output(out, "axis card", [log])
+    outputs.check_output(out, "axis card", [log])
     done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
     done.card.write(out)
     say(summary(done))
@@ -187,7 +188,7 @@ def score_command(
     from attrood.entrance.job import write_scores
     from attrood.why import score_log
 
-    check_output(out, "scores", [log, axes])
+    outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
     scores, names = score_log(card, load_log(log)), list(card.names)
     write_scores(scores, out)
@@ -207,14 +208,14 @@ def evaluate_command(
 ) -> None:
     "Compare detectors on axes with single scores on held-out rows, with intervals and paired tests."
     from attrood.axes import AxisCard
-    from attrood.detect import evaluate_log, evaluation_summary, write_evaluation
+    from attrood.detect import evaluate_log, evaluation
 
     if out is not None:
-        check_output(out, "evaluation", [log, axes])
+        outputs.check_output(out, "evaluation", [log, axes])
     result = evaluate_log(load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups)
-    say(evaluation_summary(result))
+    say(evaluation.evaluation_summary(result))
     if out is not None:
-        write_evaluation(result, out)
+        evaluation.write_evaluation(result, out)
         say(f"\nwritten to {out}")
     emit(result.to_dict(), as_json)
 
@@ -229,12 +230,12 @@ def explain_command(
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
-    from attrood.why import domain_profiles, explain
+    from attrood.why import domains, explain
 
     card, table = AxisCard.read(axes), load_log(log)
     evidence = card.evidence_of(table)
     if not id:
-        profile = domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
+        profile = domains.domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
         say(profile.round(3).to_string(index=False))
         emit({"domains": profile.to_dict("records")}, as_json)
         return
@@ -273,16 +274,18 @@ def causes_command(
     as_json: JsonOption = False,
 ) -> None:
     "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
-    from attrood.ground import atomic_folder, plain
+    from attrood.ground import atomic_folder
+    from attrood.ground import files as ground_files
     from attrood.log import write_log
-    from attrood.why import cause_tables, instability_tables, run_causes
+    from attrood.why import instability_study
+    from attrood.why import study as why_study
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
     if out is not None:
-        check_output(out, "causes", [*source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
-    study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
-    card, effects, telling = cause_tables(study)
-    drift, flips = instability_tables(study)
+        outputs.check_output(out, "causes", [*outputs.source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
+    study = why_study.run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
+    card, effects, telling = why_study.cause_tables(study)
+    drift, flips = instability_study.instability_tables(study)
     tables = {"effects": effects, "telling": telling, "drift": drift, "flips": flips}
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
@@ -293,7 +296,7 @@ def causes_command(
             for name, table in tables.items():
                 table.to_csv(part / f"{name}.csv")
         say(f"written to {out}")
-    emit(plain({name: table.reset_index() for name, table in tables.items()}), as_json)
+    emit(ground_files.plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
 app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
