@@ -157,7 +157,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
         return SimpleNamespace(table=scores, opponents=scores, completeness=scores, calibration=scores, to_dict=dict, scores={"pooled": pd.DataFrame({"y": [0, 1], "mahalanobis on axes": [0.0, 1.0]})})
 
     picture = SimpleNamespace(figure=SimpleNamespace(savefig=lambda file, **options: Path(file).write_bytes(b"picture")))
-    job._analyse_into, job.summary, job.report_images = analyse_into, lambda done: "", lambda *args: []
+    job._analyse_into, job.summary, job.report_images, job.thumbnails = analyse_into, lambda done: "", lambda *args: [], lambda *args: {"x": b"picture"}
     job.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
     attrood.why.score_log = lambda *args, **options: (heavy(), scores)[1]
     attrood.detect.evaluate_log, attrood.detect.evaluation_summary = result, lambda found: ""
