@@ -13,7 +13,7 @@ import numpy as np
 
 from attrood.evidence import EVIDENCE
 from attrood.evidence.registry import array_evidence
-from attrood.log import conf, energy, entropy, msp, normalized_entropy, oodscore
+from attrood.log.indicators import conf, energy, entropy, msp, normalized_entropy, oodscore
 
 PAPER = {f.__name__: f for f in (conf, msp, entropy, normalized_entropy, energy, oodscore)}
 

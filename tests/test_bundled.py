@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrood.log import BUNDLED, bundled_log, conf, energy, evaluation_rows
+from attrood.log import BUNDLED, bundled_log, evaluation_rows
+from attrood.log.indicators import conf, energy
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "attrood" / "assets"

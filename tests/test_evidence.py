@@ -1,10 +1,21 @@
 """Every training-free score against a slow, plain version of its definition, and from a log against the array it was made of."""
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from attrood.evidence import EVIDENCE, available_evidence, evidence_frame
-from attrood.evidence.registry import array_evidence
+from attrood.evidence import (
+    EVIDENCE,
+    EmbeddingScores,
+    Evidence,
+    add_evidence,
+    available_evidence,
+    evidence_frame,
+    training_free,
+)
+from attrood.evidence.fitted import FILES, FittedScore
+from attrood.evidence.registry import array_evidence, register
 from attrood.log import bare_log, log_from_logits
 
 RNG = np.random.default_rng(20260221)
@@ -128,3 +139,61 @@ def test_direction():
     near, far = unit(TEXT[y] + 0.1 * RNG.normal(size=(300, 64))), unit(RNG.normal(size=(300, 64)) + 0.5)
     gap = array_evidence(far @ TEXT.T, 100.0).mean() - array_evidence(near @ TEXT.T, 100.0).mean()
     assert set(gap.index[gap <= 0]) <= {"mean_text", "energy_cosine"}, gap[gap <= 0]
+
+
+def test_what_was_trained_is_read_from_the_registry():
+    assert {n for n, e in EVIDENCE.items() if e.trained} == {
+        "kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection", "centred_cosine", "cosine_pattern"}
+
+
+@pytest.fixture
+def registries():
+    "The registries as they were, afterwards."
+    before, files = dict(EVIDENCE), dict(FILES)
+    yield
+    for now, then in ((EVIDENCE, before), (FILES, files)):
+        now.clear()
+        now.update(then)
+
+
+def test_a_new_score_of_a_row_is_one_entry(registries):
+    "It is in tables of arrays and logs, stored where a log cannot give it, and counted as training-free."
+    register(Evidence("median", "text", "a test", "median of s", lambda v: np.median(v.s, axis=1) if hasattr(v, "s") else v.top(v.count)[:, v.count // 2], cosine=True))
+    assert "median" in array_evidence(COSINES, SCALE) and "median" not in available_evidence(make(100.0))
+    log = add_evidence(bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, keep_embeddings=True), TEXT)
+    np.testing.assert_allclose(evidence_frame(log)["median"], np.median(COSINES, axis=1), atol=1e-3)
+    assert log.manifest.evidence["median"]["needs"] == ["row"] and "median" in training_free(available_evidence(log), log)
+
+
+def test_a_new_fitted_score_is_one_class(registries, tmp_path):
+    "It is fitted, stored with its parameters, saved, loaded, and counted as trained."
+    @dataclass(frozen=True, eq=False)
+    class Centre(FittedScore):
+        kind = "centre"
+        evidence = (Evidence("centre", "geometry", "a test", needs=frozenset({"reference"})),)
+        mean: np.ndarray
+
+        @classmethod
+        def fit(cls, features):
+            return cls(features.mean(axis=0))
+
+        def score(self, features):
+            return np.linalg.norm(features - self.mean, axis=1)
+
+        def params(self):
+            return {"width": len(self.mean)}
+
+    scores = EmbeddingScores.fit(IMAGES[:40], TEXT)
+    scores.save(tmp_path)
+    again = EmbeddingScores.load(tmp_path)
+    np.testing.assert_allclose(again.columns(IMAGES)["centre"], np.linalg.norm(IMAGES - IMAGES[:40].mean(axis=0), axis=1), rtol=1e-12)
+    assert again.entries()["centre"] == {"group": "geometry", "source": "a test", "needs": ["reference"], "params": {"width": 64}}
+    assert "centre" in scores.names() and not training_free(["centre"])
+
+
+def test_a_column_the_wrong_way_round_is_said_and_not_turned():
+    log = bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, roles=["id"] * 40 + ["ood"] * 40)
+    familiar = Evidence("familiar", "picture", "a test", needs=frozenset({"pixels"}))
+    own = add_evidence(log, {"familiar": log.is_id.astype(float)}, [familiar])
+    with pytest.warns(UserWarning, match="evidence 'familiar' is lower for OoD than for ID rows .AUROC 0.00 on 40 ID and 40 OoD rows"):
+        assert evidence_frame(own, ["familiar"])["familiar"].tolist() == log.is_id.astype(float).tolist()

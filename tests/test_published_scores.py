@@ -13,7 +13,7 @@ from attrood.evidence import scores as S
 from attrood.evidence.distances import KNN, KLMatching, Mahalanobis, ViM
 from attrood.evidence.neglabel import mine_negatives, neglabel_score
 from attrood.evidence.patches import gl_mcm, patch_features
-from attrood.log import conf, energy
+from attrood.log.indicators import conf, energy
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "published_scores.json").read_text())
 I = {k: np.array(v) for k, v in FIXTURE["inputs"].items()}

@@ -17,11 +17,10 @@ from pathlib import Path
 import check_site
 import reference
 import sync
-from nbkit import NBS, PLACES, ROOT, Notebook, folders, notebook_paths, on_path, settings
+from nbkit import MARK, NBS, PLACES, ROOT, Notebook, folders, notebook_paths, on_path, settings
 from quarto_to_myst import Book, DocError
 
 SOURCE = ROOT / "_proc" / "sphinx"
-MARK = "●"  # beside a chapter of the first reading
 KATEX = "katex@0.16.22"  # the version whose script sphinxcontrib-katex carries
 CONF = """project = {title!r}
 author = {author!r}

@@ -13,6 +13,7 @@ DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?[ \t]*(.*)$")
 PLACES = {  # the folders that are no rooms, and what the sidebar calls them
     "20_results": "Results", "90_guides": "How-to guides", "99_appendix": "Appendix",
 }
+MARK = "●"  # beside a chapter of the first reading
 PATH = (  # the first reading, in this order
     "00_problem", "02_log/00_log", "02_log/03_files", "03_evidence/00_evidence", "05_axes/00_axes", "05_axes/01_features", "05_axes/04_sparse_pca",
     "05_axes/10_estimator", "05_axes/11_card", "06_stability/00_stability", "07_detect/00_detect", "08_why/00_why", "20_results/01_method",

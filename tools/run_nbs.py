@@ -1,8 +1,8 @@
 """Run notebooks from top to bottom, each in a fresh process, and keep their outputs in the file.
 
     python tools/run_nbs.py                              every notebook, in numeric order
-    python tools/run_nbs.py nbs/04a_evidence.ipynb       one
-    python tools/run_nbs.py --flags slow gpu -- nbs/20_results.ipynb   also its `#| slow` and `#| gpu` cells
+    python tools/run_nbs.py nbs/03_evidence/01_registry.ipynb       one
+    python tools/run_nbs.py --flags slow gpu -- nbs/20_results/02_food101.ipynb   also its `#| slow` and `#| gpu` cells
 
 Cells that nbdev_test skips are skipped here too and keep the outputs they have. A second run leaves git diff empty.
 """
@@ -20,11 +20,15 @@ from nbkit import NBS, ROOT, notebook_paths, settings, split_directives
 
 SMALL = 20_000  # bytes up to which a picture is left as it is
 LARGE = 50_000  # bytes from which a picture has to do with 64 colours
+PHOTOGRAPH = 20_000  # colours from which a picture is taken to hold photographs
 SHOWN = 2.0  # seconds from which a cell is named in the table
 
 
 def smaller(png: str) -> str:
-    "A picture in 256 colours, or 64 if it is large, where that saves a third: figures of a notebook then stay small enough to commit."
+    """A picture in 256 colours, or 64 if it is large, where that saves a third: figures of a notebook then stay small enough to commit.
+
+    A picture with photographs in it keeps 256 colours and is dithered: bands in a sky would look like what the picture is about.
+    """
     from PIL import Image
 
     raw = base64.b64decode(png)
@@ -33,9 +37,13 @@ def smaller(png: str) -> str:
         return png
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    for colours in (256, 64):
+    image = image.convert("RGB")
+    photograph = image.getcolors(PHOTOGRAPH) is None
+    dither = Image.Dither.FLOYDSTEINBERG if photograph else Image.Dither.NONE
+    for colours in (256,) if photograph else (256, 64):
         out = io.BytesIO()
-        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        palette = image.quantize(colours)
+        image.quantize(palette=palette, dither=dither).save(out, "PNG", optimize=True)
         if out.tell() < LARGE:
             break
     return base64.b64encode(out.getvalue()).decode() if out.tell() < 2 / 3 * len(raw) else png

@@ -1,4 +1,4 @@
-"""Check, without touching a file, that notebooks, modules and README.md say the same.
+"""Check, without touching a file, that notebooks, modules, README.md and the sidebar say the same.
 
 The notebooks are copied, exported and cleaned in a temporary folder, and the result is compared with the tree.
 """
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import readme
+import sidebar
 from nbkit import NBS, ROOT, notebook_paths, settings
 
 KEPT = ("settings.ini", "setup.py", "pyproject.toml", "README.md")
@@ -50,6 +51,8 @@ def problems() -> list[str]:
                   if p.read_bytes() != Path(tmp, p.relative_to(ROOT)).read_bytes()]
     if (NBS / "index.ipynb").exists() and (ROOT / "README.md").read_text(encoding="utf-8") != readme.render():
         found.append("README.md: differs from nbs/index.ipynb; run python tools/readme.py")
+    if not sidebar.FILE.exists() or sidebar.FILE.read_text(encoding="utf-8") != sidebar.render():
+        found.append("nbs/sidebar.yml: differs from the notebooks; run python tools/sidebar.py")
     return found
 
 

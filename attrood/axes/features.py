@@ -29,6 +29,7 @@ def feature_name(
 @dataclass(frozen=True)
 class IDReference:
     "Means of the evidence over the ID rows (paper (16)), and the unit to measure differences in."
+
     mean: np.ndarray  # (M,) of oriented evidence over the ID rows
     scale: np.ndarray  # (M,) population standard deviation over the ID rows or all rows; 1 where it is 0
     rows: int  # number of ID rows
@@ -38,13 +39,18 @@ def id_mask(
     y: npt.ArrayLike | None,  # (n,) marks ID rows: 0, False or "id"; None marks all
     n: int,  # number of rows
 ) -> np.ndarray:  # (n,) bool
-    "Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD. `ValueError` if no row is ID."
+    """Which rows are the ID set (8) of all rows (9) of the paper; anything but 0, False or 'id' is OoD.
+
+    `ValueError` if no row is ID.
+    """
     if y is None:
         return np.ones(n, dtype=bool)
     marks = np.asarray(y).ravel()
     if len(marks) != n:
         raise ValueError(f"y must have one entry per row ({n}), got {len(marks)}")
-    if marks.dtype.kind == "O" and (odd := [m for m in marks if not isinstance(m, (str, bool, int, float, np.generic))]):
+    if marks.dtype.kind == "O" and (
+        odd := [m for m in marks if not isinstance(m, (str, bool, int, float, np.generic))]
+    ):
         raise ValueError(f"Unknown label type: y must mark ID rows with 0, False or 'id', got {odd[0]!r}")
     is_id = marks == "id" if marks.dtype.kind in "UO" and isinstance(marks[0], str) else marks == 0
     if not is_id.any():
@@ -60,7 +66,10 @@ def id_reference(
     "The ID means and the units that features are measured against (paper (16))."
     e, mask = np.asarray(evidence, dtype=np.float64), np.asarray(is_id, dtype=bool)
     if e.ndim != 2 or not mask.any():
-        raise ValueError(f"evidence must have shape (n, M) and is_id at least one True, got {np.shape(evidence)} with {int(np.sum(mask))} ID rows")
+        raise ValueError(
+            "evidence must have shape (n, M) and is_id at least one True, "
+            f"got {np.shape(evidence)} with {int(np.sum(mask))} ID rows"
+        )
     if scale_of not in ("id", "all"):
         raise ValueError(f"scale_of must be 'id' or 'all', got {scale_of!r}")
     rows = e if scale_of == "all" else e[mask]

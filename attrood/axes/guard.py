@@ -17,13 +17,18 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from ..ground import settled
+
 # %% ../../nbs/05_axes/02_guard.ipynb #03808d64
-def _scaled(X: npt.NDArray[np.float64]  # (n, m) finite
-            ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # (n, m) centred, unit spread, constants zero; (m,) spread
+def _scaled(
+    X: npt.NDArray[np.float64],  # (n, m) finite
+) -> tuple[np.ndarray, np.ndarray]:  # (n, m) centred, of unit spread, constants zero; (m,) spread
+    "Columns on one scale, and the scale."
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise ValueError(f"X must be finite, got {X[row, column]} in row {row}, column {column}")
-    if len(X) == 0: return X, np.zeros(X.shape[1])
+    if len(X) == 0:
+        return X, np.zeros(X.shape[1])
     peak = np.abs(X).max(axis=0)
     peak[peak == 0] = 1.0
     Z = X / peak  # before centring: no overflow at 1e300
@@ -35,49 +40,65 @@ def _scaled(X: npt.NDArray[np.float64]  # (n, m) finite
     return Z, np.where(constant, 0.0, sd * peak)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #5e34d9cd
-def _correlation(X: npt.ArrayLike  # (n, m) finite
-                 ) -> npt.NDArray[np.float64]:  # (m, m), zero rows and columns for constants
+def _correlation(
+    X: npt.ArrayLike,  # (n, m) finite
+) -> npt.NDArray[np.float64]:  # (m, m), zero rows and columns for constants
     Z, _ = _scaled(np.asarray(X, dtype=np.float64))
     return Z.T @ Z / max(len(Z), 1)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #a45fc063
-def correlation_rank(C: npt.NDArray[np.float64],  # (m, m) correlations
-                     tolerance: float = 1e-5,  # singular values below this share of the largest count as zero, > 0
-                     ) -> int:  # 0 to m
+def correlation_rank(
+    C: npt.NDArray[np.float64],  # (m, m) correlations
+    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+) -> int:  # 0 to m
     "The numerical rank of columns with these correlations."
     eigenvalues = np.linalg.eigvalsh(C)  # squared singular values
     return int(np.sum(eigenvalues > tolerance**2 * eigenvalues.max())) if np.any(eigenvalues > 0) else 0
 
 # %% ../../nbs/05_axes/02_guard.ipynb #e06acdcb
-def numerical_rank(X: npt.ArrayLike,  # (n, m) one row per image, one column per feature
-                   tolerance: float = 1e-5,  # singular values below this share of the largest count as zero, > 0
-                   ) -> int:  # rank of the centred columns, 0 to m
+def numerical_rank(
+    X: npt.ArrayLike,  # (n, m) one row per image, one column per feature
+    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+) -> int:  # rank of the centred columns, 0 to m
     "The number of linearly independent columns of X after centring and scaling."
     return correlation_rank(_correlation(X), tolerance)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #987f5d2b
-def check_n_components(k: int,  # number of axes asked for, >= 1
-                       rank: int,  # numerical rank of the data
-                       mode: Literal["default", "paper"] = "default",  # refuse, or warn
-                       ) -> int:  # k
+def check_n_components(
+    k: int,  # number of axes asked for, >= 1
+    rank: int,  # numerical rank of the data
+    mode: Literal["default", "paper"] = "default",  # refuse, or warn
+) -> int:  # k
     "Refuse (default mode) or warn about (paper mode) more axes than the data have rank."
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)): raise TypeError(f"k must be an integer, got {k!r}")
-    if k < 1: raise ValueError(f"k must be at least 1, got {k}")
-    if mode not in ("default", "paper"): raise ValueError(f"mode must be 'default' or 'paper', got {mode!r}")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise TypeError(f"k must be an integer, got {k!r}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if mode not in ("default", "paper"):
+        raise ValueError(f"mode must be 'default' or 'paper', got {mode!r}")
     if k > rank:
-        if mode == "default": raise ValueError(f"k must be at most the rank of the data, {rank}, got {k}")
-        warnings.warn(f"k = {k} is more than the rank of the data, {rank}: the surplus axes are not determined by the data", UserWarning, stacklevel=2)
+        if mode == "default":
+            raise ValueError(f"k must be at most the rank of the data, {rank}, got {k}")
+        warnings.warn(
+            f"k = {k} is more than the rank of the data, {rank}: the surplus axes are not determined by the data",
+            UserWarning,
+            stacklevel=2,
+        )
     return int(k)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #3bd563ba
-def _named_matrix(X: npt.ArrayLike | pd.DataFrame,  # (n, m)
-                  names: Sequence[str] | None,  # (m,), None: from the DataFrame, or x0, x1, …
-                  ) -> tuple[npt.NDArray[np.float64], list[str]]:  # (n, m) finite, (m,) distinct
-    if names is None and isinstance(X, pd.DataFrame): names = [str(c) for c in X.columns]
+def _named_matrix(
+    X: npt.ArrayLike | pd.DataFrame,  # (n, m)
+    names: Sequence[str] | None,  # (m,), None: from the DataFrame, or x0, x1, …
+) -> tuple[npt.NDArray[np.float64], list[str]]:  # (n, m) finite, (m,) distinct
+    if names is None and isinstance(X, pd.DataFrame):
+        names = [str(c) for c in X.columns]
     Z = np.asarray(X, dtype=np.float64)
-    if Z.ndim != 2 or 0 in Z.shape: raise ValueError(f"X must have shape (n, m) with n, m >= 1, got {Z.shape}")
+    if Z.ndim != 2 or 0 in Z.shape:
+        raise ValueError(f"X must have shape (n, m) with n, m >= 1, got {Z.shape}")
     columns = [f"x{j}" for j in range(Z.shape[1])] if names is None else list(names)
-    if len(columns) != Z.shape[1]: raise ValueError(f"names must have one entry per column ({Z.shape[1]}), got {len(columns)}")
+    if len(columns) != Z.shape[1]:
+        raise ValueError(f"names must have one entry per column ({Z.shape[1]}), got {len(columns)}")
     if len(set(columns)) < len(columns):
         raise ValueError(f"names must be distinct, got {next(c for c in columns if columns.count(c) > 1)!r} twice")
     finite = np.isfinite(Z)
@@ -90,6 +111,7 @@ def _named_matrix(X: npt.ArrayLike | pd.DataFrame,  # (n, m)
 @dataclass(frozen=True)
 class Finding:
     "One redundant column, why it is redundant, and whether it was dropped."
+
     name: str  # the column
     kind: str  # "constant", "duplicate", "monotone" or "dependent"
     partner: str | None  # the column that says the same, for pairs
@@ -97,65 +119,106 @@ class Finding:
     dropped: bool = True  # False: found, but left in
 
 # %% ../../nbs/05_axes/02_guard.ipynb #fbad2210
-def _rank_correlation(X: npt.NDArray[np.float64],  # (n, m)
-                      max_rows: int,  # subsample above this
-                      ) -> npt.NDArray[np.float64]:  # (m, m) Spearman, 0 for constant columns
+def _rank_correlation(
+    X: npt.NDArray[np.float64],  # (n, m)
+    max_rows: int,  # subsample above this
+) -> npt.NDArray[np.float64]:  # (m, m) Spearman, 0 for constant columns
     if len(X) > max_rows:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), max_rows, replace=False))]
     R, _ = _scaled(rankdata(X, axis=0))
     return R.T @ R / len(R)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #e304e129
-def _combination(C: npt.NDArray[np.float64],  # (m, m) correlations
-                 sd: npt.NDArray[np.float64],  # (m,)
-                 basis: list[int],  # columns that have stayed
-                 j: int,  # column to explain
-                 ) -> tuple[float, npt.NDArray[np.float64]]:  # share of variance left, coefficients in the columns' units
-    if not basis: return 1.0, np.empty(0)
+def _combination(
+    C: npt.NDArray[np.float64],  # (m, m) correlations
+    sd: npt.NDArray[np.float64],  # (m,)
+    basis: list[int],  # columns that have stayed
+    j: int,  # column to explain
+) -> tuple[float, npt.NDArray[np.float64]]:  # share of variance left, coefficients in the columns' units
+    if not basis:
+        return 1.0, np.empty(0)
     weights = np.linalg.lstsq(C[np.ix_(basis, basis)], C[basis, j], rcond=1e-13)[0]
     left = C[j, j] - 2 * weights @ C[basis, j] + weights @ C[np.ix_(basis, basis)] @ weights
     return float(max(left, 0.0)), weights * (sd[j] / sd[basis])
 
 # %% ../../nbs/05_axes/02_guard.ipynb #a9d0ae78
-def _find(X: npt.NDArray[np.float64], names: list[str], order: list[int],  # (n, m), (m,), who goes first
-          variance_threshold: float, rank_correlation: float, tolerance: float, max_rows: int
-          ) -> tuple[list[Finding], npt.NDArray[np.float64]]:  # findings and the correlations of all columns
+def _find(
+    X: npt.NDArray[np.float64],  # (n, m)
+    names: list[str],  # (m,)
+    order: list[int],  # who goes first
+    bounds: tuple[float, float, float],  # variance threshold, rank correlation, tolerance
+    max_rows: int,  # for rank correlations
+) -> tuple[list[Finding], npt.NDArray[np.float64]]:  # findings and the correlations of all columns
+    "Findings of all four kinds."
+    least_variance, least_rank, tolerance = bounds
     Z, sd = _scaled(X)
     C = Z.T @ Z / len(Z)
     found: dict[int, Finding] = {}
-    for j in order:
-        if sd[j] <= np.sqrt(variance_threshold):
-            found[j] = Finding(names[j], "constant", None, f"constant: variance {sd[j]**2:.3g}, threshold {variance_threshold:g}")
+    for j in (j for j in order if sd[j] <= np.sqrt(least_variance)):
+        reason = f"constant: variance {sd[j] ** 2:.3g}, threshold {least_variance:g}"
+        found[j] = Finding(names[j], "constant", None, reason)
+    for j, i in _copies(X, C, [j for j in order if j not in found]).items():
+        found[j] = Finding(names[j], "duplicate", names[i], f"equal to {names[i]} in every row")
     stays = [j for j in order if j not in found]
-    for at, j in enumerate(stays):
-        twin = next((i for i in stays[:at] if i not in found and C[i, j] > 1 - 1e-6 and np.array_equal(X[:, i], X[:, j])), None)
-        if twin is not None: found[j] = Finding(names[j], "duplicate", names[twin], f"equal to {names[twin]} in every row")
-    stays = [j for j in stays if j not in found]
     rho = np.abs(_rank_correlation(X[:, stays], max_rows)) if len(stays) > 1 else np.zeros((1, 1))
-    for at, j in enumerate(stays):
-        near = next((i for i in range(at) if stays[i] not in found and rho[i, at] > rank_correlation), None)
-        if near is not None:
-            twin = stays[near]
-            found[j] = Finding(names[j], "monotone", names[twin], f"orders the rows as {names[twin]} does: |rank correlation| {rho[near, at]:.6f}")
+    for j, (i, r) in _alike(rho, stays, least_rank).items():
+        reason = f"orders the rows as {names[i]} does: |rank correlation| {r:.6f}"
+        found[j] = Finding(names[j], "monotone", names[i], reason)
     basis: list[int] = []
     for j in (j for j in stays if j not in found):
         left, weights = _combination(C, sd, basis, j)
-        if left > tolerance**2: basis.append(j)
-        else: found[j] = Finding(names[j], "dependent", None, f"linear combination: {_formula(weights, [names[i] for i in basis])}")
+        if left > tolerance**2:
+            basis.append(j)
+        else:
+            reason = f"linear combination: {_formula(weights, [names[i] for i in basis])}"
+            found[j] = Finding(names[j], "dependent", None, reason)
     return [found[j] for j in order if j in found], C
 
 # %% ../../nbs/05_axes/02_guard.ipynb #667e47d1
 def _formula(weights: npt.NDArray[np.float64], names: list[str]) -> str:
+    "A sum of columns in words, without the terms that rounding leaves."
     size = np.abs(weights).max(initial=0.0)
     terms = [(w, n) for w, n in zip(weights, names, strict=True) if abs(w) > 1e-4 * size]
-    return " ".join(f"{'-' if w < 0 else '+' if i else ''}{' ' if i else ''}{abs(w):.4g} {n}" for i, (w, n) in enumerate(terms))
+    return " ".join(
+        f"{'-' if w < 0 else '+' if i else ''}{' ' if i else ''}{abs(w):.4g} {n}" for i, (w, n) in enumerate(terms)
+    )
+
+# %% ../../nbs/05_axes/02_guard.ipynb #619fc180
+def _copies(
+    X: np.ndarray,  # (n, m)
+    C: np.ndarray,  # (m, m) correlations
+    stays: list[int],  # columns that vary, who goes first
+) -> dict[int, int]:  # column -> the earlier one that it equals
+    "Columns that are equal to an earlier one in every row."
+    twins: dict[int, int] = {}
+    for at, j in enumerate(stays):
+        before = (i for i in stays[:at] if i not in twins and C[i, j] > 1 - 1e-6)
+        if (twin := next((i for i in before if np.array_equal(X[:, i], X[:, j])), None)) is not None:
+            twins[j] = twin
+    return twins
+
+# %% ../../nbs/05_axes/02_guard.ipynb #a6427c3a
+def _alike(
+    rho: np.ndarray,  # (s, s) absolute rank correlations of the columns in `stays`
+    stays: list[int],  # columns, who goes first
+    least: float,  # rank correlation beyond which two columns are one
+) -> dict[int, tuple[int, float]]:  # column -> the earlier one that orders the rows alike, and how much
+    "Columns that order the rows as an earlier one does."
+    near: dict[int, tuple[int, float]] = {}
+    for at, j in enumerate(stays):
+        i = next((i for i in range(at) if stays[i] not in near and rho[i, at] > least), None)
+        if i is not None:
+            near[j] = stays[i], rho[i, at]
+    return near
 
 # %% ../../nbs/05_axes/02_guard.ipynb #d433703a
-def variance_inflation(X: npt.ArrayLike,  # (n, m)
-                       tolerance: float = 1e-5,  # as in `numerical_rank`
-                       ) -> npt.NDArray[np.float64]:  # (m,) >= 1; inf for dependent columns, nan for constant ones
+def variance_inflation(
+    X: npt.ArrayLike,  # (n, m)
+    tolerance: float = settled("rank_tolerance"),  # as in `numerical_rank`
+) -> npt.NDArray[np.float64]:  # (m,) >= 1; inf for dependent columns, nan for constant ones
     "The variance inflation factor of every column."
     return _inflation(_correlation(X), tolerance)
+
 
 def _inflation(C: npt.NDArray[np.float64], tolerance: float) -> npt.NDArray[np.float64]:
     varies = [j for j in range(len(C)) if C[j, j] > 0]
@@ -166,21 +229,41 @@ def _inflation(C: npt.NDArray[np.float64], tolerance: float) -> npt.NDArray[np.f
     return vif
 
 # %% ../../nbs/05_axes/02_guard.ipynb #85b8be1a
-def effective_rank(X: npt.ArrayLike  # (n, m)
-                   ) -> float:  # 1 to m; 0 if nothing varies
+def effective_rank(
+    X: npt.ArrayLike,  # (n, m)
+) -> float:  # 1 to m; 0 if nothing varies
     "The exponential of the entropy of the correlation matrix's eigenvalue shares."
     return _effective_rank(_correlation(X))
 
+
 def _effective_rank(C: npt.NDArray[np.float64]) -> float:
     shares = np.clip(np.linalg.eigvalsh(C), 0, None)
-    if shares.sum() == 0: return 0.0
+    if shares.sum() == 0:
+        return 0.0
     shares = shares[shares > 1e-15 * shares.sum()] / shares.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+# %% ../../nbs/05_axes/02_guard.ipynb #754d6cea
+def _in_words(report: "GuardReport") -> str:
+    "Several lines."
+    total, left = len(report.kept) + len(report.dropped), ", ".join(report.kept) or "none"
+    lines = [
+        f"{total} columns, {report.rows:,} rows: {len(report.kept)} kept ({left}), {len(report.dropped)} dropped",
+        f"rank {report.rank}, effective rank {report.effective_rank:.2f}",
+    ]
+    lines += [f"{'dropped' if f.dropped else 'left in'} {f.name}: {f.reason}" for f in report.findings]
+    high = {name: v for name, v in report.vif.items() if v > 10}
+    if high:
+        lines.append("variance inflation above 10: " + ", ".join(f"{name} {v:.4g}" for name, v in high.items()))
+    if report.rank_rows < report.rows:
+        lines.append(f"rank correlations from {report.rank_rows:,} of {report.rows:,} rows")
+    return "\n".join(lines)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #7dbb8f08
 @dataclass(frozen=True)
 class GuardReport:
     "What the guard kept, what it found redundant, and how much is there to find axes in."
+
     kept: list[str]  # columns that stay, in the given order
     findings: list[Finding]  # redundant columns, dropped or left in
     rank: int  # numerical rank of the kept columns: the most axes they can carry
@@ -196,57 +279,74 @@ class GuardReport:
 
     def frame(self) -> pd.DataFrame:  # a row per redundant column
         "The findings as a table."
-        return pd.DataFrame([asdict(f) for f in self.findings], columns=["name", "kind", "partner", "reason", "dropped"])
+        return pd.DataFrame(
+            [asdict(f) for f in self.findings], columns=["name", "kind", "partner", "reason", "dropped"]
+        )
 
     def summary(self) -> str:  # several lines
         "The report as readable text."
-        total = len(self.kept) + len(self.dropped)
-        lines = [f"{total} columns, {self.rows:,} rows: {len(self.kept)} kept ({', '.join(self.kept) or 'none'}), {len(self.dropped)} dropped",
-                 f"rank {self.rank}, effective rank {self.effective_rank:.2f}"]
-        lines += [f"{'dropped' if f.dropped else 'left in'} {f.name}: {f.reason}" for f in self.findings]
-        high = {name: v for name, v in self.vif.items() if v > 10}
-        if high: lines.append("variance inflation above 10: " + ", ".join(f"{name} {v:.4g}" for name, v in high.items()))
-        if self.rank_rows < self.rows: lines.append(f"rank correlations from {self.rank_rows:,} of {self.rows:,} rows")
-        return "\n".join(lines)
+        return _in_words(self)
 
     def to_dict(self) -> dict[str, Any]:  # JSON; infinite variance inflation is null
         "The report as plain types."
         return {**asdict(self), "vif": {name: v if np.isfinite(v) else None for name, v in self.vif.items()}}
 
     @classmethod
-    def from_dict(cls, d: dict[str, Any]  # from `to_dict`
-                  ) -> Self:  # the same report
+    def from_dict(
+        cls,
+        d: dict[str, Any],  # from `to_dict`
+    ) -> Self:  # the same report
         "The report back from plain types."
         vif = {name: np.inf if v is None else v for name, v in d["vif"].items()}
         return cls(**{**d, "vif": vif, "findings": [Finding(**f) for f in d["findings"]]})
 
-# %% ../../nbs/05_axes/02_guard.ipynb #b6da934d
+# %% ../../nbs/05_axes/02_guard.ipynb #cba09388
 KINDS = ("constant", "duplicate", "monotone", "dependent")  # why a column is redundant
 
-def guard(X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
-          names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
-          *,
-          variance_threshold: float = 1e-12,  # columns of at most this variance are constant, squared units, >= 0
-          rank_correlation: float = 0.999,  # pairs above this absolute rank correlation are one, 0 to 1
-          tolerance: float = 1e-5,  # numerical rank, see `numerical_rank`
-          priority: Sequence[str] = (),  # columns to prefer over the given order
-          drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
-          max_rank_rows: int = 50_000,  # rows that rank correlations are computed on, drawn at random where there are more
-          ) -> GuardReport:  # what stays and why
+
+def _check_bounds(
+    columns: list[str], priority: Sequence[str], drop: Sequence[str], variance: float, correlation: float
+) -> None:
+    for kind in drop:
+        if kind not in KINDS:
+            raise ValueError(f"drop must name kinds among {', '.join(KINDS)}, got {kind!r}")
+    for name in priority:
+        if name not in columns:
+            raise ValueError(f"priority must name columns of X, got {name!r}")
+    if not variance >= 0:
+        raise ValueError(f"variance_threshold must be >= 0, got {variance}")
+    if not 0 < correlation <= 1:
+        raise ValueError(f"rank_correlation must be in (0, 1], got {correlation}")
+
+# %% ../../nbs/05_axes/02_guard.ipynb #b6da934d
+def guard(
+    X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
+    names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
+    *,
+    variance_threshold: float = settled("variance_threshold"),  # columns of at most this are constant, >= 0
+    rank_correlation: float = settled("rank_correlation_guard"),  # above, a pair is one column, 0 to 1
+    tolerance: float = settled("rank_tolerance"),  # see `numerical_rank`
+    priority: Sequence[str] = (),  # columns to prefer over the given order
+    drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
+    max_rank_rows: int = 50_000,  # for rank correlations; drawn at random where there are more
+) -> GuardReport:  # what stays and why
     "Find constant, duplicate, monotone and dependent columns before axes are fitted."
     Z, columns = _named_matrix(X, names)
-    for kind in drop:
-        if kind not in KINDS: raise ValueError(f"drop must name kinds among {', '.join(KINDS)}, got {kind!r}")
-    for name in priority:
-        if name not in columns: raise ValueError(f"priority must name columns of X, got {name!r}")
-    if not variance_threshold >= 0: raise ValueError(f"variance_threshold must be >= 0, got {variance_threshold}")
-    if not 0 < rank_correlation <= 1: raise ValueError(f"rank_correlation must be in (0, 1], got {rank_correlation}")
+    _check_bounds(columns, priority, drop, variance_threshold, rank_correlation)
     order = [columns.index(name) for name in priority]
     order += [j for j in range(len(columns)) if j not in order]
-    found, C = _find(Z, columns, order, variance_threshold, rank_correlation, tolerance, max_rank_rows)
+    found, C = _find(Z, columns, order, (variance_threshold, rank_correlation, tolerance), max_rank_rows)
     findings = [Finding(f.name, f.kind, f.partner, f.reason, f.kind in drop) for f in found]
     gone = {f.name for f in findings if f.dropped}
     kept = [j for j, name in enumerate(columns) if name not in gone]
     C = C[np.ix_(kept, kept)]
     vif = dict(zip([columns[j] for j in kept], _inflation(C, tolerance).tolist(), strict=True))
-    return GuardReport([columns[j] for j in kept], findings, correlation_rank(C, tolerance), _effective_rank(C), vif, len(Z), min(len(Z), max_rank_rows))
+    return GuardReport(
+        [columns[j] for j in kept],
+        findings,
+        correlation_rank(C, tolerance),
+        _effective_rank(C),
+        vif,
+        len(Z),
+        min(len(Z), max_rank_rows),
+    )

@@ -17,13 +17,22 @@ from scipy.optimize import linear_sum_assignment
 from ..evidence import EVIDENCE, GROUPS
 
 # %% ../../nbs/05_axes/09_labels.ipynb #5acafba2
-PAPER_GROUPS = {"conf": "confidence", "msp": "confidence", "entropy": "uncertainty", "normalized_entropy": "uncertainty", "energy": "uncertainty", "oodscore": "uncertainty"}  # evidence -> group in paper mode, paper (38), (39)
+PAPER_GROUPS = {
+    "conf": "confidence",
+    "msp": "confidence",
+    "entropy": "uncertainty",
+    "normalized_entropy": "uncertainty",
+    "energy": "uncertainty",
+    "oodscore": "uncertainty",
+}  # evidence -> group in paper mode, paper (38), (39)
 
 # %% ../../nbs/05_axes/09_labels.ipynb #9bafd610
 def evidence_groups(
     names: Sequence[str],  # (M,) evidence
     given: Mapping[str, str] | None = None,  # name -> group, wins over the registry
-    mode: Literal["default", "paper"] = "default",  # "default": as the registry has it; "paper": the two groups of (38), (39)
+    mode: Literal[
+        "default", "paper"
+    ] = "default",  # "default": as the registry has it; "paper": the two groups of (38), (39)
 ) -> list[str]:  # (M,) groups; "other" where nothing is known
     "The group of each piece of evidence: as given, as the paper has it, or as the registry does."
     known = PAPER_GROUPS if mode == "paper" else {n: e.group for n, e in EVIDENCE.items()}
@@ -46,6 +55,7 @@ def contributions(
 @dataclass(frozen=True)
 class Labels:
     "Names of the axes, and how they were found."
+
     names: list[str]  # (k,) such as z_u, z_c, z_g2
     groups: list[str]  # (k,) group each name stands for
     shares: list[float]  # (k,) share of that group in the axis
@@ -62,7 +72,10 @@ class Labels:
 def _tie(group: str, values: np.ndarray, chosen: int, tolerance: float) -> list[str]:
     "A line if other axes reach the chosen one's value."
     equal = np.flatnonzero(np.abs(values - values[chosen]) <= tolerance * max(abs(values[chosen]), 1e-300))
-    return [f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"] if len(equal) > 1 else []
+    if len(equal) < 2:
+        return []
+    tied = f"axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}"
+    return [f"{group}: {tied}; axis {chosen} is taken, the first in order"]
 
 # %% ../../nbs/05_axes/09_labels.ipynb #2b60a7d0
 def paper_labels(
@@ -83,7 +96,15 @@ def paper_labels(
     total = w.sum(0)
     top = [order[g] for g in w.argmax(0)]
     shares = [float(C[top[j]][j] / total[j]) if total[j] > 0 else 0.0 for j in range(k)]
-    return Labels(names, top, shares, best["uncertainty"], best["confidence"], "largest contribution for each name (paper 42, 43)", ties)
+    return Labels(
+        names,
+        top,
+        shares,
+        best["uncertainty"],
+        best["confidence"],
+        "largest contribution for each name (paper 42, 43)",
+        ties,
+    )
 
 # %% ../../nbs/05_axes/09_labels.ipynb #3919b820
 def assign_labels(
@@ -115,4 +136,12 @@ def assign_labels(
         suffix = "" if j in named or count[g] == 1 else str(count[g])
         names.append(f"z_{GROUPS[g].letter if g in GROUPS else g}{suffix}")
     shares = [float(share[j, order.index(g)]) for j, g in enumerate(label)]
-    return Labels(names, label, shares, owner.get("uncertainty"), owner.get("confidence"), "one-to-one assignment of groups to axes on shares of contribution, weighted by explained variance", ties)
+    return Labels(
+        names,
+        label,
+        shares,
+        owner.get("uncertainty"),
+        owner.get("confidence"),
+        "one-to-one assignment of groups to axes on shares of contribution, weighted by explained variance",
+        ties,
+    )

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-
 # %% ../../nbs/05_axes/07_matching.ipynb #3672c624
-def axis_cosines(A: npt.ArrayLike,  # (…, k, m) axes as rows
-                 B: npt.ArrayLike,  # (…, l, m) axes as rows; leading dimensions broadcast
-                 ) -> npt.NDArray[np.float64]:  # (…, k, l) cosines, 0 where an axis is zero
+def axis_cosines(
+    A: npt.ArrayLike,  # (…, k, m) axes as rows
+    B: npt.ArrayLike,  # (…, l, m) axes as rows; leading dimensions broadcast
+) -> npt.NDArray[np.float64]:  # (…, k, l) cosines, 0 where an axis is zero
     "The cosine of every axis of A with every axis of B."
     return unit_axes(A) @ np.swapaxes(unit_axes(B), -1, -2)
 
@@ -28,8 +28,10 @@ def unit_axes(
 ) -> npt.NDArray[np.float64]:  # (…, k, m) rows of length 1; an empty axis stays empty
     "Axes scaled to length 1."
     W = np.asarray(A, dtype=np.float64)
-    if W.ndim < 2: raise ValueError(f"axes must have shape (…, k, m), got {W.shape}")
-    if not np.isfinite(W).all(): raise ValueError("axes must be finite, got NaN or infinity")
+    if W.ndim < 2:
+        raise ValueError(f"axes must have shape (…, k, m), got {W.shape}")
+    if not np.isfinite(W).all():
+        raise ValueError("axes must be finite, got NaN or infinity")
     peak = np.abs(W).max(axis=-1, keepdims=True, initial=0.0)
     W = W / np.where(peak > 0, peak, 1.0)
     length = np.linalg.norm(W, axis=-1, keepdims=True)
@@ -38,23 +40,28 @@ def unit_axes(
 # %% ../../nbs/05_axes/07_matching.ipynb #14400c08
 class Matching(NamedTuple):
     "Which axes of B belong to the axes of A; leading dimensions are those of the batch."
+
     order: npt.NDArray[np.intp]  # (…, k) row of B for each row of A
     sign: npt.NDArray[np.float64]  # (…, k) +1 or -1
     cosine: npt.NDArray[np.float64]  # (…, k) absolute cosine of the pair, 0 to 1
 
-    def apply(self, B: npt.ArrayLike  # (…, k, m) what was matched
-              ) -> npt.NDArray[np.float64]:  # (…, k, m) in A's order and sign
+    def apply(
+        self,
+        B: npt.ArrayLike,  # (…, k, m) what was matched
+    ) -> npt.NDArray[np.float64]:  # (…, k, m) in A's order and sign
         "Put the axes of B in the order and sign of A."
         return np.take_along_axis(np.asarray(B, np.float64), self.order[..., None], axis=-2) * self.sign[..., None]
 
 # %% ../../nbs/05_axes/07_matching.ipynb #756911f1
-def match_axes(A: npt.ArrayLike,  # (…, k, m) reference
-               B: npt.ArrayLike,  # (…, k, m) another fit, or a batch of them; leading dimensions broadcast
-               ) -> Matching:  # order, sign and cosine of the pairs
+def match_axes(
+    A: npt.ArrayLike,  # (…, k, m) reference
+    B: npt.ArrayLike,  # (…, k, m) another fit, or a batch of them; leading dimensions broadcast
+) -> Matching:  # order, sign and cosine of the pairs
     "Pair the axes of two fits one to one by largest total absolute cosine."
     cosines = axis_cosines(A, B)
     k, l = cosines.shape[-2:]
-    if k != l: raise ValueError(f"A and B must have the same number of axes, got {k} and {l}")
+    if k != l:
+        raise ValueError(f"A and B must have the same number of axes, got {k} and {l}")
     batch = cosines.shape[:-2]
     absolute = np.abs(cosines).reshape(-1, k, k)
     order = _match_few(absolute) if k <= 4 else np.array([linear_sum_assignment(-c)[1] for c in absolute])
@@ -67,48 +74,54 @@ def match_axes(A: npt.ArrayLike,  # (…, k, m) reference
 def _permutations(k: int) -> npt.NDArray[np.intp]:  # (k!, k)
     return np.array(list(permutations(range(k))), dtype=np.intp).reshape(-1, k)
 
-def _match_few(absolute: npt.NDArray[np.float64]  # (b, k, k) absolute cosines
-               ) -> npt.NDArray[np.intp]:  # (b, k) best permutation
+
+def _match_few(
+    absolute: npt.NDArray[np.float64],  # (b, k, k) absolute cosines
+) -> npt.NDArray[np.intp]:  # (b, k) best permutation
     every = _permutations(absolute.shape[-1])
     step = max(1, 1_000_000 // len(every))  # a batch of totals in 8 MB
     best = [np.empty(0, np.intp)]
     for start in range(0, len(absolute), step):
-        part = absolute[start:start + step]
+        part = absolute[start : start + step]
         total = sum((part[:, j, every[:, j]] for j in range(part.shape[1])), np.zeros((len(part), len(every))))
         best.append(total.argmax(axis=1))
     return every[np.concatenate(best)]
 
 # %% ../../nbs/05_axes/07_matching.ipynb #77005adc
-def support_jaccard(A: npt.ArrayLike,  # (…, k, m) axes
-                    B: npt.ArrayLike,  # (…, k, m) axes, matched to A
-                    tolerance: float = 1e-9,  # loadings at most this share of the axis' largest count as zero
-                    ) -> npt.NDArray[np.float64]:  # (…, k) 0 to 1; 1 for two empty axes
+def support_jaccard(
+    A: npt.ArrayLike,  # (…, k, m) axes
+    B: npt.ArrayLike,  # (…, k, m) axes, matched to A
+    tolerance: float = 1e-9,  # loadings at most this share of the axis' largest count as zero
+) -> npt.NDArray[np.float64]:  # (…, k) 0 to 1; 1 for two empty axes
     "The share of loadings that both axes use, among those that either uses."
     a, b = axis_support(A, tolerance), axis_support(B, tolerance)
     either = (a | b).sum(axis=-1)
     return np.where(either > 0, (a & b).sum(axis=-1) / np.maximum(either, 1), 1.0)
 
 # %% ../../nbs/05_axes/07_matching.ipynb #878b6955
-def axis_support(A: npt.ArrayLike,  # (…, k, m) axes
-                 tolerance: float = 1e-9,  # share of the axis' largest loading
-                 ) -> npt.NDArray[np.bool_]:  # (…, k, m) True where a loading is not zero
+def axis_support(
+    A: npt.ArrayLike,  # (…, k, m) axes
+    tolerance: float = 1e-9,  # share of the axis' largest loading
+) -> npt.NDArray[np.bool_]:  # (…, k, m) True where a loading is not zero
     "Which loadings of an axis are not zero."
     W = np.abs(np.asarray(A, dtype=np.float64))
     return W > tolerance * W.max(axis=-1, keepdims=True, initial=0.0)
 
 # %% ../../nbs/05_axes/07_matching.ipynb #72e72fb3
-def span_angles(A: npt.ArrayLike,  # (…, k, m) axes
-                B: npt.ArrayLike,  # (…, k, m) axes
-                ) -> npt.NDArray[np.float64]:  # (…, k) degrees, ascending, 0 to 90
+def span_angles(
+    A: npt.ArrayLike,  # (…, k, m) axes
+    B: npt.ArrayLike,  # (…, k, m) axes
+) -> npt.NDArray[np.float64]:  # (…, k) degrees, ascending, 0 to 90
     "Principal angles between the subspaces spanned by two sets of axes."
     P, Q = _basis(A), _basis(B)
     overlap = np.linalg.svd(P @ np.swapaxes(Q, -1, -2), compute_uv=False)
-    apart = np.linalg.svd(Q - (Q @ np.swapaxes(P, -1, -2)) @ P, compute_uv=False)[..., :overlap.shape[-1]]
+    apart = np.linalg.svd(Q - (Q @ np.swapaxes(P, -1, -2)) @ P, compute_uv=False)[..., : overlap.shape[-1]]
     cosine, sine = np.clip(overlap, 0, 1), np.clip(apart[..., ::-1], 0, 1)  # the sine is exact where the cosine is not
     return np.degrees(np.where(cosine**2 > 0.5, np.arcsin(sine), np.arccos(cosine)))
 
 # %% ../../nbs/05_axes/07_matching.ipynb #4c7c47ed
-def _basis(A: npt.ArrayLike  # (…, k, m) axes
-           ) -> npt.NDArray[np.float64]:  # (…, k, m) orthonormal rows; zero rows where the axes are dependent
+def _basis(
+    A: npt.ArrayLike,  # (…, k, m) axes
+) -> npt.NDArray[np.float64]:  # (…, k, m) orthonormal rows; zero rows where the axes are dependent
     _, s, V = np.linalg.svd(unit_axes(A), full_matrices=False)
     return V * (s > 1e-10 * np.maximum(s[..., :1], 1e-300))[..., None]

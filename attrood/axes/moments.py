@@ -119,10 +119,15 @@ def _check_scale(X: np.ndarray, spread: np.ndarray) -> None:
         bad = int((~np.isfinite(np.asarray(X, dtype=float))).sum())
         if bad:
             raise ValueError(f"X must be finite, got {bad} NaN or infinite values")
-        raise ValueError("X must have |values| below about 1e150, so that squares fit into float64; rescale the columns")
+        raise ValueError(
+            "X must have |values| below about 1e150, so that squares fit into float64; rescale the columns"
+        )
     tiny = np.flatnonzero(spread < 1e-290)
     if len(tiny) and (X[:, tiny] != X[:1, tiny]).any():
-        raise ValueError("X must vary by more than about 1e-145 where it varies, so that squares fit into float64; rescale the columns")
+        raise ValueError(
+            "X must vary by more than about 1e-145 where it varies, so that squares fit into float64; "
+            "rescale the columns"
+        )
 
 # %% ../../nbs/05_axes/03_moments.ipynb #48bccff1
 def moments(
@@ -176,7 +181,9 @@ def _merge2(a: Moments, b: Moments) -> Moments:
 
 # %% ../../nbs/05_axes/03_moments.ipynb #6bcea307
 def stream_moments(
-    batches: Iterable[npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike]],  # matrices (n_b, m), or pairs of matrix and weights
+    batches: Iterable[
+        npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike]
+    ],  # matrices (n_b, m), or pairs of matrix and weights
 ) -> Moments:  # moments of all rows; memory does not grow with their number
     "Moments of a stream of batches."
     stack: list[tuple[int, Moments]] = []
@@ -336,7 +343,10 @@ def null_moments(
     "Moments of data with the same variances but unrelated columns: the null from moments."
     m, dof = part.mean.shape[-1], float(part.count) - 1
     if dof < m:
-        raise ValueError(f"the count must exceed the number of features for a null from moments, got {part.count:g} rows and {m} features")
+        raise ValueError(
+            "the count must exceed the number of features for a null from moments, "
+            f"got {part.count:g} rows and {m} features"
+        )
     rng = np.random.default_rng(seed)
     factor = np.tril(rng.normal(size=(n_replicates, m, m)), -1)
     factor[:, np.arange(m), np.arange(m)] = np.sqrt(rng.chisquare(dof - np.arange(m), size=(n_replicates, m)))

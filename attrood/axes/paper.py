@@ -22,41 +22,50 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from .guard import check_n_components, numerical_rank
+from ..ground import settled
 
 # %% ../../nbs/05_axes/05_paper.ipynb #bf7c4db5
-def paper_fit(X: npt.ArrayLike,  # (n, m) drop/gain features, one row per image
-              k: int,  # number of axes, >= 1
-              alpha: float,  # L1 penalty, >= 0, not scaled by n
-              seed: int = 42,  # solver seed; it only touches axes the data do not use
-              *,
-              method: Literal["lars", "cd"] = "lars",  # lasso solver
-              ridge_alpha: float = 0.01,  # shrinkage of the projection, >= 0
-              max_iter: int = 1000,  # most iterations
-              tol: float = 1e-8,  # relative change of the objective at which to stop
-              ) -> SparsePCA:  # fitted: components_ (k, m), unit rows or zero; mean_ (m,)
+def paper_fit(
+    X: npt.ArrayLike,  # (n, m) drop/gain features, one row per image
+    k: int,  # number of axes, >= 1
+    alpha: float,  # L1 penalty, >= 0, not scaled by n
+    seed: int = 42,  # solver seed; it only touches axes the data do not use
+    *,
+    method: Literal["lars", "cd"] = "lars",  # lasso solver
+    ridge_alpha: float = 0.01,  # shrinkage of the projection, >= 0
+    max_iter: int = 1000,  # most iterations
+    tol: float = 1e-8,  # relative change of the objective at which to stop
+) -> SparsePCA:  # fitted: components_ (k, m), unit rows or zero; mean_ (m,)
     "Fit scikit-learn's SparsePCA as the paper does, equation (28)."
     Z = _matrix(X)
     k = check_n_components(k, rank=np.iinfo(int).max)
-    if not (np.isfinite(alpha) and alpha >= 0): raise ValueError(f"alpha must be a finite number >= 0, got {alpha}")
-    model = SparsePCA(k, alpha=alpha, random_state=seed, method=method, ridge_alpha=ridge_alpha, max_iter=max_iter, tol=tol)
+    if not (np.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha must be a finite number >= 0, got {alpha}")
+    model = SparsePCA(
+        k, alpha=alpha, random_state=seed, method=method, ridge_alpha=ridge_alpha, max_iter=max_iter, tol=tol
+    )
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of single LARS steps; model.n_iter_ tells the outer one
         return model.fit(Z)
 
 # %% ../../nbs/05_axes/05_paper.ipynb #297c7e4b
-def _matrix(X: npt.ArrayLike  # anything that should be (n, m)
-            ) -> npt.NDArray[np.float64]:  # (n, m)
+def _matrix(
+    X: npt.ArrayLike,  # anything that should be (n, m)
+) -> npt.NDArray[np.float64]:  # (n, m)
+    "A finite matrix, or an error that names the place."
     Z = np.asarray(X, dtype=np.float64)
-    if Z.ndim != 2 or 0 in Z.shape: raise ValueError(f"X must have shape (n, m) with n, m >= 1, got {Z.shape}")
+    if Z.ndim != 2 or 0 in Z.shape:
+        raise ValueError(f"X must have shape (n, m) with n, m >= 1, got {Z.shape}")
     if not np.isfinite(Z).all():
         row, column = np.argwhere(~np.isfinite(Z))[0]
         raise ValueError(f"X must be finite, got {Z[row, column]} in row {row}, column {column}")
     return Z
 
 # %% ../../nbs/05_axes/05_paper.ipynb #ec6370da
-def reconstruction_error(model: SparsePCA,  # fitted
-                         X: npt.ArrayLike,  # (n, m) rows to reconstruct
-                         ) -> float:  # squared error, summed over features, averaged over rows, >= 0
+def reconstruction_error(
+    model: SparsePCA,  # fitted
+    X: npt.ArrayLike,  # (n, m) rows to reconstruct
+) -> float:  # squared error, summed over features, averaged over rows, >= 0
     "Mean squared reconstruction error of X against Z Wᵀ, equations (27) and (30)."
     Z = _matrix(X)
     with threadpool_limits(1):
@@ -64,40 +73,55 @@ def reconstruction_error(model: SparsePCA,  # fitted
         return float(np.einsum("ij,ij->", residual, residual) / len(Z))
 
 # %% ../../nbs/05_axes/05_paper.ipynb #a9b0491e
-def paper_folds(n: int,  # rows
-                strata: npt.ArrayLike | None = None,  # (n,) stratum of each row, e.g. its role; None: plain folds
-                n_folds: int = 5,  # F, 2 to n
-                fold_seed: int = 42,  # shuffling seed
-                ) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:  # F pairs: training rows, held-out rows
+def paper_folds(
+    n: int,  # rows
+    strata: npt.ArrayLike | None = None,  # (n,) stratum of each row, e.g. its role; None: plain folds
+    n_folds: int = settled("n_folds"),  # F, 2 to n
+    fold_seed: int = 42,  # shuffling seed
+) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:  # F pairs: training rows, held-out rows
     "Deal n rows into F folds, stratified if strata are given."
-    if n_folds < 2: raise ValueError(f"n_folds must be at least 2, got {n_folds}")
-    if n < n_folds: raise ValueError(f"X must have at least n_folds = {n_folds} rows, got {n}")
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    if n < n_folds:
+        raise ValueError(f"X must have at least n_folds = {n_folds} rows, got {n}")
     if strata is None:
         return list(KFold(n_folds, shuffle=True, random_state=fold_seed).split(np.empty(n)))
     names = np.asarray(strata)
-    if names.shape != (n,): raise ValueError(f"strata must have shape ({n},), got {names.shape}")
+    if names.shape != (n,):
+        raise ValueError(f"strata must have shape ({n},), got {names.shape}")
     values, counts = np.unique(names, return_counts=True)
     if counts.min() < n_folds:
-        raise ValueError(f"strata must have at least n_folds = {n_folds} rows each, got {counts.min()} in {values[counts.argmin()]!s}")
+        raise ValueError(
+            f"strata must have at least n_folds = {n_folds} rows each, "
+            f"got {counts.min()} in {values[counts.argmin()]!s}"
+        )
     return list(StratifiedKFold(n_folds, shuffle=True, random_state=fold_seed).split(np.empty(n), names))
 
 # %% ../../nbs/05_axes/05_paper.ipynb #c46e1569
-def _fold_error(X: npt.NDArray[np.float64], train: npt.NDArray[np.intp], test: npt.NDArray[np.intp],
-                k: int, alpha: float, seed: int, solver: dict[str, Any]) -> float:
+def _fold_error(
+    X: npt.NDArray[np.float64],
+    train: npt.NDArray[np.intp],
+    test: npt.NDArray[np.intp],
+    k: int,
+    alpha: float,
+    seed: int,
+    solver: dict[str, Any],
+) -> float:
     return reconstruction_error(paper_fit(X[train], k, alpha, seed, **solver), X[test])
 
 # %% ../../nbs/05_axes/05_paper.ipynb #33037a35
-def paper_cv(X: npt.ArrayLike,  # (n, m) drop/gain features
-             strata: npt.ArrayLike | None = None,  # (n,) e.g. roles: stratified folds; None: plain folds
-             ks: tuple[int, ...] = (1, 2, 3, 4),  # numbers of axes, (29)
-             alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0),  # penalties, (29)
-             n_folds: int = 5,  # F
-             fold_seed: int = 42,  # seed of the folds
-             solver_seed: int = 42,  # seed of every fit
-             n_jobs: int | None = None,  # processes, as in joblib
-             progress: bool = False,  # a bar on standard error
-             **solver: Any,  # method, ridge_alpha, max_iter, tol of `paper_fit`
-             ) -> pd.DataFrame:  # a row per (k, alpha): k, alpha, mse, se, fold_0, fold_1, …
+def paper_cv(
+    X: npt.ArrayLike,  # (n, m) drop/gain features
+    strata: npt.ArrayLike | None = None,  # (n,) e.g. roles: stratified folds; None: plain folds
+    ks: tuple[int, ...] = (1, 2, 3, 4),  # numbers of axes, (29)
+    alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0),  # penalties, (29)
+    n_folds: int = settled("n_folds"),  # F
+    fold_seed: int = 42,  # seed of the folds
+    solver_seed: int = 42,  # seed of every fit
+    n_jobs: int | None = None,  # processes, as in joblib
+    progress: bool = False,  # a bar on standard error
+    **solver: Any,  # method, ridge_alpha, max_iter, tol of `paper_fit`
+) -> pd.DataFrame:  # a row per (k, alpha): k, alpha, mse, se, fold_0, fold_1, …
     "Cross-validate sparse PCA over a grid of (k, alpha), equations (29)–(32)."
     Z = _matrix(X)
     ks, alphas = _grid(ks, "ks"), _grid(alphas, "alphas")
@@ -116,18 +140,22 @@ def paper_cv(X: npt.ArrayLike,  # (n, m) drop/gain features
     return table.join(pd.DataFrame(errors, columns=[f"fold_{f}" for f in range(n_folds)]))
 
 # %% ../../nbs/05_axes/05_paper.ipynb #93552b50
-def _grid(values: Any,  # the candidates
-          name: str,  # for the message
-          ) -> tuple[Any, ...]:  # ascending
+def _grid(
+    values: Any,  # the candidates
+    name: str,  # for the message
+) -> tuple[Any, ...]:  # ascending
     grid = tuple(np.atleast_1d(values).tolist())
-    if not grid: raise ValueError(f"{name} must name at least one value, got none")
-    if len(set(grid)) < len(grid): raise ValueError(f"{name} must be distinct, got {grid}")
+    if not grid:
+        raise ValueError(f"{name} must name at least one value, got none")
+    if len(set(grid)) < len(grid):
+        raise ValueError(f"{name} must be distinct, got {grid}")
     return tuple(sorted(grid))
 
 # %% ../../nbs/05_axes/05_paper.ipynb #3f20d6fd
 @dataclass(frozen=True)
 class Choice:
     "What the 1SE rule chose, and from what; equations (33)–(36)."
+
     k: int  # chosen number of axes (36)
     alpha: float  # chosen penalty
     k_min: int  # number of axes with the smallest error (33)
@@ -144,36 +172,69 @@ class Choice:
         return {**asdict(self), "at_edge": list(self.at_edge)}
 
 # %% ../../nbs/05_axes/05_paper.ipynb #e9411d20
-def choose_1se(table: pd.DataFrame,  # columns k, alpha, mse, se, as from `paper_cv`
-               tie: Literal["sparsest", "best", "densest"] = "sparsest",  # which alpha among cells of the smallest k
-               warn: bool = True,  # warn about a choice at the end of the grid
-               ) -> Choice:  # the chosen cell and how it came about
+def choose_1se(
+    table: pd.DataFrame,  # columns k, alpha, mse, se, as from `paper_cv`
+    tie: Literal["sparsest", "best", "densest"] = "sparsest",  # which alpha among cells of the smallest k
+    warn: bool = True,  # warn about a choice at the end of the grid
+) -> Choice:  # the chosen cell and how it came about
     "The smallest k within one standard error of the best cell, equations (33)–(36)."
-    order = {"sparsest": (["alpha"], [False]), "best": (["mse", "alpha"], [True, False]), "densest": (["alpha"], [True])}
-    if tie not in order: raise ValueError(f"tie must be one of {', '.join(order)}, got {tie!r}")
-    missing = {"k", "alpha", "mse", "se"} - set(table.columns)
-    if missing or table.empty: raise ValueError(f"table must have rows and columns k, alpha, mse, se, got {len(table)} rows, without {sorted(missing)}")
-    if not np.isfinite(table[["mse", "se"]].to_numpy(float)).all(): raise ValueError("table must have finite mse and se, got NaN or infinity")
+    by, ascending = _tie_order(table, tie)
     best = table.sort_values(["mse", "k", "alpha"], ascending=[True, True, False]).iloc[0]  # (33)
     threshold = best.mse + best.se  # (34)
     within = table[table.mse <= threshold]  # (35)
-    by, ascending = order[tie]
     chosen = within[within.k == within.k.min()].sort_values(by, ascending=ascending).iloc[0]  # (36)
     edges = _edges(table, chosen)
     if edges and warn:
-        warnings.warn(f"the choice k = {chosen.k:g}, alpha = {chosen.alpha:g} is at the end of the grid ({', '.join(edges)}); widen it",
-                      UserWarning, stacklevel=2)
-    return Choice(int(chosen.k), float(chosen.alpha), int(best.k), float(best.alpha), float(best.mse), float(best.se),
-                  float(threshold), len(within), tie, edges)
+        where = f"at the end of the grid ({', '.join(edges)}); widen it"
+        warnings.warn(f"the choice k = {chosen.k:g}, alpha = {chosen.alpha:g} is {where}", UserWarning, stacklevel=2)
+    return Choice(
+        int(chosen.k),
+        float(chosen.alpha),
+        int(best.k),
+        float(best.alpha),
+        float(best.mse),
+        float(best.se),
+        float(threshold),
+        len(within),
+        tie,
+        edges,
+    )
 
 # %% ../../nbs/05_axes/05_paper.ipynb #fe5d8150
-def _edges(table: pd.DataFrame,  # the grid
-           chosen: Any,  # its chosen row
-           ) -> tuple[str, ...]:  # e.g. ("largest k",)
+def _edges(
+    table: pd.DataFrame,  # the grid
+    chosen: Any,  # its chosen row
+) -> tuple[str, ...]:  # e.g. ("largest k",)
+    "Ends of the grid that a choice stands at."
     sides = []
     for name, floor in (("k", 1), ("alpha", 0.0)):
         low, high = table[name].min(), table[name].max()
-        if low == high: continue  # one value is no grid
-        if chosen[name] == high: sides.append(f"largest {name}")
-        if chosen[name] == low > floor: sides.append(f"smallest {name}")
+        if low == high:
+            continue  # one value is no grid
+        if chosen[name] == high:
+            sides.append(f"largest {name}")
+        if chosen[name] == low > floor:
+            sides.append(f"smallest {name}")
     return tuple(sides)
+
+# %% ../../nbs/05_axes/05_paper.ipynb #5a7fcf4e
+def _tie_order(
+    table: pd.DataFrame,  # as for `choose_1se`
+    tie: str,  # which alpha among cells of the smallest k
+) -> tuple[list[str], list[bool]]:  # columns to sort by, and whether they ascend
+    "How to sort cells of equal k; errors name what the table lacks."
+    order = {
+        "sparsest": (["alpha"], [False]),
+        "best": (["mse", "alpha"], [True, False]),
+        "densest": (["alpha"], [True]),
+    }
+    if tie not in order:
+        raise ValueError(f"tie must be one of {', '.join(order)}, got {tie!r}")
+    missing = {"k", "alpha", "mse", "se"} - set(table.columns)
+    if missing or table.empty:
+        raise ValueError(
+            f"table must have rows and columns k, alpha, mse, se, got {len(table)} rows, without {sorted(missing)}"
+        )
+    if not np.isfinite(table[["mse", "se"]].to_numpy(float)).all():
+        raise ValueError("table must have finite mse and se, got NaN or infinity")
+    return order[tie]

@@ -196,7 +196,7 @@ def choose_explained(table: pd.DataFrame, asked: Asked) -> tuple[int, float, str
     k = int(enough[0]) if len(enough) else int(ks[best.argmax()])
     return k, _largest_alpha(table, k), f"smallest k that explains 95 % of the held-out variance; {best[k]:.1%}"
 
-
+# %% ../../nbs/05_axes/08_selection.ipynb #9e37262a
 @selection_rule("paper", error="ridge", scaled=False)
 @selection_rule("1se", error="unshrunk")
 def choose_se(table: pd.DataFrame, asked: Asked) -> tuple[int, float, str]:

@@ -6,6 +6,7 @@
 __all__ = ['alpha_max', 'SparsePCAFit', 'sparse_pca', 'adjusted_variance', 'coverage']
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #8e555077
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,7 @@ class SparsePCAFit:
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #e0884d28
 def _t(a: np.ndarray) -> np.ndarray:
+    "The transpose of every matrix of a batch."
     return np.swapaxes(a, -1, -2)
 
 
@@ -54,7 +56,7 @@ def _code_step(U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray) -
             V[:, j] = z - np.minimum(np.maximum(z, -alpha), alpha)
     return V
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #8c47a773
 def _dictionary_step(
     U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray, total: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +73,26 @@ def _dictionary_step(
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #5892dc21
 def _unit(a: np.ndarray, axis: int) -> np.ndarray:
+    "Vectors along an axis scaled to length 1; zero ones stay."
     norm = np.sqrt((a * a).sum(axis, keepdims=True))
     return a / np.where(norm > 0, norm, 1)
+
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #a122b055
+def _round(state: dict[str, np.ndarray], tol: float) -> np.ndarray:  # (p,) bool: the loadings came to rest
+    "A bold round, in place; state has R (p, r, m), U, V, Ue, Ve, f, alpha, total, bold and calm."
+    s = state
+    V = _code_step(s["Ue"], s["Ve"], s["R"], s["alpha"])
+    U, f = _dictionary_step(s["Ue"], V, s["R"], s["alpha"], s["total"])
+    back = (f > s["f"]) & (s["bold"] > 0)
+    if back.any():
+        U[back], V[back], f[back] = s["U"][back], s["V"][back], s["f"][back]
+    dU, dV = U - s["U"], V - s["V"]
+    bold = np.where(back, 0, np.minimum(np.maximum(1.1 * s["bold"], 0.3), 0.98))
+    s["Ue"], s["Ve"] = _unit(U + bold[:, None, None] * dU, 1), V + bold[:, None, None] * dV
+    still = np.abs(dV).reshape(len(V), -1).max(1) <= tol * np.abs(V).reshape(len(V), -1).max(1)
+    s["U"], s["V"], s["f"], s["bold"] = U, V, f, bold
+    s["calm"] = np.where(still & ~back, s["calm"] + 1, 0)
+    return s["calm"] >= 2
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #751f2dd3
 def _alternate(
@@ -82,37 +102,30 @@ def _alternate(
     alpha: np.ndarray,  # (p,)
     max_iter: int,
     tol: float,
-) -> dict[str, np.ndarray]:
-    out = {"U": U.copy(), "V": V.copy(), "f": np.full(len(R), np.inf), "n": np.zeros(len(R), int), "ok": np.zeros(len(R), bool)}
-    total = (R * R).sum((1, 2))
-    live: np.ndarray = np.arange(len(R))
-    f, bold, calm = np.full(live.shape, np.inf), np.zeros(live.shape), np.zeros(live.shape, int)
-    Ue, Ve = U, V
+) -> dict[str, np.ndarray]:  # U, V, f (objective), n (rounds) and ok (came to rest) of every problem
+    "Rounds until every problem has come to rest."
+    p = len(R)
+    out = {"U": U.copy(), "V": V.copy(), "f": np.full(p, np.inf), "n": np.zeros(p, int), "ok": np.zeros(p, bool)}
+    state = {"R": R, "U": U, "V": V, "Ue": U, "Ve": V, "alpha": alpha, "total": (R * R).sum((1, 2))}
+    state |= {"f": np.full(p, np.inf), "bold": np.zeros(p), "calm": np.zeros(p, int)}
+    live: np.ndarray = np.arange(p)
     for it in range(1, max_iter + 1):
-        Vn = _code_step(Ue, Ve, R, alpha)
-        Un, fn = _dictionary_step(Ue, Vn, R, alpha, total)
-        back = (fn > f) & (bold > 0)
-        if back.any():
-            Un[back], Vn[back], fn[back] = U[back], V[back], f[back]
-        dU, dV, U, V, f = Un - U, Vn - V, Un, Vn, fn
-        bold = np.where(back, 0, np.minimum(np.maximum(1.1 * bold, 0.3), 0.98))
-        Ue, Ve = _unit(U + bold[:, None, None] * dU, 1), V + bold[:, None, None] * dV
-        still = np.abs(dV).reshape(len(V), -1).max(1) <= tol * np.abs(V).reshape(len(V), -1).max(1)
-        calm = np.where(still & ~back, calm + 1, 0)
-        done = calm >= 2
-        if it == max_iter or done.any():
-            leave = done | (it == max_iter)
-            at = live[leave]
-            out["U"][at], out["V"][at], out["f"][at], out["n"][at], out["ok"][at] = U[leave], V[leave], f[leave], it, done[leave]
-            stay = ~leave
-            if not stay.any():
-                break
-            R, U, V, Ue, Ve, alpha = (a[stay] for a in (R, U, V, Ue, Ve, alpha))
-            total, f, bold, calm, live = (a[stay] for a in (total, f, bold, calm, live))
+        done = _round(state, tol)
+        if it < max_iter and not done.any():
+            continue
+        leave = done | (it == max_iter)
+        at = live[leave]
+        for name in ("U", "V", "f"):
+            out[name][at] = state[name][leave]
+        out["n"][at], out["ok"][at] = it, done[leave]
+        if leave.all():
+            break
+        state, live = {name: a[~leave] for name, a in state.items()}, live[~leave]
     return out
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #45e7dd26
 def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p, k, k) rotations
+    "Rotations that make few loadings large."
     T = np.broadcast_to(np.eye(L.shape[-1]), (len(L), L.shape[-1], L.shape[-1]))
     for _ in range(rounds):
         Z = L @ T
@@ -120,8 +133,9 @@ def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p,
         T = left @ right
     return T
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #181f588f
 def _pivots(R: np.ndarray, k: int) -> np.ndarray:  # (p, r, m) -> (p, r, k) unit columns, greedily independent
+    "Columns that a pivoted QR picks."
     E, at, chosen = R, np.arange(len(R)), []
     for _ in range(k):
         m = (E * E).sum(1).argmax(1)
@@ -130,8 +144,9 @@ def _pivots(R: np.ndarray, k: int) -> np.ndarray:  # (p, r, m) -> (p, r, k) unit
         chosen.append(_unit(R[at, :, m], 1))
     return np.stack(chosen, -1)
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #c0287903
 def _starts(R: np.ndarray, k: int, n_starts: int, seed: int) -> np.ndarray:  # (p, r, m) -> (n_starts, p, r, k)
+    "Unit vectors to start from."
     p, r, m = R.shape
     rng = np.random.default_rng(seed)
     columns, few = _pivots(R, k), min(r, k)
@@ -164,7 +179,7 @@ def _revive(R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, max_it
         for name, value in again.items():
             run[name][at] = value
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #276801f5
 def _solve(R: np.ndarray, alpha: np.ndarray, starts: np.ndarray, max_iter: int, tol: float) -> dict[str, np.ndarray]:
     "Race the starts (t, p, r, k), finish the best four and the SVD, keep the best one."
     t, p, r, k = starts.shape
@@ -184,6 +199,7 @@ def _solve(R: np.ndarray, alpha: np.ndarray, starts: np.ndarray, max_iter: int, 
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #50b136b5
 def _canonical(V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, k, m) -> unit rows and strengths (p, k)
+    "Unit axes in a fixed sign and order, and their strengths."
     strength = np.sqrt((V * V).sum(-1))
     W = V / np.where(strength > 0, strength, 1)[..., None]
     size = np.abs(W)
@@ -196,8 +212,20 @@ def _canonical(V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, k, m) -> 
     order = np.argsort(rank, axis=-1, kind="stable")
     return np.take_along_axis(W, order[..., None], -2) + 0.0, np.take_along_axis(strength, order, -1)
 
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #31c603c2
+def _join_twins(run: dict[str, np.ndarray]) -> np.ndarray:
+    "Loadings V (p, k, m) in which axes with the same score vector are one axis."
+    V, cosine = run["V"].copy(), _t(run["U"]) @ run["U"]
+    for i in range(V.shape[1]):
+        for j in range(i + 1, V.shape[1]):
+            twin = (np.abs(cosine[:, i, j]) > 1 - 1e-9) & V[:, i].any(-1) & V[:, j].any(-1)
+            V[:, i] += np.where(twin, np.sign(cosine[:, i, j]), 0)[:, None] * V[:, j]
+            V[:, j] = np.where(twin[:, None], 0, V[:, j])
+    return V
 
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #ca690d5d
 def _check_scatter(scatter: npt.ArrayLike) -> np.ndarray:
+    "A batch of scatter matrices, or an error."
     S = np.asarray(scatter, dtype=float)
     if S.ndim < 2 or S.shape[-1] != S.shape[-2] or S.shape[-1] == 0:
         raise ValueError(f"scatter must have shape (..., m, m) with m >= 1, got {S.shape}")
@@ -208,11 +236,16 @@ def _check_scatter(scatter: npt.ArrayLike) -> np.ndarray:
         raise ValueError("scatter must be symmetric")
     lowest = np.linalg.eigvalsh(S / np.where(size > 0, size, 1)).min()
     if lowest < -1e-8:
-        raise ValueError(f"scatter must be positive semidefinite, got an eigenvalue of {lowest:.3g} of its largest entry")
+        raise ValueError(
+            f"scatter must be positive semidefinite, got an eigenvalue of {lowest:.3g} of its largest entry"
+        )
     return S
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #3eb4b882
-def _check_settings(S: np.ndarray, n_components: npt.ArrayLike, alpha: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _check_settings(
+    S: np.ndarray, n_components: npt.ArrayLike, alpha: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    "Numbers of axes, penalties, and the shape of the batch."
     m = S.shape[-1]
     k = np.asarray(n_components)
     if k.dtype.kind not in "iu":
@@ -224,8 +257,9 @@ def _check_settings(S: np.ndarray, n_components: npt.ArrayLike, alpha: npt.Array
         raise ValueError(f"alpha must be finite and >= 0, got {a.tolist()}")
     return k, a, np.broadcast_shapes(S.shape[:-2], k.shape, a.shape)
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #4ef29323
 def _root(S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, m, m) -> R with R'R = S / scale^2, and scale (p,)
+    "Roots of scatter matrices on one scale, and the scale."
     value, vector = np.linalg.eigh(S / np.where((top := np.abs(S).max((1, 2))) > 0, top, 1)[:, None, None])
     value, vector = value[:, ::-1], vector[:, :, ::-1]
     largest = np.maximum(value[:, 0], 0)
@@ -234,57 +268,11 @@ def _root(S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, m, m) -> R wit
     R = np.sqrt(ratio)[:, :, None] * _t(vector)
     return R[:, : max(1, int(rank.sum(1).max()))], np.sqrt(np.where(top > 0, top * largest, 0))
 
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #5aef10e3
-def sparse_pca(
-    scatter: npt.ArrayLike,  # (..., m, m) centred scatter X'X
-    n_components: int | npt.ArrayLike,  # k >= 1; an array is broadcast over the leading axes, smaller fits get zero rows
-    alpha: float | npt.ArrayLike,  # (...) >= 0, in scikit-learn's units; see `alpha_max` for a scale
-    *,
-    init: npt.ArrayLike | None = None,  # (..., k, m) axes to start from, such as those of the whole data for a bootstrap
-    n_starts: int | None = None,  # starts for each problem; None: 16, or only `init` if that is given
-    max_iter: int = 2000,  # rounds at most
-    tol: float = 1e-9,  # largest change of a loading in a round, relative to the largest loading
-    seed: int = 0,  # of the random starts
-) -> SparsePCAFit:  # fits with the broadcast leading axes
-    "Sparse PCA of scikit-learn's objective from scatter matrices, every problem of a batch in one call."
-    S = _check_scatter(scatter)
-    k, a, shape = _check_settings(S, n_components, alpha)
-    m, width, p = S.shape[-1], int(k.max()), int(np.prod(shape))
-    S = np.broadcast_to(S, (*shape, m, m)).reshape(p, m, m)
-    k, a = np.broadcast_to(k, shape).reshape(p), np.broadcast_to(a, shape).reshape(p)
-    given = None if init is None else np.broadcast_to(np.asarray(init, dtype=float), (*shape, width, m)).reshape(p, width, m)
-    n_starts = n_starts or (16 if given is None else 1)
-    chunk = max(1, int(3e7 / (n_starts * m * m)))  # problems at a time: about 240 MB
-    out = {"components": np.zeros((p, width, m)), "strength": np.zeros((p, width)), "objective": np.zeros(p)}
-    out |= {"converged": np.zeros(p, bool), "n_iter": np.zeros(p, int), "start": np.zeros(p, int)}
-    for size in np.unique(k):
-        same = np.flatnonzero(k == size)
-        for at in (same[i : i + chunk] for i in range(0, len(same), chunk)):
-            part = _fit_chunk(S[at], int(size), a[at], None if given is None else given[at, :size], n_starts, max_iter, tol, seed)
-            for name, value in part.items():
-                out[name][at, ...] = _pad(value, out[name].shape[1:])
-    return SparsePCAFit(**{name: value.reshape((*shape, *value.shape[1:])) for name, value in out.items()})
-
-
-def _pad(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    "Zeros at the end of the second axis."
-    return np.pad(value, [(0, 0), (0, shape[0] - value.shape[1])] + [(0, 0)] * (len(shape) - 1)) if shape else value
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #49035ad1
-def _join_twins(run: dict[str, np.ndarray]) -> np.ndarray:
-    "Loadings V (p, k, m) in which axes with the same score vector are one axis."
-    V, cosine = run["V"].copy(), _t(run["U"]) @ run["U"]
-    for i in range(V.shape[1]):
-        for j in range(i + 1, V.shape[1]):
-            twin = (np.abs(cosine[:, i, j]) > 1 - 1e-9) & V[:, i].any(-1) & V[:, j].any(-1)
-            V[:, i] += np.where(twin, np.sign(cosine[:, i, j]), 0)[:, None] * V[:, j]
-            V[:, j] = np.where(twin[:, None], 0, V[:, j])
-    return V
-
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #0adfdf33
 def _fit_chunk(
     S: np.ndarray, k: int, a: np.ndarray, given: np.ndarray | None, n_starts: int, max_iter: int, tol: float, seed: int
 ) -> dict[str, np.ndarray]:
+    "Fits of problems with one number of axes."
     R, scale = _root(S)
     scale1 = np.where(scale > 0, scale, 1)
     if given is None:
@@ -303,12 +291,62 @@ def _fit_chunk(
         "start": run["start"],
     }
 
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #4abc946c
+def _chunks(k: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    "Problems with one number of axes, at most `size` at a time, and that number."
+    for axes in np.unique(k):
+        same = np.flatnonzero(k == axes)
+        yield from ((same[i : i + size], int(axes)) for i in range(0, len(same), size))
+
+
+def _pad(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    "Zeros at the end of the second axis."
+    return np.pad(value, [(0, 0), (0, shape[0] - value.shape[1])] + [(0, 0)] * (len(shape) - 1)) if shape else value
+
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #5aef10e3
+def sparse_pca(
+    scatter: npt.ArrayLike,  # (..., m, m) centred scatter X'X
+    n_components: int | npt.ArrayLike,  # k >= 1, broadcast over the leading axes; smaller fits get zero rows
+    alpha: float | npt.ArrayLike,  # (...) >= 0, in scikit-learn's units; see `alpha_max` for a scale
+    *,
+    init: npt.ArrayLike
+    | None = None,  # (..., k, m) axes to start from, such as those of the whole data for a bootstrap
+    n_starts: int | None = None,  # starts for each problem; None: 16, or only `init` if that is given
+    max_iter: int = 2000,  # rounds at most
+    tol: float = 1e-9,  # largest change of a loading in a round, relative to the largest loading
+    seed: int = 0,  # of the random starts
+) -> SparsePCAFit:  # fits with the broadcast leading axes
+    "Sparse PCA of scikit-learn's objective from scatter matrices, every problem of a batch in one call."
+    S = _check_scatter(scatter)
+    k, a, shape = _check_settings(S, n_components, alpha)
+    m, width, p = S.shape[-1], int(k.max()), int(np.prod(shape))
+    S = np.broadcast_to(S, (*shape, m, m)).reshape(p, m, m)
+    k, a = np.broadcast_to(k, shape).reshape(p), np.broadcast_to(a, shape).reshape(p)
+    given = (
+        None
+        if init is None
+        else np.broadcast_to(np.asarray(init, dtype=float), (*shape, width, m)).reshape(p, width, m)
+    )
+    n_starts = n_starts or (16 if given is None else 1)
+    chunk = max(1, int(3e7 / (n_starts * m * m)))  # problems at a time: about 240 MB
+    out = {"components": np.zeros((p, width, m)), "strength": np.zeros((p, width)), "objective": np.zeros(p)}
+    out |= {"converged": np.zeros(p, bool), "n_iter": np.zeros(p, int), "start": np.zeros(p, int)}
+    for at, size in _chunks(k, chunk):
+        begin = None if given is None else given[at, :size]
+        part = _fit_chunk(S[at], size, a[at], begin, n_starts, max_iter, tol, seed)
+        for name, value in part.items():
+            out[name][at, ...] = _pad(value, out[name].shape[1:])
+    return SparsePCAFit(**{name: value.reshape((*shape, *value.shape[1:])) for name, value in out.items()})
+
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #611e698a
 def adjusted_variance(
     components: npt.ArrayLike,  # (..., k, m) axes w, the coordinates being z = w.x
     scatter: npt.ArrayLike,  # (..., m, m) centred scatter
 ) -> np.ndarray:  # (..., k, m) sum of squares of feature m that axis j explains beyond the axes before it
-    "Explained sum of squares, per axis and feature, that adds up though axes are not orthogonal (Zou, Hastie and Tibshirani 2006)."
+    """Explained sum of squares, per axis and feature, that adds up though axes are not orthogonal.
+
+    Zou, Hastie and Tibshirani 2006.
+    """
     W, S = np.asarray(components, dtype=float), np.asarray(scatter, dtype=float)
     if W.shape[-1] != S.shape[-1]:
         raise ValueError(f"components must have {S.shape[-1]} features as scatter has, got {W.shape[-1]}")

@@ -109,6 +109,14 @@ def _foreign(image: Image.Image) -> str:
         return "camera raw inside a TIFF: develop it to JPEG, PNG or TIFF first"
     return ""
 
+# %% ../../nbs/01_data/03_pictures.ipynb #1a1cfed9
+def _unidentified(data: Any) -> str:
+    "What to do about a file that Pillow does not know."
+    head = read_encoded(data)[:12] if isinstance(data, bytes | str | Path) else b""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        return "HEIF, which Pillow cannot read: convert it to JPEG or PNG"
+    return "JPEG XL, which Pillow cannot read: convert it to JPEG or PNG" if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else "not an image that Pillow can read"
+
 # %% ../../nbs/01_data/03_pictures.ipynb #0cbf2847
 def decode_image(
     data: bytes | str | Path | Lost | np.ndarray | Image.Image,  # encoded bytes, a file, or pixels (H, W[, 3 or 4])
@@ -128,7 +136,7 @@ def decode_image(
         image.load()
         return to_rgb(_upright(image), white=white)
     except UnidentifiedImageError as e:
-        raise ImageError("not an image that Pillow can read") from e
+        raise ImageError(_unidentified(data)) from e
     except Image.DecompressionBombError as e:
         raise ImageError(f"too large: {str(e).split(',')[0].lower()}") from e
     except ImageError:

@@ -18,15 +18,10 @@ from .detectors import FITTERS, Detector, as_columns, fit_column, fixed_axes, oo
 from .intervals import auroc_interval, bootstrap_metrics, check_level, delong_test, holm
 from .metrics import auroc, brier, ece, ood_metrics
 from .threshold import Threshold, realised_rate
-from ..ground import plain
+from ..ground import plain, settled
 from ..log import split_rows
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #3d4593f1
-BEST, BEST_FREE = "best single score", "best training-free score"  # labels of the opponents
-POOLED = "pooled"  # all OoD domains together
-INTERVALS = ("auroc", "aupr_out", "aupr_in", "fpr95_id_positive", "fpr95_ood_positive")  # metrics with a bootstrap interval
-
-
 def best_single(
     evidence: pd.DataFrame,  # (n, M) oriented scores, higher for more OoD
     y: npt.ArrayLike,  # (n,) 1 for OoD
@@ -39,6 +34,17 @@ def best_single(
         raise ValueError(f"names must be columns of the evidence, got {unknown or 'none'}")
     values = [auroc(y, evidence[n].to_numpy()) for n in names]
     return names[int(np.argmax(values))], max(values)
+
+# %% ../../nbs/07_detect/05_comparison.ipynb #349e148b
+BEST, BEST_FREE = "best single score", "best training-free score"  # labels of the opponents
+POOLED = "pooled"  # all OoD domains together
+INTERVALS = (
+    "auroc",
+    "aupr_out",
+    "aupr_in",
+    "fpr95_id_positive",
+    "fpr95_ood_positive",
+)  # metrics with a bootstrap interval
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #6685f9d9
 def _fit_all(
@@ -79,10 +85,12 @@ def _measure(
         return values | dict(zip(("auroc_low", "auroc_high"), auroc_interval(y, score, level)[1:], strict=True))
     draws = bootstrap_metrics(y, score, n_boot, seed)
     tail = (1 - level) / 2
-    limits = {f"{m}_{end}": float(draws[m].quantile(q)) for m in INTERVALS for end, q in (("low", tail), ("high", 1 - tail))}
+    limits = {
+        f"{m}_{end}": float(draws[m].quantile(q)) for m in INTERVALS for end, q in (("low", tail), ("high", 1 - tail))
+    }
     return values | limits
 
-
+# %% ../../nbs/07_detect/05_comparison.ipynb #0dfe8225
 def _decide(
     y: np.ndarray,  # (n,) bool, test rows
     score: np.ndarray,  # (n,) on the test rows
@@ -91,7 +99,8 @@ def _decide(
 ) -> dict[str, Any]:  # realised acceptance with limits, drift flag, share of OoD rows caught
     """Apply a threshold to the test rows."""
     if t is None:
-        return {"accepted": float("nan"), "accepted_low": float("nan"), "accepted_high": float("nan"), "drifted": False, "caught": float("nan")}
+        nothing = dict.fromkeys(("accepted", "accepted_low", "accepted_high"), float("nan"))
+        return nothing | {"drifted": False, "caught": float("nan")}
     r = realised_rate(t, score[~y], level)
     numbers = {"accepted": r.rate, "accepted_low": r.low, "accepted_high": r.high, "drifted": r.drifted}
     return numbers | {"caught": float((score[y] > t.value).mean())}
@@ -118,7 +127,11 @@ def _completeness(
         a, e = scores[f"{name} on axes"].to_numpy(), scores[f"{name} on all evidence"].to_numpy()
         t = delong_test(y, a, e, level)
         values = {"auroc_axes": auroc(y, a), "auroc_evidence": auroc(y, e), "difference": t.difference}
-        rows.append({"detector": name} | values | {"low": t.low, "high": t.high, "p": t.p, "r2": float(np.corrcoef(a, e)[0, 1] ** 2)})
+        rows.append(
+            {"detector": name}
+            | values
+            | {"low": t.low, "high": t.high, "p": t.p, "r2": float(np.corrcoef(a, e)[0, 1] ** 2)}
+        )
     return rows
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #bca3776e
@@ -126,7 +139,7 @@ def _completeness(
 class Evaluation:
     """Everything that `evaluate_detectors` measured."""
 
-    table: pd.DataFrame  # one row per domain and detector: inputs, training, n_id, n_ood, the metrics of `ood_metrics`, auroc_low, auroc_high …, accepted, drifted, caught; opponent, difference, p and p_holm of the paired test
+    table: pd.DataFrame  # one row per domain and detector, see above
     opponents: pd.DataFrame  # per domain: which single score was chosen, on validation rows
     completeness: pd.DataFrame  # axes against all evidence, per domain and detector
     calibration: pd.DataFrame  # ECE and Brier of the logistic detector on axes, per domain
@@ -148,11 +161,13 @@ def _tables(
     """Check that the tables are finite and of one length."""
     ood = np.asarray(y)
     if not len(axes) == len(evidence) == len(ood) or not np.isin(ood, (0, 1)).all():
-        raise ValueError(f"axes, evidence and y (0 or 1) must have the same rows, got {len(axes)}, {len(evidence)} and {len(ood)}")
+        raise ValueError(
+            f"axes, evidence and y (0 or 1) must have the same rows, got {len(axes)}, {len(evidence)} and {len(ood)}"
+        )
     (a, k), (e, m) = as_columns(axes), as_columns(evidence)
     return pd.DataFrame(a, columns=k), pd.DataFrame(e, columns=m), ood.astype(bool)
 
-
+# %% ../../nbs/07_detect/05_comparison.ipynb #88390f0f
 def _parts(
     y: np.ndarray,  # (n,) bool
     rows: dict[str, np.ndarray],  # domain -> (n,) bool
@@ -167,7 +182,7 @@ def _parts(
             if short:
                 raise ValueError(f"domain {domain!r} must have at least 2 {short[0]} in the {part} part")
 
-
+# %% ../../nbs/07_detect/05_comparison.ipynb #d942c1d9
 def _domain_rows(
     y: np.ndarray,  # (n,) bool
     domains: npt.ArrayLike,  # (n,) str
@@ -179,6 +194,46 @@ def _domain_rows(
     names = sorted(set(d[y]))
     return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if len(names) > 1 or n != POOLED}
 
+# %% ../../nbs/07_detect/05_comparison.ipynb #d262f876
+def _opponents(
+    evidence: pd.DataFrame,  # (n, M)
+    y: np.ndarray,  # (n,) bool
+    parts: dict[str, np.ndarray],  # train, validation, test: (n,) bool
+    free: Sequence[str] | None,  # evidence without a training set
+) -> tuple[dict[str, tuple[str, Detector, pd.DataFrame]], list[dict[str, Any]]]:  # detectors, and a row for each
+    """Choose the best single scores on validation rows."""
+    va, te = parts["validation"], parts["test"]
+    chosen: dict[str, Sequence[str] | None] = {BEST: None} | ({BEST_FREE: free} if free else {})
+    fitted, rows = {}, []
+    for label, names in chosen.items():
+        name, value = best_single(evidence[va], y[va], names)
+        fitted[label] = ("single", fit_column(evidence, y, name), evidence)
+        on_test = auroc(y[te], evidence[name].to_numpy()[te])
+        rows.append({"opponent": label, "score": name, "auroc_validation": value, "auroc_test": on_test})
+    return fitted, rows
+
+# %% ../../nbs/07_detect/05_comparison.ipynb #aef7bffe
+def _detector_row(
+    y: np.ndarray,  # (n,) bool, test rows
+    scores: pd.DataFrame,  # (n, detectors) on the test rows
+    label: str,  # of the detector
+    inputs: str,  # what it reads
+    d: Detector,  # fitted, with a threshold
+    o: dict[str, Any],  # settings
+) -> dict[str, Any]:  # a row of the table
+    """Measure one detector on the test rows and test it against its opponent."""
+    s = scores[label].to_numpy()
+    training = "none" if inputs == "single" else "labelled rows" if d.supervised else "ID rows"
+    row: dict[str, Any] = {"detector": label, "inputs": inputs, "training": training}
+    row |= {"n_id": int((~y).sum()), "n_ood": int(y.sum())}
+    row |= _measure(y, s, o["n_boot"], o["seed"], o["level"]) | _decide(y, s, d.threshold, o["level"])
+    if inputs == "single":
+        return row
+    against = BEST_FREE if training == "ID rows" and BEST_FREE in scores else BEST
+    test = delong_test(y, s, scores[against].to_numpy(), o["level"])
+    row |= {"opponent": against, "difference": test.difference}
+    return row | {"difference_low": test.low, "difference_high": test.high, "p": test.p}
+
 # %% ../../nbs/07_detect/05_comparison.ipynb #87c2dc37
 def _evaluate_domain(
     axes: pd.DataFrame,  # (n, k)
@@ -189,30 +244,50 @@ def _evaluate_domain(
 ) -> dict[str, Any]:  # rows of every table, test scores and detectors
     """Fit, choose the opponents, score the test rows and measure."""
     fitted = _fit_all(axes, evidence, y, parts["train"], o["plane"], o["detectors"], o["complete"])
+    single, opponents = _opponents(evidence, y, parts, o["training_free"])
+    fitted |= single
     va, te = parts["validation"], parts["test"]
-    chosen, opponents = {BEST: None} | ({BEST_FREE: o["training_free"]} if o["training_free"] else {}), []
-    for label, names in chosen.items():
-        name, value = best_single(evidence[va], y[va], names)
-        fitted[label] = ("single", fit_column(evidence, y, name), evidence)
-        opponents.append({"opponent": label, "score": name, "auroc_validation": value, "auroc_test": auroc(y[te], evidence[name].to_numpy()[te])})
     scores = pd.DataFrame({k: d.score(t[te]) for k, (_, d, t) in fitted.items()})
     fitted = {k: (i, _with_threshold(d, t[va & ~y], o["acceptance"]), t) for k, (i, d, t) in fitted.items()}
-    rows = []
-    for label, (inputs, d, _) in fitted.items():
-        s = scores[label].to_numpy()
-        training = "none" if inputs == "single" else "labelled rows" if d.supervised else "ID rows"
-        against = BEST_FREE if training == "ID rows" and BEST_FREE in fitted else BEST
-        row = {"detector": label, "inputs": inputs, "training": training, "n_id": int((~y[te]).sum()), "n_ood": int(y[te].sum())}
-        row |= _measure(y[te], s, o["n_boot"], o["seed"], o["level"]) | _decide(y[te], s, d.threshold, o["level"])
-        test = delong_test(y[te], s, scores[against].to_numpy(), o["level"]) if inputs != "single" else None
-        if test:
-            row |= {"opponent": against, "difference": test.difference, "difference_low": test.low, "difference_high": test.high, "p": test.p}
-        rows.append(row)
-    found = {"table": rows, "opponents": opponents, "completeness": _completeness(y[te], scores, o["complete"], o["level"])}
+    rows = [_detector_row(y[te], scores, k, i, d, o) for k, (i, d, _) in fitted.items()]
+    found: dict[str, Any] = {"table": rows, "opponents": opponents}
+    found["completeness"] = _completeness(y[te], scores, o["complete"], o["level"])
     if "logistic on axes" in fitted:
         p = ood_probability(fitted["logistic on axes"][1], axes[te])
-        found["calibration"] = [{"ece_width": ece(y[te], p), "ece_mass": ece(y[te], p, binning="mass"), "brier": brier(y[te], p)}]
-    return found | {"scores": scores.assign(y=y[te].astype(int), row=np.flatnonzero(te)), "detectors": {k: d for k, (_, d, _) in fitted.items()}}
+        found["calibration"] = [
+            {"ece_width": ece(y[te], p), "ece_mass": ece(y[te], p, binning="mass"), "brier": brier(y[te], p)}
+        ]
+    return found | {
+        "scores": scores.assign(y=y[te].astype(int), row=np.flatnonzero(te)),
+        "detectors": {k: d for k, (_, d, _) in fitted.items()},
+    }
+
+# %% ../../nbs/07_detect/05_comparison.ipynb #bfc8a9ff
+def _settings(given: dict[str, Any], by_id: bool, by_split: bool) -> dict[str, Any]:
+    """The settings of an evaluation as plain types, or what is wrong with them."""
+    ok = by_id != by_split and given["fit_on"] in ("domain", "pooled")
+    if not (ok and set(given["complete"]) <= set(given["detectors"]) <= set(FITTERS)):
+        raise ValueError(
+            f'give ids or split, fit_on "domain" or "pooled", detectors of {", ".join(FITTERS)} and complete among them'
+        )
+    check_level(given["level"])
+    lists = ("plane", "training_free", "detectors", "complete")
+    plainly = {k: list(v) if k in lists and v else v for k, v in given.items()}
+    return plainly | {"salt": given["salt"] if by_id else None}
+
+# %% ../../nbs/07_detect/05_comparison.ipynb #cc96a546
+def _collected(results: dict[str, dict[str, Any]], settings: dict[str, Any]) -> Evaluation:
+    """The tables of all domains, with Holm's correction over all tests against one kind of opponent."""
+    tables = {
+        n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])])
+        for n in ("table", "opponents", "completeness", "calibration")
+    }
+    for _, group in tables["table"].groupby("opponent"):
+        tables["table"].loc[group.index, "p_holm"] = holm(group["p"])
+    scores = {d: f["scores"] for d, f in results.items()}
+    return Evaluation(
+        **tables, scores=scores, detectors={d: f["detectors"] for d, f in results.items()}, settings=settings
+    )
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #be13fd1f
 def evaluate_detectors(
@@ -228,28 +303,26 @@ def evaluate_detectors(
     detectors: Sequence[str] = tuple(FITTERS),  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
-    acceptance: float = 0.95,  # share of ID rows that thresholds keep
-    level: float = 0.95,  # of intervals and tests
-    n_boot: int = 1000,  # bootstrap resamples; 0 gives DeLong's interval of the AUROC alone
+    acceptance: float = settled("acceptance"),  # share of ID rows that thresholds keep
+    level: float = settled("level"),  # of intervals and tests
+    n_boot: int = settled("n_boot"),  # bootstrap resamples; 0 gives DeLong's interval of the AUROC alone
     seed: int = 0,  # of the resamples
     salt: str = "attrood",  # of the split by id
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows, per OoD domain and pooled."""
     axes, evidence, ood = _tables(axes, evidence, y)
-    if (ids is None) == (split is None) or fit_on not in ("domain", "pooled") or not set(complete) <= set(detectors) <= set(FITTERS):
-        raise ValueError(f'give ids or split, fit_on "domain" or "pooled", detectors of {", ".join(FITTERS)} and complete among them')
-    check_level(level)
+    o = _settings(
+        dict(plane=plane, training_free=training_free, detectors=detectors, complete=complete, fit_on=fit_on)
+        | dict(acceptance=acceptance, level=level, n_boot=n_boot, seed=seed, salt=salt),
+        ids is not None,
+        split is not None,
+    )
     part = split_rows(ids, salt=salt) if ids is not None else np.asarray(split).astype(str)
     rows = _domain_rows(ood, domains)
     _parts(ood, rows, part)
-    o: dict[str, Any] = {"plane": plane and list(plane), "training_free": training_free and list(training_free), "detectors": list(detectors), "complete": list(complete)}
-    o |= {"fit_on": fit_on, "acceptance": acceptance, "level": level, "n_boot": n_boot, "seed": seed, "salt": salt if ids is not None else None}
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for domain, mask in rows.items():
         fit = rows[POOLED] if fit_on == "pooled" else mask
-        parts = {"train": fit & (part == "train"), "validation": fit & (part == "validation"), "test": mask & (part == "test")}
+        parts = {p: (mask if p == "test" else fit) & (part == p) for p in ("train", "validation", "test")}
         results[domain] = _evaluate_domain(axes, evidence, ood, parts, o)
-    tables = {n: pd.DataFrame([{"domain": d} | r for d, f in results.items() for r in f.get(n, [])]) for n in ("table", "opponents", "completeness", "calibration")}
-    for _, group in tables["table"].groupby("opponent"):  # Holm over all tests against one kind of opponent
-        tables["table"].loc[group.index, "p_holm"] = holm(group["p"])
-    return Evaluation(**tables, scores={d: f["scores"] for d, f in results.items()}, detectors={d: f["detectors"] for d, f in results.items()}, settings=o)
+    return _collected(results, o)

@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC, OneClassSVM
 
 from .threshold import Threshold, choose_threshold
+from ..ground import settled
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #f55066b0
 def _column(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
@@ -47,7 +48,9 @@ def _mahalanobis(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
     return np.sqrt(total)
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #cc26ce7e
-def _squares(x: np.ndarray, p: dict[str, np.ndarray], rows: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _squares(
+    x: np.ndarray, p: dict[str, np.ndarray], rows: np.ndarray, f: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Reduce the squared distances of scaled rows to stored rows, in blocks so that memory stays small."""
     step = max(1, 4_000_000 // len(rows))
     parts = [f(cdist((x[i : i + step] - p["mean"]) / p["scale"], rows, "sqeuclidean")) for i in range(0, len(x), step)]
@@ -65,7 +68,7 @@ def _density(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
     constant = np.log(len(rows)) + rows.shape[1] * np.log(h * np.sqrt(2 * np.pi)) + np.log(p["scale"]).sum()
     return constant - _squares(x, p, rows, lambda d: logsumexp(-d / (2 * h * h), axis=1))
 
-
+# %% ../../nbs/07_detect/03_detectors.ipynb #5e528437
 KINDS: dict[str, tuple[Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray], tuple[str, ...]]] = {
     "column": (_column, ()),
     "linear": (_linear, ("weights", "bias")),
@@ -94,7 +97,8 @@ def as_columns(
     bad = np.flatnonzero(~np.isfinite(m).all(1))
     if bad.size:
         column = names[int(np.flatnonzero(~np.isfinite(m[bad[0]]))[0])]
-        raise ValueError(f"the input must be finite, got {column} = {m[bad[0], names.index(column)]} in row {bad[0]} ({bad.size} such rows)")
+        value = m[bad[0], names.index(column)]
+        raise ValueError(f"the input must be finite, got {column} = {value} in row {bad[0]} ({bad.size} such rows)")
     return m, names
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #db00c6b8
@@ -122,13 +126,13 @@ class Detector:
     ) -> np.ndarray:  # (n,) bool, True for OoD
         """Decide: OoD where the score is above the threshold."""
         if self.threshold is None:
-            raise ValueError(f"detector {self.name!r} must have a threshold to decide, call with_threshold on ID rows first")
+            raise ValueError(f"detector {self.name!r} must have a threshold: call with_threshold on ID rows first")
         return self.score(x) > self.threshold.value
 
     def with_threshold(
         self,
         x: npt.ArrayLike | pd.DataFrame,  # (n, k) ID rows, best not those of the fit
-        acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
+        acceptance: float = settled("acceptance"),  # share of ID rows to accept, in (0, 1)
     ) -> "Detector":  # a copy that decides
         """Set the threshold from ID rows."""
         return replace(self, threshold=choose_threshold(self.score(x), acceptance))
@@ -146,12 +150,23 @@ def load_detector(
     """Restore a detector from its plain dict."""
     if d.get("kind") not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {d.get('kind')!r}")
-    lost = [k for k in ("name", "columns", "params") if k not in d] + [k for k in KINDS[d["kind"]][1] if k not in d.get("params", {})]
+    lost = [k for k in ("name", "columns", "params") if k not in d] + [
+        k for k in KINDS[d["kind"]][1] if k not in d.get("params", {})
+    ]
     if lost:
-        raise ValueError(f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join([*d, *d.get('params', {})])}")
+        raise ValueError(
+            f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join([*d, *d.get('params', {})])}"
+        )
     params = {k: np.asarray(v, dtype=np.float64) for k, v in d["params"].items()}
     t = d.get("threshold")
-    return Detector(d["name"], d["kind"], tuple(d["columns"]), params, bool(d.get("supervised", False)), Threshold(**t) if t else None)
+    return Detector(
+        d["name"],
+        d["kind"],
+        tuple(d["columns"]),
+        params,
+        bool(d.get("supervised", False)),
+        Threshold(**t) if t else None,
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #f7660096
 def ood_probability(
@@ -182,7 +197,9 @@ def _id_scale(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None,  # columns to use
     least: int = 2,  # ID rows needed
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]:  # matrix, OoD mask, names, ID mean, ID deviation
+) -> tuple[
+    np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray
+]:  # matrix, OoD mask, names, ID mean, ID deviation
     """Check rows and labels and measure the ID rows."""
     m, names = as_columns(x, columns)
     ood = np.asarray(y)
@@ -213,14 +230,19 @@ def fit_one_class_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD; OoD rows are not read
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    nu: float = 0.05,  # upper bound on the share of ID rows outside, in (0, 1)
+    nu: float = settled("svm_nu"),  # upper bound on the share of ID rows outside, in (0, 1)
 ) -> Detector:  # kind "one_class_svm"
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
     gamma = 1 / m.shape[1]
     svm = OneClassSVM(nu=nu, gamma=gamma, tol=1e-8).fit((m[~ood] - mean) / scale)
     numbers = {"support": svm.support_vectors_, "dual": svm.dual_coef_[0], "offset": -svm.intercept_[0], "gamma": gamma}
-    return Detector("one_class_svm", "one_class_svm", names, {"mean": mean, "scale": scale} | {k: np.asarray(v) for k, v in numbers.items()})
+    return Detector(
+        "one_class_svm",
+        "one_class_svm",
+        names,
+        {"mean": mean, "scale": scale} | {k: np.asarray(v) for k, v in numbers.items()},
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #8f0add71
 def fit_density(
@@ -235,7 +257,9 @@ def fit_density(
     h = len(rows) ** (-1 / (rows.shape[1] + 4)) if bandwidth is None else bandwidth
     if not h > 0:
         raise ValueError(f"bandwidth must be > 0, got {h}")
-    return Detector("density", "density", names, {"mean": mean, "scale": scale, "rows": rows, "bandwidth": np.asarray(h)})
+    return Detector(
+        "density", "density", names, {"mean": mean, "scale": scale, "rows": rows, "bandwidth": np.asarray(h)}
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #93ea3675
 def _folded(
@@ -247,7 +271,9 @@ def _folded(
 ) -> Detector:  # kind "linear"
     """Return a linear model on scaled columns as weights on the columns themselves."""
     weights = model.coef_[0] / scale
-    return Detector(name, "linear", names, {"weights": weights, "bias": np.asarray(model.intercept_[0] - weights @ mean)}, True)
+    return Detector(
+        name, "linear", names, {"weights": weights, "bias": np.asarray(model.intercept_[0] - weights @ mean)}, True
+    )
 
 
 def _need_ood(
@@ -262,19 +288,21 @@ def fit_logistic(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = 1.0,  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
+    strength: float = settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
     _need_ood(ood)
-    return _folded("logistic", LogisticRegression(C=strength, max_iter=5000).fit((m - mean) / scale, ood), names, mean, scale)
+    return _folded(
+        "logistic", LogisticRegression(C=strength, max_iter=5000).fit((m - mean) / scale, ood), names, mean, scale
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #4588f356
 def fit_linear_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = 1.0,  # C of scikit-learn, > 0
+    strength: float = settled("strength"),  # C of scikit-learn, > 0
 ) -> Detector:  # kind "linear"
     """Linear SVM (squared hinge) on columns scaled by the ID rows, classes weighted to equal shares."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -299,7 +327,8 @@ def fixed_axes(
     for name, choices in axes.items():
         columns = next((c for c in choices if set(c) <= set(evidence.columns)), None)
         if columns is None:
-            raise ValueError(f"axis {name} needs one of {' / '.join('+'.join(c) for c in choices)}, got {', '.join(evidence.columns)}")
+            sets = " / ".join("+".join(c) for c in choices)
+            raise ValueError(f"axis {name} needs one of {sets}, got {', '.join(evidence.columns)}")
         _, _, names, mean, scale = _id_scale(evidence, y, columns)
         weights = 1 / (len(names) * scale)
         found[name] = Detector(name, "linear", names, {"weights": weights, "bias": np.asarray(-weights @ mean)})

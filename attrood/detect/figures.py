@@ -37,7 +37,8 @@ def roc_band(
     pos, neg = s[ood], s[~ood]
 
     def curve(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-        cuts = np.sort(q)[::-1][np.minimum((at * q.size).astype(int), q.size - 1)]  # the score that lets this share of ID rows through
+        let_through = np.minimum((at * q.size).astype(int), q.size - 1)  # this many ID rows
+        cuts = np.sort(q)[::-1][let_through]
         return np.where(at >= 1, 1.0, 1 - np.searchsorted(np.sort(p), cuts, side="right") / p.size)
 
     draws = [curve(rng.choice(pos, pos.size), rng.choice(neg, neg.size)) for _ in range(n_boot)]
@@ -60,7 +61,12 @@ def plot_roc(
         ax.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
         ax.plot(grid, value, color=colour, ls=dash, label=f"{label}, AUROC {auroc(y, np.asarray(s)):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8)
-    ax.set(xlabel="share of ID rows called OoD (FPR)", ylabel="share of OoD rows called OoD (TPR)", xlim=(0, 1), ylim=(0, 1.005))
+    ax.set(
+        xlabel="share of ID rows called OoD (FPR)",
+        ylabel="share of OoD rows called OoD (TPR)",
+        xlim=(0, 1),
+        ylim=(0, 1.005),
+    )
     ax.legend(loc="lower right", fontsize=8, frameon=False)
     return ax
 
@@ -76,16 +82,27 @@ def plot_score_histograms(
     """Draw score histograms of several groups, each with unit area."""
     s, g = np.asarray(score, dtype=np.float64), np.asarray(groups).astype(str)
     if s.ndim != 1 or s.shape != g.shape or not s.size or not np.isfinite(s).all():
-        raise ValueError(f"score and groups must be vectors of one length, finite and not empty, got {s.shape} and {g.shape}")
+        raise ValueError(
+            f"score and groups must be vectors of one length, finite and not empty, got {s.shape} and {g.shape}"
+        )
     ax, edges = draw_on(ax, (6, 3.4)), np.histogram_bin_edges(s, bins).tolist()
     for i, name in enumerate(sorted(set(g))):
         rows, colour = s[g == name], COLORS[i % len(DASHES)]
         label = name if threshold is None else f"{name}, {np.mean(rows <= threshold):.0%} accepted"
         ax.hist(rows, edges, density=True, color=colour, alpha=0.15)
-        ax.hist(rows, edges, density=True, color=colour, histtype="step", ls=DASHES[i % len(DASHES)], lw=1.4, label=label)
+        ax.hist(
+            rows, edges, density=True, color=colour, histtype="step", ls=DASHES[i % len(DASHES)], lw=1.4, label=label
+        )
     if threshold is not None:
         ax.axvline(threshold, color="0.2", lw=1)
-        ax.annotate("threshold", (threshold, 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points", fontsize=8)
+        ax.annotate(
+            "threshold",
+            (threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -10),
+            textcoords="offset points",
+            fontsize=8,
+        )
     ax.set(xlabel=xlabel, ylabel="density")
     ax.legend(fontsize=8, frameon=False)
     return ax
@@ -100,17 +117,26 @@ def plot_auroc_bars(
     names = list(dict.fromkeys(table["detector"]))[: len(DASHES)] if detectors is None else list(detectors)
     unknown = set(names) - set(table["detector"])
     if unknown or not 0 < len(names) <= len(DASHES):
-        raise ValueError(f"detectors must be one to {len(DASHES)} of the table, got {', '.join(sorted(unknown)) or len(names)}")
+        raise ValueError(
+            f"detectors must be one to {len(DASHES)} of the table, got {', '.join(sorted(unknown)) or len(names)}"
+        )
     domains, width = list(dict.fromkeys(table["domain"])), 0.8 / len(names)
     ax = draw_on(ax, (7, 3.6))
     for i, name in enumerate(names):
         rows = table[table["detector"] == name].set_index("domain").loc[domains]
         x = np.arange(len(domains)) + (i - (len(names) - 1) / 2) * width
         ends = np.abs(rows[["auroc_low", "auroc_high"]].to_numpy().T - rows["auroc"].to_numpy())
-        ax.bar(x, rows["auroc"], width * 0.92, color=COLORS[i], alpha=0.75, label=name, hatch=HATCHES[i], edgecolor="white")
+        ax.bar(
+            x, rows["auroc"], width * 0.92, color=COLORS[i], alpha=0.75, label=name, hatch=HATCHES[i], edgecolor="white"
+        )
         ax.errorbar(x, rows["auroc"], yerr=ends, fmt="none", ecolor="0.15", elinewidth=1, capsize=2)
     low = table[table["detector"].isin(names)]["auroc_low"].min()
-    ax.set(ylabel="AUROC (test rows)", ylim=(max(0.0, np.floor(low * 20 - 0.4) / 20), 1.002), xticks=range(len(domains)), xticklabels=domains)
+    ax.set(
+        ylabel="AUROC (test rows)",
+        ylim=(max(0.0, np.floor(low * 20 - 0.4) / 20), 1.002),
+        xticks=range(len(domains)),
+        xticklabels=domains,
+    )
     ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
@@ -125,7 +151,8 @@ def plot_differences(
     """Draw paired differences of AUROC with their intervals, one line per domain and detector."""
     lost = [c for c in ("domain", "detector", "difference", *ends) if c not in table]
     if lost or not len(table):
-        raise ValueError(f"table must have rows and columns {', '.join(lost) or 'with values'}, got {len(table)} rows with {', '.join(map(str, table.columns))}")
+        wanted, got = ", ".join(lost) or "with values", ", ".join(map(str, table.columns))
+        raise ValueError(f"table must have rows and columns {wanted}, got {len(table)} rows with {got}")
     ax = draw_on(ax, (6.4, 0.9 + 0.28 * len(table)))
     names = list(dict.fromkeys(table["detector"]))
     for i, row in enumerate(table.to_dict("records")):
@@ -135,8 +162,20 @@ def plot_differences(
     ax.axvline(0, color="0.2", lw=0.8)
     if margin is not None:
         ax.axvline(-margin, color="0.5", lw=0.8, ls="--")
-        ax.annotate(f"-{margin:g}", (-margin, 1), xycoords=("data", "axes fraction"), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=8)
-    ax.set(yticks=range(len(table)), yticklabels=[f"{r['domain']}: {r['detector']}" for r in table.to_dict("records")], xlabel=xlabel)
+        ax.annotate(
+            f"-{margin:g}",
+            (-margin, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+        )
+    ax.set(
+        yticks=range(len(table)),
+        yticklabels=[f"{r['domain']}: {r['detector']}" for r in table.to_dict("records")],
+        xlabel=xlabel,
+    )
     ax.set_ylim(len(table) - 0.4, -0.6)  # from the top, clear of the frame
     ax.locator_params(axis="x", nbins=6)
     return ax
@@ -148,10 +187,13 @@ def plot_reliability(
     n_bins: int = 10,  # bins of equal mass
     ax: Axes | None = None,  # to draw into
 ) -> Axes:  # the axes
-    """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability, in bins of equal mass."""
+    """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability."""
     table = reliability(y, probability, n_bins, "mass")
     ax = draw_on(ax, (4, 3.8))
-    ends = [rate_interval(round(share * n), n, method="wilson") for share, n in zip(table["frequency"], table["count"], strict=True)]
+    ends = [
+        rate_interval(round(share * n), n, method="wilson")
+        for share, n in zip(table["frequency"], table["count"], strict=True)
+    ]
     error = np.abs(np.array([[e.low, e.high] for e in ends]).T - table["frequency"].to_numpy())
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8)
     ax.errorbar(table.probability, table.frequency, yerr=error, fmt="o-", color=COLORS[0], ms=4, lw=1, capsize=2)

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import binomtest, norm, rankdata
 
 from .metrics import auroc, check_scores
+from ..ground import settled
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #7cc6468e
 def _resamples(
@@ -32,7 +33,7 @@ def _resamples(
         of_id, of_ood = (rows[rng.integers(0, rows.size, (b, rows.size))] for rows, rng in parts)
         yield of_id, of_ood
 
-
+# %% ../../nbs/07_detect/02_intervals.ipynb #bf491644
 def _count(
     groups: np.ndarray,  # (b, m) group numbers, overwritten
     size: int,  # number of groups
@@ -65,11 +66,14 @@ def _counted_metrics(
 def bootstrap_metrics(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
-    n_boot: int = 1000,  # number of resamples
+    n_boot: int = settled("n_boot"),  # number of resamples
     seed: int = 0,  # same seed, same rows drawn: differences of two scores are paired
     tpr: float = 0.95,  # target rate of both operating points
-) -> pd.DataFrame:  # (n_boot, 5) auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive (95 is 100 tpr); one row per resample
-    """Return AUROC, both AUPR and both FPR at TPR of stratified resamples."""
+) -> pd.DataFrame:  # (n_boot, 5), one row per resample
+    """Return AUROC, both AUPR and both FPR at TPR of stratified resamples.
+
+    Columns: auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive; 95 is 100 tpr.
+    """
     ood, s = check_scores(y, score)
     if n_boot < 1 or not 0 < tpr < 1:
         raise ValueError(f"n_boot must be at least 1 and tpr in (0, 1), got {n_boot} and {tpr}")
@@ -102,8 +106,8 @@ def bootstrap_interval(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
     metric: str = "auroc",  # a column of `bootstrap_metrics`
-    level: float = 0.95,  # coverage, in (0, 1)
-    n_boot: int = 1000,  # number of resamples
+    level: float = settled("level"),  # coverage, in (0, 1)
+    n_boot: int = settled("n_boot"),  # number of resamples
     seed: int = 0,  # of the resamples
     tpr: float = 0.95,  # target rate of both operating points
 ) -> Interval:  # value on the rows themselves, percentile limits
@@ -149,7 +153,7 @@ def delong(
 def auroc_interval(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
-    level: float = 0.95,  # coverage, in (0, 1)
+    level: float = settled("level"),  # coverage, in (0, 1)
 ) -> Interval:  # AUROC and DeLong's interval on the logit scale
     """Return AUROC with DeLong's interval; without width where the sample is separated completely."""
     z = norm.ppf((1 + check_level(level)) / 2)
@@ -175,7 +179,7 @@ def delong_test(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     a: npt.ArrayLike,  # (n,) a score, higher for more OoD
     b: npt.ArrayLike,  # (n,) another score on the same rows
-    level: float = 0.95,  # coverage of the interval, in (0, 1)
+    level: float = settled("level"),  # coverage of the interval, in (0, 1)
 ) -> PairedTest:  # difference a - b with interval and p
     """Test whether two scores on the same rows have the same AUROC (DeLong, paired, two-sided)."""
     if np.shape(a) != np.shape(b):
@@ -206,7 +210,7 @@ def holm(
 def rate_interval(
     count: int,  # rows that were accepted
     n: int,  # rows in all, at least 1
-    level: float = 0.95,  # coverage, in (0, 1)
+    level: float = settled("level"),  # coverage, in (0, 1)
     method: str = "clopper-pearson",  # "clopper-pearson" or "wilson"
 ) -> Interval:  # rate and limits
     """Return a share with its binomial interval."""
@@ -215,5 +219,6 @@ def rate_interval(
         raise ValueError(f"method must be one of {', '.join(names)}, got {method!r}")
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"count must lie in [0, n] with n at least 1, got {count} of {n}")
-    limits = binomtest(int(count), int(n)).proportion_ci(check_level(level), method=names[method])  # type: ignore[arg-type]
+    test = binomtest(int(count), int(n))
+    limits = test.proportion_ci(check_level(level), method=names[method])  # type: ignore[arg-type]
     return Interval(count / n, float(limits.low), float(limits.high))

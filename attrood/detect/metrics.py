@@ -107,7 +107,7 @@ def _pick(
         return float(thresholds[full:][np.argmin(np.abs(rates[full:] - tpr))])
     return float(thresholds[np.searchsorted(rates, tpr)])
 
-
+# %% ../../nbs/07_detect/01_metrics.ipynb #5bf10785
 def _apply(
     truth: np.ndarray,  # (n,) bool, the positive class
     s: np.ndarray,  # (n,) higher for the positive class
@@ -136,7 +136,10 @@ def operating_point(
     if rule not in THRESHOLD_RULES:
         raise ValueError(f"rule must be one of {', '.join(THRESHOLD_RULES)}, got {rule!r}")
     if s.min() == s.max():
-        raise ValueError(f"score must not be constant, got {s[0]} in all {s.size} rows: no threshold separates anything (AUROC is 0.5)")
+        raise ValueError(
+            f"score must not be constant, got {s[0]} in all {s.size} rows: "
+            "no threshold separates anything (AUROC is 0.5)"
+        )
     sign = 1.0 if _check_positive(positive) == "ood" else -1.0
     truth, s = ood == (sign > 0), sign * s
     if rule == "interpolated":
@@ -195,7 +198,10 @@ def oscr(
     score: npt.ArrayLike,  # (n,) higher for more OoD
     correct: npt.ArrayLike,  # (n,) bool, the class prediction is right; OoD rows are not read
 ) -> float:  # in [0, accuracy], higher is better
-    """Open-set classification rate (Dhamija et al. 2018): accuracy times the AUROC of correct ID rows; a tie counts one half."""
+    """Open-set classification rate: accuracy times the AUROC of correct ID rows; a tie counts one half.
+
+    Dhamija et al. 2018.
+    """
     ood, s = check_scores(y, score)
     right = np.asarray(correct, dtype=bool)
     if right.shape != s.shape:
@@ -263,13 +269,18 @@ def ood_metrics(
     score: npt.ArrayLike,  # (n,) higher for more OoD
     tpr: float = 0.95,  # target rate of both operating points, in (0, 1)
     rule: str = "searchsorted",  # one of THRESHOLD_RULES
-) -> dict[str, float]:  # auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive, tnr95_ood_positive, autc (95 is 100 tpr); NaN where a constant score has no threshold
-    """Return the usual metrics of a score under names that say which class is positive."""
+) -> dict[str, float]:  # by name, see below
+    """Return the usual metrics of a score under names that say which class is positive.
+
+    auroc, aupr_out, aupr_in, fpr95_id_positive, fpr95_ood_positive, tnr95_ood_positive, autc; 95 is 100 tpr.
+    NaN where a constant score has no threshold.
+    """
     ood, s = check_scores(y, score)
     if not 0 < tpr < 1:
         raise ValueError(f"tpr must lie in (0, 1), got {tpr}")
     flat, at = s.min() == s.max(), f"{100 * tpr:g}"
-    fprs = {p: float("nan") if flat else fpr_at_tpr(ood, s, tpr, positive=p, rule=rule) for p in ("id", "ood")}  # type: ignore[arg-type]
+    sides: tuple[Positive, ...] = ("id", "ood")
+    fprs = {p: float("nan") if flat else fpr_at_tpr(ood, s, tpr, positive=p, rule=rule) for p in sides}
     return {
         "auroc": auroc(ood, s),
         "aupr_out": aupr(ood, s, "ood"),

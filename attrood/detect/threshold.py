@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import betabinom
 
 from .intervals import check_level, rate_interval
+from ..ground import settled
 
 # %% ../../nbs/07_detect/04_threshold.ipynb #d220e3be
 class Threshold(NamedTuple):
@@ -27,7 +28,7 @@ class Threshold(NamedTuple):
 # %% ../../nbs/07_detect/04_threshold.ipynb #b9b6cd5c
 def choose_threshold(
     score_id: npt.ArrayLike,  # (n,) scores of ID rows, higher for more OoD
-    acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
+    acceptance: float = settled("acceptance"),  # share of ID rows to accept, in (0, 1)
 ) -> Threshold:  # with its provenance
     """Set a threshold on ID rows so that a new ID row is accepted with at least the target probability.
 
@@ -41,7 +42,9 @@ def choose_threshold(
     if not np.isfinite(s).all():
         raise ValueError(f"score_id must be finite, got {(~np.isfinite(s)).sum()} other values")
     if s.size > 1 and s[0] == s[-1]:
-        raise ValueError(f"score_id must not be constant, got {s[0]} in all {s.size} ID rows: every threshold accepts all or none")
+        raise ValueError(
+            f"score_id must not be constant, got {s[0]} in all {s.size} ID rows: every threshold accepts all or none"
+        )
     rank = min(s.size, math.ceil((s.size + 1) * acceptance - 1e-9))  # @eq-rank, less the rounding of the product
     return Threshold(float(s[rank - 1]), float(acceptance), int(s.size), rank)
 
@@ -62,7 +65,7 @@ class RealisedRate(NamedTuple):
 def realised_rate(
     threshold: Threshold,  # set on ID rows
     score: npt.ArrayLike,  # (n,) scores of new rows, taken to be ID
-    level: float = 0.95,  # coverage of the interval, and 1 minus the chance of a false flag
+    level: float = settled("level"),  # coverage of the interval, and 1 minus the chance of a false flag
     method: str = "clopper-pearson",  # "clopper-pearson" or "wilson", for the interval
 ) -> RealisedRate:  # rate, interval and flag
     """Compare the share of new rows that a threshold accepts with its target."""

@@ -320,7 +320,9 @@ def _prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _stop)
 
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #35fdd54c
@@ -366,6 +368,3 @@ def main() -> None:
         if os.environ.get("ATTROOD_DEBUG"):
             raise
         sys.exit(_failed(e))
-    except KeyboardInterrupt:
-        say("attrood: stopped; earlier output is as it was")
-        sys.exit(130)

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from .neglabel import NegLabel
 from .store import EmbeddingScores
 from ..ground import unit_rows
-from ..log import Log, bare_log, make_log, reference_rows, text_hash
+from ..log import Log, bare_log, make_log, reference_rows
+from .vocabulary import Vocabulary
+from .words import fit_words, word_log_columns
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #49970a8b
 def reference_share(
@@ -31,7 +33,7 @@ def reference_share(
 def _reference(log: Log, given: Any) -> np.ndarray:
     "(n,) bool, the rows to fit on: as the caller says, or by the hash of the ids."
     if isinstance(given, EmbeddingScores):
-        if given.text.shape[0] != len(log.manifest.class_names) or text_hash(given.text) != log.manifest.text_sha256:
+        if not log.manifest.asks_with(given.text):
             raise ValueError("reference holds scores that were fitted with other text_embeddings: classes, prompts and model must be the same")
         return np.zeros(len(log), bool)
     if given is False:
@@ -67,12 +69,16 @@ def log_from_embeddings(
     evidence: bool = True,  # add every score that embeddings allow
     null_embedding: npt.ArrayLike | None = None,  # (d,) text embedding of a prompt without a class
     neglabel: NegLabel | None = None,  # mined negative labels
+    words: Vocabulary | Sequence[str] | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
+    word_embeddings: npt.ArrayLike | None = None,  # (W, d) their text embeddings, by the same model and prompts
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,) of the user's own
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
     log = bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns=columns, keep_embeddings=keep_embeddings, **manifest)
+    if (words is None) != (word_embeddings is None):
+        raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
         return log
     mask, order = _reference(log, reference), np.argsort(log.array("id"), kind="stable")
@@ -82,9 +88,12 @@ def log_from_embeddings(
     else:
         known = rows.array("label")[mask]
         y = known if all(v is not None for v in known) else None
-        options = {k: v for k, v in (("null_embedding", null_embedding), ("neglabel", neglabel)) if v is not None}
+        options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
         scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
-    return _with_columns(rows, scores, x, mask).select(np.argsort(order))
+    rows = _with_columns(rows, scores, x, mask)
+    if words is not None:
+        rows = _with_words(rows, x, x[mask], text_embeddings, words, word_embeddings)
+    return rows.select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #e8436d56
 def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.ndarray) -> Log:
@@ -97,3 +106,16 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     columns: dict[str, Any] = {n: found[n] for n in entries} | ({"reference": mask} if mask.any() else {})
     old = {n: rows.array(n) for n in rows.table.column_names if n not in columns}
     return make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
+
+# %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2
+def _with_words(rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any) -> Log:
+    "A log with the columns of words, which learn from familiar images what wins on those anyway."
+    if len(familiar) < 30:
+        raise ValueError(f"words need at least 30 reference rows to learn from, got {len(familiar)}: mark some with reference=")
+    known = words if isinstance(words, Vocabulary) else Vocabulary.of(list(words))
+    fitted = fit_words(familiar, unit_rows(text, "text_embeddings"), rows.manifest.class_names, known, embeddings, rows.manifest.logit_scale)
+    columns, entries = word_log_columns(fitted, x)
+    own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
+    entries = {n: {**e, "needs": ["reference", "words"]} for n, e in entries.items()}
+    m, old = rows.manifest, {n: rows.array(n) for n in rows.table.column_names}
+    return make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))

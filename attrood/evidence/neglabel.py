@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from .distances import Features, FittedScore, load_fitted
+from .fitted import Features, FittedScore, load_fitted
 from .registry import Evidence
 from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
 

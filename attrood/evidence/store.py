@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .alignment import NullPrompt
-from .distances import FILES, Features, Fitted, FittedScore, load_fitted
+from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
 from attrood.log import (
@@ -29,7 +29,6 @@ from attrood.log import (
     make_log,
     marked_rows,
     read_log,
-    text_hash,
     write_log,
 )
 
@@ -123,7 +122,7 @@ def check_text(
     if "image_embedding" not in log.table.column_names:
         raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
     t = unit_rows(text_embeddings, "text_embeddings")
-    if log.manifest.text_sha256 and text_hash(t) != log.manifest.text_sha256:
+    if not log.manifest.asks_with(t):
         raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
     return t
 
@@ -199,7 +198,7 @@ class EmbeddingScores(KeptScores):
         **options: Any,  # as `fit` takes them
     ) -> Self:
         "Fit on the reference rows of a log of any number of files."
-        seen, named = _marked([log] if isinstance(log, Log) else log, text_embeddings, fraction)
+        seen, named = _marked([log.canonical()] if isinstance(log, Log) else log, text_embeddings, fraction)
         return cls.fit(seen.embedding, seen.text, seen.labels if use_labels and named else None, seen.scale, seen.bias, **options)
 
 # %% ../../nbs/03_evidence/09_store.ipynb #7a82496e
@@ -238,7 +237,9 @@ def add_evidence(
         if "image_embedding" not in log.table.column_names:
             raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
         rows = marked_rows(log, fraction) if reference is None else np.asarray(reference, bool)
-        columns, made = scores.columns(log.array("image_embedding"), rows) | {"reference": rows}, scores.entries()
+        order = log.positions(np.ones(len(log), bool))  # one order to compute in, whatever the caller's
+        found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
+        columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
         dropped = set() if keep_embeddings else {"image_embedding"}
     old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
     return make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))

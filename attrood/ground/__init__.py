@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['outputs', 'as_rows', 'as_temperature', 'in_blocks', 'log_sum_exp', 'shifted_exp', 'unit_rows', 'atomic_folder',
            'atomic_path', 'plain', 'write_json', 'COLORS', 'MARKERS', 'domain_style', 'draw_on', 'save_figure',
-           'check_output', 'source_paths', 'end_with_parent', 'locked', 'sweep']
+           'check_output', 'source_paths', 'end_with_parent', 'locked', 'sweep', 'DEFAULTS', 'settled']
 
 # %% ../../nbs/00_ground/00_ground.ipynb #0ed08458
 from . import outputs
 from .arrays import as_rows, as_temperature, in_blocks, log_sum_exp, shifted_exp, unit_rows
+from .defaults import DEFAULTS, settled
 from .files import atomic_folder, atomic_path, end_with_parent, locked, plain, sweep, write_json
 from .outputs import check_output, source_paths
 from .style import COLORS, MARKERS, domain_style, draw_on, save_figure
@@ -18,5 +19,5 @@ from .style import COLORS, MARKERS, domain_style, draw_on, save_figure
 _all_ = [
     "outputs",     "as_rows", "as_temperature", "in_blocks", "log_sum_exp", "shifted_exp", "unit_rows", "atomic_folder",
     "atomic_path", "plain", "write_json", "COLORS", "MARKERS", "domain_style", "draw_on", "save_figure",
-    "check_output", "source_paths", "end_with_parent", "locked", "sweep",
+    "check_output", "source_paths", "end_with_parent", "locked", "sweep", "DEFAULTS", "settled",
 ]

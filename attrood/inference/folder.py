@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from ..ground import atomic_path, locked, outputs, sweep
-from ..log import MANIFEST_KEY, Log
+from ..log import Log
 
 # %% ../../nbs/04_inference/05_folder.ipynb #5d598b4b
 class Batch(NamedTuple):
@@ -168,7 +168,7 @@ class RunFolder:
             with atomic_path(self.path(shard, rows=False), record=self.folder) as part:
                 part.write_text(json.dumps(list(rejects), ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
             return
-        meta = {MANIFEST_KEY: log.manifest.to_json().encode(), SHARD_KEY: json.dumps(list(rejects)).encode()}
+        meta = {Log.KEY: log.manifest.to_json().encode(), SHARD_KEY: json.dumps(list(rejects)).encode()}
         with atomic_path(self.path(shard), record=self.folder) as part:
             pq.write_table(log.table.replace_schema_metadata(meta), part, compression="zstd")
 
@@ -293,7 +293,7 @@ def finish_run(
     if not run.single:
         return
     files = sorted(run.folder.glob("part-*.parquet"))
-    meta = {MANIFEST_KEY: (pq.read_schema(files[0]).metadata or {})[MANIFEST_KEY], RUN_KEY: json.dumps(record, ensure_ascii=False).encode(), REJECTS_KEY: outputs.digest(run.rejects_path).encode()}
+    meta = {Log.KEY: (pq.read_schema(files[0]).metadata or {})[Log.KEY], RUN_KEY: json.dumps(record, ensure_ascii=False).encode(), REJECTS_KEY: outputs.digest(run.rejects_path).encode()}
     schema = pq.read_schema(files[0]).with_metadata(meta)
     with atomic_path(run.out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for file in files:

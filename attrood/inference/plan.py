@@ -47,7 +47,7 @@ from attrood.inference.folder import (
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list, readable, template_list
-from ..log import Log, bare_log, iter_log, reference_rows, software_versions
+from ..log import Log, bare_log, iter_log, reference_rows
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -139,7 +139,7 @@ class Run:
             keep_embeddings=self.options.embeddings or self.share is not None,
             model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
             preprocessing=self.vlm.preprocessing.to_dict(), precision=getattr(self.vlm, "precision", ""), templates=self.templates, sources=self.described,
-            software=software_versions() | getattr(self.vlm, "software", {}))
+            software=getattr(self.vlm, "software", {}))
 
     def rejects(
         self,
@@ -328,5 +328,6 @@ def infer(
     batch_size = o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
     run = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart))
     workers = (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count())) if o.workers is None else o.workers
-    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(sum((s.others for s in sources), Counter())))
+    others = sum((s.others for s in sources), Counter())
+    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
     return execute(run, folder, _engine(run, workers), summary)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ class Log:
     "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
     table: pa.Table  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
     manifest: Manifest  # what produced the rows
+    KEY: ClassVar[bytes] = MANIFEST_KEY  # of the manifest in the metadata of a Parquet file
     name: str = field(default="the log", compare=False)  # in error texts: the file it was read from, if any
 
     def __len__(self) -> int:

@@ -11,5 +11,9 @@ from .seeds import seed_stability
 
 # %% ../../nbs/06_stability/00_stability.ipynb #1e33d630
 _all_ = [
-    "axis_fit", "stability", "seed_stability", "card_stability", "stability_figures",
+    "axis_fit",
+    "stability",
+    "seed_stability",
+    "card_stability",
+    "stability_figures",
 ]

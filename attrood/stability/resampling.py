@@ -10,7 +10,7 @@ __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'A
 # %% ../../nbs/06_stability/02_resampling.ipynb #1ff31843
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,28 +35,35 @@ from attrood.axes import (
     sparse_pca,
     support_jaccard,
 )
-from ..ground import COLORS, MARKERS, draw_on
+from ..ground import COLORS, draw_on, settled
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #52f856a9
 AxisFit = Callable[[Moments], npt.ArrayLike]  # moments with leading axes (…) to axes (…, k, m)
 
-def axis_fit(k: int,  # number of axes
-             alpha: float,  # L1 penalty in the units of `sparse_pca`, for as many rows as the whole data
-             relative: bool = False,  # alpha is a share of `alpha_max` of each replicate instead
-             n_starts: int = 4,  # starts of each fit
-             tol: float = 1e-6,  # largest change of a loading in a round; resampling spreads axes far more
-             standardize: bool = False,  # fit correlations times the number of rows instead of the scatter
-             ) -> AxisFit:  # a function from moments to axes
+
+def axis_fit(
+    k: int,  # number of axes
+    alpha: float,  # L1 penalty in the units of `sparse_pca`, for as many rows as the whole data
+    relative: bool = False,  # alpha is a share of `alpha_max` of each replicate instead
+    n_starts: int = 4,  # starts of each fit
+    tol: float = 1e-6,  # largest change of a loading in a round; resampling spreads axes far more
+    standardize: bool = False,  # fit correlations times the number of rows instead of the scatter
+) -> AxisFit:  # a function from moments to axes
     "Sparse PCA with fixed k and alpha, as a function of moments."
+
     def fit(m: Moments) -> np.ndarray:
         scatter = m.correlation * m.count[..., None, None] if standardize else m.scatter
-        return sparse_pca(scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts, tol=tol).components
+        return sparse_pca(
+            scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts, tol=tol
+        ).components
+
     return fit
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #8f48efcf
-def scale_moments(m: Moments,  # (…) leading axes
-                  count: float,  # rows that they should stand for
-                  ) -> Moments:  # same means and covariances, this count
+def scale_moments(
+    m: Moments,  # (…) leading axes
+    count: float,  # rows that they should stand for
+) -> Moments:  # same means and covariances, this count
     "The same means and covariances, for another number of rows."
     factor = count / m.count
     return Moments(m.count * factor, m.mean, m.scatter * factor[..., None, None], m.low)
@@ -64,42 +71,42 @@ def scale_moments(m: Moments,  # (…) leading axes
 # %% ../../nbs/06_stability/02_resampling.ipynb #3cfca95f
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # levels that are kept of cosines and angles
 
+
 @dataclass(frozen=True)
 class Agreement:
     "How a batch of fits agrees with a reference, axis by axis."
+
     replicates: int  # fits compared
     cosine: list[list[float]]  # k rows: QUANTILES of the absolute cosine (Tucker's congruence)
     jaccard: list[float]  # k: mean Jaccard index of the supports
     angle: list[float]  # QUANTILES of the largest principal angle between the spans, degrees
 
-    def quantile(self, q: float  # one of QUANTILES
-                 ) -> npt.NDArray[np.float64]:  # (k,)
+    def quantile(
+        self,
+        q: float,  # one of QUANTILES
+    ) -> npt.NDArray[np.float64]:  # (k,)
         "A quantile of the absolute cosine, for every axis."
         return np.array(self.cosine)[:, QUANTILES.index(q)]
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #11d37a6c
-def agreement(reference: npt.ArrayLike,  # (k, m) axes, or (r, k, m)
-              fits: npt.ArrayLike,  # (r, k, m)
-              ) -> Agreement:  # quantiles over the r fits
+def agreement(
+    reference: npt.ArrayLike,  # (k, m) axes, or (r, k, m)
+    fits: npt.ArrayLike,  # (r, k, m)
+) -> Agreement:  # quantiles over the r fits
     "Match fits to a reference and summarise cosines, supports and spans."
     A, B = np.asarray(reference, float), np.asarray(fits, float)
     match = match_axes(A, B)
     jaccard = support_jaccard(A, match.apply(B)).mean(axis=0)
     angle = np.quantile(span_angles(A, B)[..., -1], QUANTILES)
-    return Agreement(len(B), _rounded(np.quantile(match.cosine, QUANTILES, axis=0).T), _rounded(jaccard), _rounded(angle))
+    return Agreement(
+        len(B), _rounded(np.quantile(match.cosine, QUANTILES, axis=0).T), _rounded(jaccard), _rounded(angle)
+    )
+
 
 def _rounded(a: npt.NDArray[np.float64]) -> list[Any]:
     return (np.round(a, 6) + 0.0).tolist()
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #75602e86
-def _null(total: Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[Moments, Moments, str]:
-    "Permuted moments, a second draw around each, and how the first were made."
-    if X is not None and X.size * n <= 2e7:
-        first, kind = permuted_moments(X, n, seed), "rows"
-    else:
-        first, kind = null_moments(total, n, seed), "moments"
-    return first, _redraw(first, seed + 1), kind
-
 def _redraw(m: Moments, seed: int) -> Moments:
     "Scatter of another sample, of as many Gaussian rows with the given covariance (Bartlett)."
     r, p = m.mean.shape
@@ -112,43 +119,100 @@ def _redraw(m: Moments, seed: int) -> Moments:
     half = root @ factor
     return Moments(m.count, m.mean, half @ np.swapaxes(half, -1, -2), m.low)
 
+# %% ../../nbs/06_stability/02_resampling.ipynb #595cc4db
+def _null(total: Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[Moments, Moments, str]:
+    "Permuted moments, a second draw around each, and how the first were made."
+    if X is not None and X.size * n <= 2e7:
+        first, kind = permuted_moments(X, n, seed), "rows"
+    else:
+        first, kind = null_moments(total, n, seed), "moments"
+    return first, _redraw(first, seed + 1), kind
+
 # %% ../../nbs/06_stability/02_resampling.ipynb #461c028f
 @dataclass(frozen=True)
 class Verdict:
     "What resampling says about one axis."
+
     verdict: str  # "fixed", "conditional" or "not an axis"
     reason: str  # one line
 
-    def __str__(self) -> str: return f"{self.verdict}: {self.reason}"
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
 
-THRESHOLDS = {
-    "equal": 0.95, "fair": 0.85, "selected": 0.9, "loading": 0.1,
-}  # equal: cosine from which two axes are the same; fair: below it an axis does not come back; selected: share of bootstraps in which a loading must be there; loading: absolute weight from which one counts
+
+THRESHOLDS: dict[str, float] = dict(settled("verdict"))  # equal, fair: cosines; selected: share; loading: weight
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #dfcd6fa3
 def _verdict(j: int, report: "StabilityReport", t: dict[str, float]) -> Verdict:
     w = np.array(report.components[j])
-    if not w.any(): return Verdict("not an axis", "empty")
-    low, median = report.bootstrap.quantile(.05)[j], report.bootstrap.quantile(.5)[j]
-    chance, single = report.null.quantile(.95)[j], int((np.abs(w) >= t["loading"]).sum()) == 1
-    halves = report.halves.quantile(.5)[j]
-    if min(median, halves) < t["fair"]: return Verdict("not an axis", f"does not come back, median cosine {median:.2f} in bootstraps, {halves:.2f} between halves")
-    if median <= chance and not single: return Verdict("not an axis", f"chance comes as close, null cosine {chance:.2f} against {median:.2f}")
-    if single and low < t["fair"] <= chance: return Verdict("not an axis", f"one column, at times another: bootstrap cosine down to {low:.2f}, null {chance:.2f}")
+    if not w.any():
+        return Verdict("not an axis", "empty")
+    low, median = report.bootstrap.quantile(0.05)[j], report.bootstrap.quantile(0.5)[j]
+    chance, single = report.null.quantile(0.95)[j], int((np.abs(w) >= t["loading"]).sum()) == 1
+    halves = report.halves.quantile(0.5)[j]
+    if min(median, halves) < t["fair"]:
+        return Verdict(
+            "not an axis", f"does not come back, median cosine {median:.2f} in bootstraps, {halves:.2f} between halves"
+        )
+    if median <= chance and not single:
+        return Verdict("not an axis", f"chance comes as close, null cosine {chance:.2f} against {median:.2f}")
+    if single and low < t["fair"] <= chance:
+        return Verdict(
+            "not an axis", f"one column, at times another: bootstrap cosine down to {low:.2f}, null {chance:.2f}"
+        )
     weak = []
-    if low < t["equal"]: weak.append(f"bootstrap cosine down to {low:.2f}")
-    if halves < t["equal"]: weak.append(f"halves agree to {halves:.2f}")
+    if low < t["equal"]:
+        weak.append(f"bootstrap cosine down to {low:.2f}")
+    if halves < t["equal"]:
+        weak.append(f"halves agree to {halves:.2f}")
     weak += [f"{c:.2f} without {name}" for name, cosines in report.domains.items() if (c := cosines[j]) < t["equal"]]
-    loose = [name for name, v, s in zip(report.names, w, report.selected[j], strict=True) if abs(v) >= t["loading"] and s < t["selected"]]
-    if loose: weak.append(f"{', '.join(loose)} not always selected")
+    loose = [
+        name
+        for name, v, s in zip(report.names, w, report.selected[j], strict=True)
+        if abs(v) >= t["loading"] and s < t["selected"]
+    ]
+    if loose:
+        weak.append(f"{', '.join(loose)} not always selected")
     column = "one column; " if single else ""
-    if weak: return Verdict("conditional", column + "; ".join(weak))
-    return Verdict("fixed", f"{column}bootstrap cosine at least {np.floor(1000 * low) / 1000:.3f} in 95 %, null {chance:.2f}")
+    if weak:
+        return Verdict("conditional", column + "; ".join(weak))
+    return Verdict(
+        "fixed", f"{column}bootstrap cosine at least {np.floor(1000 * low) / 1000:.3f} in 95 %, null {chance:.2f}"
+    )
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #137446ee
+def _as_table(r: "StabilityReport") -> pd.DataFrame:
+    "Cosines, supports and verdicts, a row per axis."
+    worst = np.min(list(r.domains.values()), axis=0) if r.domains else np.nan
+    columns = {
+        "bootstrap 5%": r.bootstrap.quantile(0.05),
+        "bootstrap 50%": r.bootstrap.quantile(0.5),
+        "halves 50%": r.halves.quantile(0.5),
+        "worst domain": worst,
+        "null 95%": r.null.quantile(0.95),
+        "null refit 50%": r.null_refit.quantile(0.5),
+        "jaccard": r.bootstrap.jaccard,
+        "verdict": [v.verdict for v in r.verdicts],
+    }
+    return pd.DataFrame(columns)
+
+
+def _in_words(r: "StabilityReport") -> str:
+    "How often, a line for each axis, and one for the span."
+    s = r.settings
+    lines = [
+        f"{s['n_boot']:,} bootstraps of {s['n_blocks']:,} blocks from {s['rows']:,.0f} rows, "
+        f"{s['n_half']} half splits, {len(r.domains)} domains left out, {s['n_null']} null fits"
+    ]
+    lines += [f"axis {j}: {v}" for j, v in enumerate(r.verdicts)]
+    angles = f"{r.bootstrap.angle[3]:.2f}° in the median bootstrap, {r.null.angle[3]:.2f}° on permuted data"
+    return "\n".join([*lines, f"span: largest angle {angles}"])
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #8e3748c5
 @dataclass(frozen=True)
 class StabilityReport:
     "Stability of axes under resampling, for an axis card."
+
     names: list[str]  # m features
     components: list[list[float]]  # (k, m) the axes in question
     bootstrap: Agreement  # replicates against the axes
@@ -169,66 +233,26 @@ class StabilityReport:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, d: dict[str, Any]  # from `to_dict`
-                  ) -> Self:  # the same report
+    def from_dict(
+        cls,
+        d: dict[str, Any],  # from `to_dict`
+    ) -> Self:  # the same report
         "The report back from plain types."
         parts = {name: Agreement(**d[name]) for name in ("bootstrap", "halves", "null", "null_refit")}
         return cls(**{**d, **parts, "verdicts": [Verdict(**v) for v in d["verdicts"]]})
 
     def frame(self) -> pd.DataFrame:  # a row per axis
         "Cosines, supports and verdicts as a table."
-        return pd.DataFrame({"bootstrap 5%": self.bootstrap.quantile(.05), "bootstrap 50%": self.bootstrap.quantile(.5), "halves 50%": self.halves.quantile(.5),
-                             "worst domain": np.min(list(self.domains.values()), axis=0) if self.domains else np.nan, "null 95%": self.null.quantile(.95),
-                             "null refit 50%": self.null_refit.quantile(.5), "jaccard": self.bootstrap.jaccard, "verdict": [v.verdict for v in self.verdicts]})
+        return _as_table(self)
 
     def summary(self) -> str:  # several lines
         "The verdicts and the span as readable text."
-        s = self.settings
-        lines = [f"{s['n_boot']:,} bootstraps of {s['n_blocks']:,} blocks from {s['rows']:,.0f} rows, {s['n_half']} half splits, {len(self.domains)} domains left out, {s['n_null']} null fits"]
-        lines += [f"axis {j}: {v}" for j, v in enumerate(self.verdicts)]
-        lines.append(f"span: largest angle {self.bootstrap.angle[3]:.2f}° in the median bootstrap, {self.null.angle[3]:.2f}° on permuted data")
-        return "\n".join(lines)
+        return _in_words(self)
 
-# %% ../../nbs/06_stability/02_resampling.ipynb #b6a1d99f
-def block_stability(blocks: Moments,  # (b,) moments of small random blocks of rows
-                    fit: AxisFit,  # moments to axes
-                    names: Sequence[str],  # (m,) features
-                    owner: npt.ArrayLike | None = None,  # (b,) domain of each block
-                    *,
-                    components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
-                    X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
-                    n_boot: int = 1000,  # bootstrap replicates
-                    n_half: int = 100,  # half splits
-                    n_null: int = 200,  # null fits
-                    level: float = 0.95,  # of the percentile intervals
-                    seed: int = 42,  # of everything random
-                    thresholds: dict[str, float] | None = None,  # other values for some of `THRESHOLDS`
-                    ) -> StabilityReport:  # agreement of every kind, and verdicts
-    "Bootstrap, half splits, left-out domains and null for the axes of a fit."
-    domains = np.zeros(len(blocks), int) if owner is None else np.asarray(owner)
-    _check(blocks, domains, names, n_boot, n_half, n_null, level, thresholds)
-    t = {**THRESHOLDS, **(thresholds or {})}
-    with threadpool_limits(1):  # same bits on any machine load
-        total = pool(blocks)
-        refit = np.asarray(fit(total), float)
-        W = refit if components is None else np.asarray(components, float)
-        _warn_unlike(W, refit)
-        boot = np.asarray(fit(bootstrap_moments(blocks, n_boot, strata=domains, seed=seed)), float)
-        first, second = _halves(blocks, domains, n_half, seed + 1, fit, float(total.count))
-        null, again, kind = _null(total, X, n_null, seed + 2)
-        chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
-        left_out = _leave_out(blocks, domains, fit, float(total.count))
-        matched = match_axes(W, boot).apply(boot)
-        low, high = np.quantile(matched, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        report = StabilityReport(
-            list(names), _rounded(W), agreement(W, boot), agreement(match_axes(W, first).apply(first), second), agreement(W, chance), agreement(chance, chance_again),
-            {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()}, {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
-            _rounded(low), _rounded(high), _rounded(axis_support(matched).mean(axis=0)), _rounded(axis_support(match_axes(W, chance).apply(chance)).mean(axis=0)),
-            {"rows": float(total.count), "n_blocks": len(blocks), "n_boot": n_boot, "n_half": n_half, "n_null": n_null, "level": level, "seed": seed, "null": kind, **t}, [])
-    return StabilityReport(**{**vars(report), "verdicts": [_verdict(j, report, t) for j in range(len(W))]})
-
-# %% ../../nbs/06_stability/02_resampling.ipynb #0a284f4e
-def _halves(blocks: Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: AxisFit, count: float) -> tuple[np.ndarray, np.ndarray]:
+# %% ../../nbs/06_stability/02_resampling.ipynb #aec7b6a5
+def _halves(
+    blocks: Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: AxisFit, count: float
+) -> tuple[np.ndarray, np.ndarray]:
     "Axes of the two halves of n random splits of the blocks, half of each domain on either side."
     rng = np.random.default_rng(seed)
     left = np.zeros((n, len(blocks)))
@@ -239,99 +263,198 @@ def _halves(blocks: Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: 
     sides = [np.asarray(fit(scale_moments(pool(blocks, w), count)), float) for w in (left, 1 - left)]
     return sides[0], sides[1]
 
+
 def _leave_out(blocks: Moments, domains: npt.NDArray[Any], fit: AxisFit, count: float) -> dict[str, np.ndarray]:
     "Axes without each domain; nothing if there is only one."
     labels = np.unique(domains)
-    if len(labels) < 2: return {}
+    if len(labels) < 2:
+        return {}
     V = np.asarray(fit(scale_moments(pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
     return {str(d): v for d, v in zip(labels, V, strict=True)}
 
+# %% ../../nbs/06_stability/02_resampling.ipynb #1810fc94
 def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
+    "Say so if axes from outside are not those of the fit."
     cosine = match_axes(W, refit).cosine[W.any(axis=-1)]
     if (cosine < 0.99).any():
-        warnings.warn(f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; replicates are compared with axes of another fit",
-                      UserWarning, stacklevel=3)
+        warnings.warn(
+            f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; "
+            "replicates are compared with axes of another fit",
+            UserWarning,
+            stacklevel=4,
+        )
 
-def _check(blocks: Moments, domains: npt.NDArray[Any], names: Sequence[str], n_boot: int, n_half: int, n_null: int, level: float, thresholds: dict[str, float] | None) -> None:
-    if len(blocks) < 2: raise ValueError(f"blocks must be at least 2, got {len(blocks)}")
-    if domains.shape != (len(blocks),): raise ValueError(f"owner must have shape ({len(blocks)},), got {domains.shape}")
+
+def _check(
+    blocks: Moments,
+    domains: npt.NDArray[Any],
+    names: Sequence[str],
+    n_boot: int,
+    n_half: int,
+    n_null: int,
+    level: float,
+    thresholds: dict[str, float] | None,
+) -> None:
+    "Refuse what cannot be resampled."
+    if len(blocks) < 2:
+        raise ValueError(f"blocks must be at least 2, got {len(blocks)}")
+    if domains.shape != (len(blocks),):
+        raise ValueError(f"owner must have shape ({len(blocks)},), got {domains.shape}")
     m = blocks.mean.shape[-1]
-    if len(names) != m: raise ValueError(f"names must have one entry per feature ({m}), got {len(names)}")
+    if len(names) != m:
+        raise ValueError(f"names must have one entry per feature ({m}), got {len(names)}")
     for name, n in (("n_boot", n_boot), ("n_half", n_half), ("n_null", n_null)):
-        if n < 1: raise ValueError(f"{name} must be at least 1, got {n}")
-    if not 0 < level < 1: raise ValueError(f"level must be between 0 and 1, got {level}")
+        if n < 1:
+            raise ValueError(f"{name} must be at least 1, got {n}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
     unknown = set(thresholds or {}) - set(THRESHOLDS)
-    if unknown: raise ValueError(f"thresholds must be among {', '.join(THRESHOLDS)}, got {sorted(unknown)[0]!r}")
+    if unknown:
+        raise ValueError(f"thresholds must be among {', '.join(THRESHOLDS)}, got {sorted(unknown)[0]!r}")
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #01d63bea
+def _resampled(
+    blocks: Moments, fit: AxisFit, W: np.ndarray, domains: np.ndarray, X: np.ndarray | None, s: dict[str, Any]
+) -> tuple[dict[str, Any], str]:  # parts of a report, and how the null was made
+    "Fits of every kind, compared with the axes W."
+    total, seed = pool(blocks), s["seed"]
+    boot = np.asarray(fit(bootstrap_moments(blocks, s["n_boot"], strata=domains, seed=seed)), float)
+    first, second = _halves(blocks, domains, s["n_half"], seed + 1, fit, float(total.count))
+    null, again, kind = _null(total, X, s["n_null"], seed + 2)
+    chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
+    left_out = _leave_out(blocks, domains, fit, float(total.count))
+    matched, random = match_axes(W, boot).apply(boot), match_axes(W, chance).apply(chance)
+    low, high = np.quantile(matched, [(1 - s["level"]) / 2, (1 + s["level"]) / 2], axis=0)
+    parts = {
+        "bootstrap": agreement(W, boot),
+        "halves": agreement(match_axes(W, first).apply(first), second),
+        "null": agreement(W, chance),
+        "null_refit": agreement(chance, chance_again),
+        "domains": {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()},
+        "domain_angles": {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "selected": _rounded(axis_support(matched).mean(axis=0)),
+        "null_selected": _rounded(axis_support(random).mean(axis=0)),
+    }
+    return parts, kind
+
+# %% ../../nbs/06_stability/02_resampling.ipynb #b6a1d99f
+def block_stability(
+    blocks: Moments,  # (b,) moments of small random blocks of rows
+    fit: AxisFit,  # moments to axes
+    names: Sequence[str],  # (m,) features
+    owner: npt.ArrayLike | None = None,  # (b,) domain of each block
+    *,
+    components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
+    X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
+    n_boot: int = settled("n_boot"),  # bootstrap replicates
+    n_half: int = settled("n_half"),  # half splits
+    n_null: int = settled("n_null"),  # null fits
+    level: float = settled("level"),  # of the percentile intervals
+    seed: int = 42,  # of everything random
+    thresholds: dict[str, float] | None = None,  # other values for some of `THRESHOLDS`
+) -> StabilityReport:  # agreement of every kind, and verdicts
+    "Bootstrap, half splits, left-out domains and null for the axes of a fit."
+    domains = np.zeros(len(blocks), int) if owner is None else np.asarray(owner)
+    _check(blocks, domains, names, n_boot, n_half, n_null, level, thresholds)
+    t = {**THRESHOLDS, **(thresholds or {})}
+    s = {"n_boot": n_boot, "n_half": n_half, "n_null": n_null, "level": level, "seed": seed}
+    with threadpool_limits(1):  # same bits on any machine load
+        total = pool(blocks)
+        refit = np.asarray(fit(total), float)
+        W = refit if components is None else np.asarray(components, float)
+        _warn_unlike(W, refit)
+        parts, kind = _resampled(blocks, fit, W, domains, X, s)
+    settings = {"rows": float(total.count), "n_blocks": len(blocks), **s, "null": kind, **t}
+    report = StabilityReport(list(names), _rounded(W), **parts, settings=settings, verdicts=[])
+    return replace(report, verdicts=[_verdict(j, report, t) for j in range(len(W))])
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #7a1d9fd7
-def stability(X: npt.ArrayLike | pd.DataFrame,  # (n, m) features
-              fit: AxisFit,  # moments to axes, such as `axis_fit(k, alpha)`
-              names: Sequence[str] | None = None,  # (m,); None: the DataFrame's columns, or x0, x1, …
-              domains: npt.ArrayLike | None = None,  # (n,) domain of each row
-              *,
-              n_blocks: int = 1000,  # blocks of rows; at most one per row
-              seed: int = 42,  # of everything random
-              **settings: Any,  # components, n_boot, n_half, n_null, level, thresholds of `block_stability`
-              ) -> StabilityReport:  # agreement of every kind, and verdicts
+def stability(
+    X: npt.ArrayLike | pd.DataFrame,  # (n, m) features
+    fit: AxisFit,  # moments to axes, such as `axis_fit(k, alpha)`
+    names: Sequence[str] | None = None,  # (m,); None: the DataFrame's columns, or x0, x1, …
+    domains: npt.ArrayLike | None = None,  # (n,) domain of each row
+    *,
+    n_blocks: int = settled("n_blocks"),  # blocks of rows; at most one per row
+    seed: int = 42,  # of everything random
+    **settings: Any,  # components, n_boot, n_half, n_null, level, thresholds of `block_stability`
+) -> StabilityReport:  # agreement of every kind, and verdicts
     "Bootstrap, half splits, left-out domains and null for the axes of a fit, from rows."
-    if names is None: names = [str(c) for c in X.columns] if isinstance(X, pd.DataFrame) else [f"x{j}" for j in range(np.shape(X)[-1])]
+    if names is None:
+        names = (
+            [str(c) for c in X.columns] if isinstance(X, pd.DataFrame) else [f"x{j}" for j in range(np.shape(X)[-1])]
+        )
     Z = np.asarray(X, dtype=np.float64)
-    if Z.ndim != 2 or len(Z) < 4: raise ValueError(f"X must have shape (n, m) with n >= 4, got {Z.shape}")
-    if not np.isfinite(Z).all(): raise ValueError("X must be finite, got NaN or infinity")
+    if Z.ndim != 2 or len(Z) < 4:
+        raise ValueError(f"X must have shape (n, m) with n >= 4, got {Z.shape}")
+    if not np.isfinite(Z).all():
+        raise ValueError("X must be finite, got NaN or infinity")
     labels, strata = (None, None) if domains is None else np.unique(np.asarray(domains), return_inverse=True)
-    if strata is not None and strata.shape != (len(Z),): raise ValueError(f"domains must have shape ({len(Z)},), got {strata.shape}")
+    if strata is not None and strata.shape != (len(Z),):
+        raise ValueError(f"domains must have shape ({len(Z)},), got {strata.shape}")
     blocks, number = block_moments(Z, n_blocks, strata=strata, seed=seed)
     owner = None if labels is None else labels[number]
     return block_stability(blocks, fit, names, owner, X=Z, seed=seed, **settings)
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #6e113430
-def plot_loading_intervals(report: StabilityReport,  # from `stability`
-                           labels: Sequence[str] | None = None,  # (k,) names of the axes
-                           ax: Axes | None = None,  # None: a new figure
-                           ) -> Axes:  # the axes object drawn on
-    "Loadings of every axis with their bootstrap intervals."
+def plot_loading_intervals(
+    report: StabilityReport,  # from `stability`
+    labels: Sequence[str] | None = None,  # (k,) names of the axes
+    ax: Axes | None = None,  # None: a new figure
+) -> Axes:  # the axes object drawn on
+    "Loadings with their bootstrap intervals, grouped by axis; loadings that are always zero are left out."
     W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
-    k, m = W.shape
-    labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    used = (W != 0) | (low != 0) | (high != 0)
-    crowd = max(1, int(used.sum(axis=0).max()))  # axes that share a feature stand one below the other
-    ax = draw_on(ax, (6.5, max(2.2, (.2 if m <= 12 else .13) * m * (.5 + crowd) + .8)))
-    y = np.arange(m) + (used.cumsum(axis=0) - 1 - (used.sum(axis=0) - 1) / 2) / (.5 + crowd)
-    for j in range(k):
-        at, color = used[j], COLORS[j % len(COLORS)]
-        ax.hlines(y[j, at], low[j, at], high[j, at], color=color, lw=2)
-        for firm, face in ((True, color), (False, "white")):
-            at = used[j] & ((selected[j] >= report.settings["selected"]) == firm)
-            ax.plot(W[j, at], y[j, at], MARKERS[(j + j // len(COLORS)) % len(MARKERS)], ms=5, color=color, mfc=face, label=labels[j] if firm else None)
-    ax.axvline(0, color="0.6", lw=.8)
-    ax.set_yticks(range(m), report.names)
-    ax.set(ylim=(m - .5, -.5), xlabel=f"loading, with its {100 * report.settings['level']:g} % bootstrap interval")
-    ax.legend(frameon=False, fontsize=8)
+    labels = [f"axis {j}" for j in range(len(W))] if labels is None else list(labels)
+    axis, feature = np.nonzero((W != 0) | (low != 0) | (high != 0))
+    y = np.arange(len(axis)) + 0.8 * axis  # a gap between axes
+    ax = draw_on(ax, (6.5, 0.8 + 0.19 * max(8, len(axis) + 0.8 * len(W))))
+    for j, name in enumerate(labels):
+        at, color = axis == j, COLORS[j % 2]
+        if not at.any():
+            continue
+        w, keep = W[j, feature[at]], selected[j, feature[at]] >= report.settings["selected"]
+        ax.hlines(y[at], low[j, feature[at]], high[j, feature[at]], color=color, lw=2)
+        ax.plot(w[keep], y[at][keep], "o", ms=5, color=color)
+        ax.plot(w[~keep], y[at][~keep], "o", ms=5, color=color, mfc="white")
+        ax.annotate(name, (1.02, y[at].mean()), xycoords=("axes fraction", "data"), va="center", color=color)
+    ax.axvline(0, color="0.6", lw=0.8)
+    ax.set_yticks(y, [report.names[i] for i in feature])
+    ax.tick_params(axis="y", labelsize="small")
+    level = 100 * report.settings["level"]
+    ax.set(ylim=(max(y, default=0) + 0.7, -0.7), xlabel=f"loading, with its {level:g} % bootstrap interval")
     return ax
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #ef98395e
-def plot_stability_null(report: StabilityReport,  # from `stability`
-                        labels: Sequence[str] | None = None,  # (k,) names of the axes
-                        ax: Axes | None = None,  # None: a new figure
-                        ) -> Axes:  # the axes object drawn on
-    "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches."
+def plot_stability_null(
+    report: StabilityReport,  # from `stability`
+    labels: Sequence[str] | None = None,  # (k,) names of the axes
+    ax: Axes | None = None,  # None: a new figure
+) -> Axes:  # the axes object drawn on
+    "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches; for few axes."
     k = len(report.components)
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    ax = draw_on(ax, (6.5, .9 * k + 1.3))
-    kinds = ((report.bootstrap, "bootstrap", COLORS[0], "o"), (report.halves, "half splits", COLORS[2], "s"), (report.null, "null, against the axis", "0.35", "v"),
-             (report.null_refit, "null, against itself", "0.65", "^"))
+    ax = draw_on(ax, (6.5, (0.9 if k <= 4 else 0.6) * k + 1.3))
+    kinds = (
+        (report.bootstrap, "bootstrap", COLORS[0], "o"),
+        (report.halves, "half splits", COLORS[2], "s"),
+        (report.null, "null, against the axis", "0.35", "v"),
+        (report.null_refit, "null, against itself", "0.65", "^"),
+    )
     for i, (part, name, colour, marker) in enumerate(kinds):
-        y = np.arange(k) + (i - 2) * .17 + (.17 if i > 1 else 0)
-        ax.hlines(y, part.quantile(.05), part.quantile(.95), color=colour, lw=2.5)
-        ax.plot(part.quantile(.5), y, marker, color=colour, ms=5, label=name)
+        y = np.arange(k) + (i - 2) * 0.17 + (0.17 if i > 1 else 0)
+        ax.hlines(y, part.quantile(0.05), part.quantile(0.95), color=colour, lw=2.5)
+        ax.plot(part.quantile(0.5), y, marker, color=colour, ms=5, label=name)
     for i, cosines in enumerate(report.domains.values()):
         ax.plot(cosines, np.arange(k), "x", color=COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
     for level in ("fair", "equal"):
         ax.axvline(report.settings[level], color="0.5", lw=1.2, ls=":")
-        ax.annotate(level, (report.settings[level], k - .5), (-3, 3), textcoords="offset points", ha="right", fontsize=8, color="0.35")
+        at = (report.settings[level], k - 0.5)
+        ax.annotate(level, at, (-3, 3), textcoords="offset points", ha="right", fontsize=8, color="0.35")
     ax.set_yticks(range(k), [f"{name}\n{v.verdict}" for name, v in zip(labels, report.verdicts, strict=True)])
-    ax.set(ylim=(k - .5, -.5), xlim=(-.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")
-    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(.45, 1), ncols=3)
+    ax.set(ylim=(k - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="absolute cosine (median, 5 % to 95 %)")
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
     return ax
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #8cbc6f8b

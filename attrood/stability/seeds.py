@@ -19,6 +19,7 @@ from ..axes import match_axes, paper_fit, unit_axes
 @dataclass(frozen=True)
 class CosineStability:
     "Agreement of R fits, axis by axis, equations (46) and (47) of the paper."
+
     pairs: npt.NDArray[np.float64]  # (R, R, k) cosine of each axis between each two fits, after matching (46)
     mean: npt.NDArray[np.float64]  # (k,) mean over the pairs r < r' (47)
     to_first: npt.NDArray[np.float64]  # (R, k) cosine with the first fit, itself included
@@ -32,15 +33,22 @@ class CosineStability:
 
     def to_dict(self) -> dict[str, Any]:  # plain types, for JSON
         "Seeds and cosines as plain types, for an axis card."
-        return {"seeds": list(self.seeds), "mean": self.mean.tolist(), "to_first": self.to_first.tolist(), "identical": self.identical}
+        return {
+            "seeds": list(self.seeds),
+            "mean": self.mean.tolist(),
+            "to_first": self.to_first.tolist(),
+            "identical": self.identical,
+        }
 
 # %% ../../nbs/06_stability/01_seeds.ipynb #726266a1
-def cosine_stability(fits: Sequence[npt.ArrayLike],  # R >= 2 arrays (k, m), axes as rows (45)
-                     seeds: Sequence[int] = (),  # for the record
-                     ) -> CosineStability:  # cosines by pair, and their mean
+def cosine_stability(
+    fits: Sequence[npt.ArrayLike],  # R >= 2 arrays (k, m), axes as rows (45)
+    seeds: Sequence[int] = (),  # for the record
+) -> CosineStability:  # cosines by pair, and their mean
     "Match R fits to the first and compare them, equations (46) and (47) of the paper."
     W = np.stack([np.asarray(f, dtype=np.float64) for f in fits])
-    if W.ndim != 3 or len(W) < 2: raise ValueError(f"fits must be at least two arrays of shape (k, m), got an array of shape {W.shape}")
+    if W.ndim != 3 or len(W) < 2:
+        raise ValueError(f"fits must be at least two arrays of shape (k, m), got an array of shape {W.shape}")
     W = match_axes(W[0], W).apply(W)
     U = unit_axes(W)
     pairs = np.abs(np.einsum("rkm,skm->rsk", U, U))  # (46), the sign corrected pair by pair
@@ -48,12 +56,14 @@ def cosine_stability(fits: Sequence[npt.ArrayLike],  # R >= 2 arrays (k, m), axe
     return CosineStability(pairs, pairs[above].mean(axis=0), pairs[0], W, tuple(int(s) for s in seeds))  # (47)
 
 # %% ../../nbs/06_stability/01_seeds.ipynb #54617126
-def seed_stability(X: npt.ArrayLike,  # (n, m) drop/gain features
-                   k: int,  # number of axes
-                   alpha: float,  # L1 penalty
-                   seeds: Sequence[int] = (42, 43, 44),  # solver seeds, at least two
-                   **solver: Any,  # keywords of `paper_fit`
-                   ) -> CosineStability:  # agreement between the seeds
+def seed_stability(
+    X: npt.ArrayLike,  # (n, m) drop/gain features
+    k: int,  # number of axes
+    alpha: float,  # L1 penalty
+    seeds: Sequence[int] = (42, 43, 44),  # solver seeds, at least two
+    **solver: Any,  # keywords of `paper_fit`
+) -> CosineStability:  # agreement between the seeds
     "Refit with several solver seeds and compare the axes, as in the paper's §7.4."
-    if len(seeds) < 2: raise ValueError(f"seeds must name at least two seeds, got {tuple(seeds)}")
+    if len(seeds) < 2:
+        raise ValueError(f"seeds must name at least two seeds, got {tuple(seeds)}")
     return cosine_stability([paper_fit(X, k, alpha, seed, **solver).components_ for seed in seeds], seeds)

@@ -8,7 +8,7 @@ __all__ = ['ACTIONS', 'Explainer', 'describe', 'explain', 'language_of', 'meanin
 
 # %% ../../nbs/08_why/00_why.ipynb #49258888
 from .domains import domain_profiles, quadrants, representatives
-from .explain import Explainer, describe
+from .explainer import Explainer, describe
 from .instability_study import instability_tables
 from .language import ACTIONS, language_of, meaning
 from .scoring import explain, score_log

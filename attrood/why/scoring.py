@@ -12,7 +12,7 @@ import pandas as pd
 from ..axes import AxisCard
 from ..detect import decide
 from ..log import Log, LogError
-from .explain import Explainer, Explanation
+from .explainer import Explainer, Explanation
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d23ff887
 def score_log(
