@@ -53,7 +53,7 @@ def spoil(folder: Path, log: Log) -> dict[str, tuple[list[str], str]]:
         "no log": (["run", "other.parquet"], "other.parquet is Parquet but no attrood log"),
         "truncated": (["run", "cut.parquet"], "cut.parquet is no readable Parquet file, or is cut off"),
         "missing column": (["run", "column.parquet"], "column.parquet lacks column 'energy'"),
-        "schema version": (["run", "version.parquet"], "version.parquet has log schema version 2"),
+        "schema version": (["run", "version.parquet"], "version.parquet: the manifest has log schema version 2"),
         "no ID rows": (["run", "noid.parquet"], "noid.parquet has no ID rows"),
         "one domain": (["run", "oneset.parquet"], "oneset.parquet has rows of one domain only ('animal_photos')"),
         "NaN": (["run", "nan.parquet"], f"'energy' holds nan in row 7 (id '{log.array('id')[7]}')"),
