@@ -246,7 +246,7 @@ def write_analysis(
     analysis.card.write(folder / "axes.json")
     write_scores(analysis.scores, folder / "scores.parquet")
     if analysis.detectors is not None:
-        analysis.detectors.to_csv(folder / "detectors.csv", index=False)
+        outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
     write_figures(analysis, log, folder / "figures")
 
@@ -263,6 +263,7 @@ def report_folder(
     folder: Path,  # with results of `write_analysis`
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
+    some: bool = False,  # refuse images among which is none of the report's
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
@@ -271,9 +272,12 @@ def report_folder(
     check_output(out, "report", [*(f for f in known if f.exists()), *source_paths(images)])
     card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
     if (folder / "detectors.csv").exists():
-        text = {"domain": str, "detector": str}
-        detectors = pd.read_csv(folder / "detectors.csv", dtype=text, keep_default_na=False, na_values=[""])
-    pictures = thumbnails(images, report_images(card, scores)) if images else None
+        detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
+    wanted = report_images(card, scores) if images else []
+    pictures = thumbnails(images, wanted) if images else None
+    if some and images and not pictures:
+        where = ", ".join(str(s.location) for s in images)
+        raise ValueError(f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from")
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     return write_report(out, card, scores, detectors, pictures, read_comparison(folder), record=folder if listed else None)
 

@@ -235,9 +235,9 @@ def _plain_column(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
     kind = column.type
     while pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or text and pa.types.is_null(kind):
+    if pa.types.is_large_string(kind) or str(kind) == "string_view" or text and pa.types.is_null(kind):
         return column.cast(pa.string())
-    views = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    views = str(kind).startswith(("list_view<", "large_list_view<"))
     if not (views or pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return column
     value = column.combine_chunks()
