@@ -181,6 +181,56 @@ def test_files_that_are_no_cards(place, text):
     assert code == 2 and said.count("\n") == 1 and "bad.json" in said and not (place / "never.parquet").exists()
 
 
+def test_reports_of_changed_results(log, tmp_path):
+    "60 changed cards and other damage in a folder of results: a report, or one line that names the folder."
+    from attrood.entrance.job import analyse, report_folder, write_scores
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = analyse(made_log(240), n_components=2, alpha=0.3)
+    whole, counts = json.loads(json.dumps(done.card.to_dict())), {"refused": 0, "written": 0}
+    shown = {k: whole[k] for k in ("stability", "decision", "labels", "provenance", "selection", "notes")}
+    write_scores(done.scores, tmp_path / "scores.parquet")
+
+    def written() -> None:
+        try:
+            report_folder(tmp_path, tmp_path / "report.html")
+            counts["written"] += 1
+        except (ValueError, TypeError) as e:
+            assert str(tmp_path) in str(e) and "\n" not in str(e), str(e)
+            counts["refused"] += 1
+
+    @fuzz(60)
+    @given(CHANGE)
+    def each(change):
+        mutant = changed(shown, *change)
+        (tmp_path / "axes.json").write_text(json.dumps(whole | mutant if isinstance(mutant, dict) else mutant))
+        written()
+
+    each()
+    assert min(counts.values()) > 5, counts
+    (tmp_path / "axes.json").write_text(json.dumps(whole))
+    for name, text in (("comparison.json", "[" * 100_000), ("comparison.json", '{"a": 3}'), ("detectors.csv", "\x00"), ("detectors.csv", ""), ("scores.parquet", "none")):
+        (tmp_path / name).write_text(text)
+        before = counts["refused"]
+        written()
+        assert counts["refused"] == before + 1, name
+        (tmp_path / name).unlink()
+        write_scores(done.scores, tmp_path / "scores.parquet")
+
+
+def test_images_that_match_nothing(place, raw, log, tmp_path):
+    from attrood.entrance.job import write_scores
+    from PIL import Image
+
+    Image.new("RGB", (20, 20)).save(tmp_path / "stranger.png")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/axes.json").write_text(json.dumps(raw))
+    write_scores(score_log(AxisCard.from_dict(raw), log), tmp_path / "r/scores.parquet")
+    code, said = cli("report", str(tmp_path / "r"), "--images", str(tmp_path / "stranger.png").replace("stranger.png", ""), "-o", str(tmp_path / "r.html"))
+    assert code == 2 and "hold none of the" in said and "give the source that the log was made from" in said, said
+
+
 # ---- manifests
 
 

@@ -156,7 +156,9 @@ def _mapping(raw: Mapping[str, Any], name: str, given: bool = True, depth: int =
 
     if (value := raw[name] if given else raw.get(name)) is None and not given:
         return None
-    if not isinstance(value, Mapping) or not shallow(value, depth):
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a mapping, it is a {type(value).__name__}")
+    if not shallow(value, depth):
         raise ValueError(f"{name} must be a mapping, nested at most {depth} deep, of finite numbers and texts")
     return value
 
@@ -223,6 +225,9 @@ def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("axes and labels have other names, groups or shares")
     if odd := [v["name"] for v in e if (why := v.get("dropped")) is not None and not (isinstance(why, str) and why)]:
         raise ValueError(f"dropped of {odd[0]!r} must say why, or be null")
+    table = (_mapping(raw, "selection") or {}).get("table")
+    if table is not None and not (isinstance(table, list) and all(isinstance(row, Mapping) for row in table)):
+        raise ValueError("selection.table must be a list of mappings")
     notes, unit, levels = raw.get("notes"), _floats([v["id_scale"] for v in e], "id_scale"), _floats(raw["quantile_levels"], "quantile_levels")
     quantiles = {name: _floats([v["id_quantiles"] for v in part], "id_quantiles", 2) for name, part in (("axes", a), ("evidence", e))}
     _checked_ranges(levels, quantiles, unit, raw["alpha"], bool(raw["standardize"]))

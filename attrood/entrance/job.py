@@ -259,6 +259,16 @@ def read_comparison(
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d842b033
+@contextmanager
+def _results(folder: Path) -> Iterator[None]:
+    "Say in one line that a folder of results is damaged, whatever part of it is."
+    try:
+        yield
+    except (pa.ArrowException, pd.errors.ParserError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
+        what = " ".join(str(e).split())[:80] if isinstance(e, (AttributeError, IndexError, KeyError, TypeError)) else "a file that cannot be read"
+        raise ValueError(f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): run `attrood run -o {folder}` again") from e
+
+
 def report_folder(
     folder: Path,  # with results of `write_analysis`
     out: Path,  # the .html file
@@ -270,16 +280,18 @@ def report_folder(
         raise ValueError(f"{folder} holds no {lost[0]}: run `attrood run -o {folder}` first")
     known = [folder / n for n in ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", outputs.RECORD)]
     check_output(out, "report", [*(f for f in known if f.exists()), *source_paths(images)])
-    card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
-    if (folder / "detectors.csv").exists():
-        detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
-    wanted = report_images(card, scores) if images else []
+    with _results(folder):
+        card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
+        if (folder / "detectors.csv").exists():
+            detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
+        beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
     pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from")
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
-    return write_report(out, card, scores, detectors, pictures, read_comparison(folder), record=folder if listed else None)
+    with _results(folder):
+        return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/09_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
