@@ -260,12 +260,14 @@ def read_comparison(
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d842b033
 @contextmanager
-def _results(folder: Path) -> Iterator[None]:
+def _results(folder: Path, out: Path) -> Iterator[None]:
     "Say in one line that a folder of results is damaged, whatever part of it is."
     try:
         yield
-    except (pa.ArrowException, pd.errors.ParserError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
-        what = " ".join(str(e).split())[:80] if isinstance(e, (AttributeError, IndexError, KeyError, TypeError)) else "a file that cannot be read"
+    except (pa.ArrowException, ValueError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
+        if isinstance(e, ValueError) and any(str(path) in str(e) for path in (folder, out)):
+            raise
+        what = "a file cannot be read" if isinstance(e, (pa.ArrowException, RecursionError)) else " ".join(str(e).split())[:80]
         raise ValueError(f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): run `attrood run -o {folder}` again") from e
 
 
@@ -280,17 +282,18 @@ def report_folder(
         raise ValueError(f"{folder} holds no {lost[0]}: run `attrood run -o {folder}` first")
     known = [folder / n for n in ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", outputs.RECORD)]
     check_output(out, "report", [*(f for f in known if f.exists()), *source_paths(images)])
-    with _results(folder):
+    with _results(folder, out):
         card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
         if (folder / "detectors.csv").exists():
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
+            detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
         beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
     pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from")
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
-    with _results(folder):
+    with _results(folder, out):
         return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/09_entrance/01_job.ipynb #9c99de7e
