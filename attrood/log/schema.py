@@ -79,7 +79,7 @@ class LogError(ValueError):
 def _number(value: Any, least: float = -math.inf) -> bool:
     "Whether a value is a finite number above the least."
     try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value > least
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > least
     except OverflowError:  # a whole number that no float holds
         return False
 
