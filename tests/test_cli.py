@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import command, environment
 
-from attrood.axes.card import card_from_weights
-from attrood.axes.card import origin
+from attrood.axes.card import card_from_weights, origin
 from attrood.evidence import evidence_frame
 from attrood.log import Log, write_log
 

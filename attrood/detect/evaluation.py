@@ -21,7 +21,7 @@ from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
 from ..evidence import evidence_frame, registry
-from ..ground import atomic_folder, write_json
+from ..ground import atomic_folder, outputs, write_json
 from ..log import Log
 from ..log import rows as log_rows
 
@@ -35,6 +35,15 @@ def _coordinates(
     return z[[name for name, w in zip(z.columns, card.components, strict=True) if np.any(w)]]
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #a0ef0332
+def _check_groups(log: Log, name: str) -> None:
+    "Refuse a column that names no groups: measurements, lists, or nothing in an OoD row."
+    values = log.array(name)
+    if values.ndim != 1 or values.dtype.kind == "f":
+        raise ValueError(f"groups must be a column of names, such as domain, got {name!r}, which holds {'lists' if values.ndim > 1 else 'measurements'}")
+    if (lost := pd.isna(values) & ~log.is_id).any():
+        raise ValueError(f"groups must name the group of every OoD row, {name!r} of {log.name} is empty in row {int(lost.argmax())}")
+
+
 def evaluate_log(
     log: Log,  # with ID rows and at least one OoD domain
     card: AxisCard | None = None,  # fitted axes; None fits them on the train rows
@@ -48,6 +57,7 @@ def evaluate_log(
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
     mask, given = fit_rows(log), card is not None
+    _check_groups(log, groups)
     rows, E = log.select(mask), (evidence_frame(log) if table is None else table).loc[mask].reset_index(drop=True)
     ids, y = rows.array("id").astype(str), (~rows.is_id).astype(int)
     train = log_rows.split_rows(ids, salt=params.get("salt", "attrood")) == "train"
@@ -115,7 +125,7 @@ def write_evaluation(
     files = []
     with atomic_folder(folder, "evaluation") as out:
         for name in ("table", "opponents", "completeness", "calibration"):
-            getattr(result, name).to_csv(out / f"{name}.csv", index=False)
+            outputs.write_csv(getattr(result, name), out / f"{name}.csv")
             files.append(f"{name}.csv")
         files.append(write_json(result.to_dict(), out / "evaluation.json").name)
         pooled = result.scores["pooled"]

@@ -10,6 +10,7 @@ __all__ = ['app', 'JsonOption', 'ImagesOption', 'AnyModelOption', 'LogArgument',
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
 import linecache
+import math
 import os
 import re
 import signal
@@ -163,9 +164,9 @@ def fit_command(
     log: LogArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The axis card to write.")] = Path("axes.json"),
     mode: Annotated[ModeOption, typer.Option(help="Default axes, or the paper's to the letter.")] = ModeOption.default,
-    k: Annotated[int | None, typer.Option(help="Number of axes; chosen from the data if not given.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Penalty; chosen from the data if not given.")] = None,
-    folds: Annotated[int, typer.Option(help="Folds of the paper's cross-validation.")] = 5,
+    k: Annotated[int | None, typer.Option(min=1, help="Number of axes; chosen from the data if not given.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="Penalty; chosen from the data if not given.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the paper's cross-validation.")] = 5,
     evidence: Annotated[list[str] | None, typer.Option(help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -173,7 +174,9 @@ def fit_command(
     from attrood.entrance.job import analyse, summary
 
     outputs.check_output(out, "axis card", [log])
-    done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
+    if alpha is not None and not math.isfinite(alpha):
+        raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
+    done = analyse(load_log(log), mode.value, n_components="auto" if k is None else k, alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
     done.card.write(out)
     say(summary(done))
     say(f"\nwritten to {out}")
@@ -263,7 +266,7 @@ def report_command(
     from attrood.data import open_source
     from attrood.entrance.job import report_folder
 
-    say(f"written to {report_folder(folder, out or folder / 'report.html', [open_source(s, data_dir=data_dir) for s in images or []])}")
+    say(f"written to {report_folder(folder, out or folder / 'report.html', [open_source(s, data_dir=data_dir) for s in images or []], some=True)}")
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fbe7fecb
 @app.command("causes", epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes")
@@ -301,7 +304,7 @@ def causes_command(
             write_log(study.log, part / "log.parquet")
             card.write(part / "axes.json")
             for name, table in tables.items():
-                table.to_csv(part / f"{name}.csv")
+                outputs.write_csv(table, part / f"{name}.csv", index=True)
         say(f"written to {out}")
     emit(ground_files.plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 

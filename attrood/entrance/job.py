@@ -221,7 +221,7 @@ def write_analysis(
     analysis.card.write(folder / "axes.json")
     write_scores(analysis.scores, folder / "scores.parquet")
     if analysis.detectors is not None:
-        analysis.detectors.to_csv(folder / "detectors.csv", index=False)
+        outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
     write_figures(analysis, log, folder / "figures")
 
@@ -234,23 +234,42 @@ def read_comparison(
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d842b033
+@contextmanager
+def _results(folder: Path, out: Path) -> Iterator[None]:
+    "Say in one line that a folder of results is damaged, whatever part of it is."
+    try:
+        yield
+    except (pa.ArrowException, ValueError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
+        if isinstance(e, ValueError) and any(str(path) in str(e) for path in (folder, out)):
+            raise
+        what = "a file cannot be read" if isinstance(e, (pa.ArrowException, RecursionError)) else " ".join(str(e).split())[:80]
+        raise ValueError(f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): run `attrood run -o {folder}` again") from e
+
+
 def report_folder(
     folder: Path,  # with results of `write_analysis`
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
+    some: bool = False,  # refuse images among which is none of the report's
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
         raise ValueError(f"{folder} holds no {lost[0]}: run `attrood run -o {folder}` first")
     known = [folder / n for n in ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", outputs.RECORD)]
     outputs.check_output(out, "report", [*(f for f in known if f.exists()), *outputs.source_paths(images)])
-    card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
-    if (folder / "detectors.csv").exists():
-        text = {"domain": str, "detector": str}
-        detectors = pd.read_csv(folder / "detectors.csv", dtype=text, keep_default_na=False, na_values=[""])
-    pictures = thumbnails(images, report_images(card, scores)) if images else None
+    with _results(folder, out):
+        card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
+        if (folder / "detectors.csv").exists():
+            detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
+            detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
+        beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
+    pictures = thumbnails(images, wanted) if images else None
+    if some and images and not pictures:
+        where = ", ".join(str(s.location) for s in images)
+        raise ValueError(f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from")
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
-    return write_report(out, card, scores, detectors, pictures, read_comparison(folder), record=folder if listed else None)
+    with _results(folder, out):
+        return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/09_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:

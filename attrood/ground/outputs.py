@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GENERATOR', 'SCORES_KEY', 'MARKS', 'RECORD', 'LOCK', 'PART', 'is_marked', 'digest', 'read_record', 'write_record',
            'add_record', 'is_in_work', 'strangers', 'real_path', 'keep_apart', 'source_paths', 'check_file', 'name_in',
-           'check_folder', 'check_output']
+           'check_folder', 'check_output', 'guarded', 'write_csv', 'read_csv']
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #eec3cb8f
 import hashlib
@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #2a6f1514
@@ -262,3 +263,32 @@ def check_output(
     target = real_path(out)
     (check_file if kind in MARKS else check_folder)(out, target, kind)
     return target
+
+# %% ../../nbs/00_ground/05_outputs.ipynb #be02c6f1
+def guarded(
+    value: Any,  # of a cell
+) -> Any:  # the same, or a text with an apostrophe in front
+    "A cell that no spreadsheet takes for a formula."
+    return f"'{value}" if isinstance(value, str) and re.match(r"'*[=+\-@\t\r\n]", value) else value
+
+
+def write_csv(
+    table: pd.DataFrame,  # with names and texts of anybody
+    file: str | Path,  # in a folder that is being written
+    index: bool = False,  # whether to write the index too
+) -> None:
+    "Write a table as CSV, texts guarded."
+    safe = table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(guarded)).rename(columns=guarded)
+    (safe.rename(index=guarded) if index else safe).to_csv(file, index=index)
+
+
+def read_csv(
+    file: str | Path,  # that `write_csv` wrote
+    texts: Iterable[str] = (),  # columns that hold texts, whatever they look like
+) -> pd.DataFrame:
+    "A table back from CSV, without the guards."
+    table = pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+
+    def bare(value: Any) -> Any:
+        return value[1:] if isinstance(value, str) and re.match(r"''*[=+\-@\t\r\n]", value) else value
+    return table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(bare)).rename(columns=bare)

@@ -87,8 +87,10 @@ def class_vectors(
     cache: bool = True,  # look in and write to `cache_folder`
 ) -> np.ndarray:  # (C, d) float32 unit rows
     "One vector per class: the mean over its prompts, scaled to length one."
-    key = hashlib.sha256(json.dumps([1, encoder.weights_sha256, list(class_names), list(templates)]).encode()).hexdigest()
-    file, cache = cache_folder() / "text" / f"{key}.npy", cache and bool(encoder.weights_sha256)
+    cache, told = cache and bool(encoder.weights_sha256), getattr(encoder, "text_side", None)
+    side = told([*class_names, *templates]) if cache and told else ""
+    key = hashlib.sha256(json.dumps([2, encoder.weights_sha256, side, list(class_names), list(templates)]).encode()).hexdigest()
+    file = cache_folder() / "text" / f"{key}.npy"
     if cache and (found := _kept(file, len(class_names))) is not None:
         return found
     prompts = np.asarray(encoder.encode_texts([t.format(c) for c in class_names for t in templates]))

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -56,6 +57,15 @@ class VLM:
     logit_scale: float = 100.0  # factor from cosine to logit
     logit_bias: float = 0.0  # added to the logits
     compiled: Any = field(default=None, repr=False)  # torch.compile of the image tower, if asked for
+    activation: str = ""  # between its layers, such as GELU or QuickGELU: the same weights give other vectors with another
+
+    def text_side(
+        self,
+        texts: Sequence[str],  # class names and templates
+    ) -> str:
+        "What decides text vectors beside weights and prompts: the activation, and the tokens, as many as the context is long."
+        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
+        return f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
 
     def to_tensor(
         self,
@@ -169,8 +179,24 @@ def pick_precision(
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 # %% ../../nbs/04_inference/02_model.ipynb #08789c93
+def _needs_quick(name: str, weights: str) -> bool:
+    "Whether OpenCLIP lists weights as trained with QuickGELU, and the architecture has another activation; then a warning says so."
+    tag, known = open_clip.get_pretrained_cfg(name, weights) or {}, open_clip.get_model_config(name) or {}
+    if os.path.isfile(weights) or not tag.get("quick_gelu") or known.get("quick_gelu"):
+        return False
+    warnings.warn(f"weights {weights!r} were trained with the activation QuickGELU, which model {name!r} does not have: it is put in, as in {name}-quickgelu", stacklevel=4)
+    return True
+
+
+def _activation(net: Any) -> str:
+    "The kinds of activation between the layers of a model, by name."
+    kinds = {type(layer).__name__ for layer in net.modules()}
+    return "+".join(sorted(k for k in kinds if k.removesuffix("Activation").lower().endswith(("gelu", "relu", "silu", "gelutanh", "mish"))))
+
+
 def _build(name: str, weights: str) -> Any:
     "An OpenCLIP model on the CPU in float32, random if the weights say so."
+    quick = _needs_quick(name, weights)
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # its line about missing weights is an error of ours
     try:
@@ -178,7 +204,7 @@ def _build(name: str, weights: str) -> Any:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(weights.partition(":")[2] or 0))
                 return open_clip.create_model(name, pretrained=None)
-        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
+        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True, force_quick_gelu=quick)
     except RuntimeError as e:
         raise RuntimeError(f"weights {weights or name!r} of model {name!r} cannot be loaded: {str(e).splitlines()[0]}") from e
     finally:
@@ -208,4 +234,5 @@ def load_vlm(
     bias = getattr(net, "logit_bias", None)
     return VLM(
         net, tokenizer, Preprocessing.from_config(net.visual.preprocess_cfg), model, pretrained, sha, device, precision,
-        logit_scale=float(net.logit_scale.exp()), logit_bias=0.0 if bias is None else float(bias), compiled=torch.compile(net.encode_image) if compile else None)
+        logit_scale=float(net.logit_scale.exp()), logit_bias=0.0 if bias is None else float(bias), compiled=torch.compile(net.encode_image) if compile else None,
+        activation=_activation(net))

@@ -77,6 +77,11 @@ def _data_set(source: Source) -> str:
     return source.location.split(":")[0] if source.kind == "tfds" else source.domain
 
 # %% ../../nbs/04_inference/07_plan.ipynb #b85f40fb
+def _activation(vlm: Encoder) -> dict[str, str]:
+    "The activation of a model that knows it: the same weights give other vectors with another."
+    return {"activation": a} if (a := getattr(vlm, "activation", "")) else {}
+
+
 @dataclass
 class Run:
     "Everything that is decided before the first image is read."
@@ -111,7 +116,7 @@ class Run:
         chosen = 0.0 if references or fitted else from_embeddings.reference_share(sum(map(len, known)), len(set(labels)) or len(names))
         size = options.batch_size or 32
         record = {
-            "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256}, "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
+            "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256} | _activation(vlm), "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
             "precision": getattr(vlm, "precision", ""), "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
             "batch_size": size, "references": references, "scores": digest, **options.decisive()}
         if options.patches:
@@ -138,7 +143,7 @@ class Run:
             columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries} | ({} if self.share is None else {"reference": apart | rows.reference_rows(ids, roles, self.share)}),
             evidence=entries,
             keep_embeddings=self.options.embeddings or self.share is not None,
-            model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
+            model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256} | _activation(self.vlm),
             preprocessing=self.vlm.preprocessing.to_dict(), precision=getattr(self.vlm, "precision", ""), templates=self.templates, sources=self.described,
             software=getattr(self.vlm, "software", {}))
 

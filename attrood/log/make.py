@@ -169,7 +169,7 @@ def _check_logits(z: np.ndarray) -> None:
     if not z.size or z.shape[1] < 2 or not np.isfinite(z).all():
         return
     if z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(1), 1, atol=1e-3):
-        raise ValueError("logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy")
+        raise ValueError("logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True")
     if z.max() <= 1e-6 and np.allclose(logsumexp(z, axis=1), 0, atol=1e-3):
         warnings.warn("logits are logarithms of probabilities: the energy is 0 for every row and tells nothing", stacklevel=3)
     elif np.abs(z).max() <= 1:
@@ -185,13 +185,15 @@ def log_from_logits(
     roles: str | Sequence[str] = "id",  # "id" or "ood", one for all, or (n,)
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) class names or indices, see `label_names`
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
+    any_values: bool = False,  # they are logits, whatever they look like
     **manifest: Any,  # further fields of `Manifest`
 ) -> Log:  # rows in the order given, with the manifest made from the arguments
     "A log from the logits of a classifier that is not a CLIP model."
     z, names = np.asarray(logits), class_names_of(class_names)
     if z.ndim != 2 or z.shape[1] != len(names):
         raise ValueError(f"logits must have shape (n, {len(names)}) for {len(names)} class_names, got {z.shape}")
-    _check_logits(z)
+    if not any_values:
+        _check_logits(z)
     rows, order = _row_columns(len(z), ids, domains, roles, labels, names, columns)
     z = z[order]
     spec = Manifest(**{"class_names": names, "logit_scale": 1.0, "similarity": "logit", **manifest, "software": software_versions() | manifest.get("software", {})})

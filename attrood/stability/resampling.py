@@ -467,7 +467,12 @@ def card_stability(
 ) -> StabilityReport | None:  # None where its stability was not measured so
     "The resampling report that a card keeps."
     kept = card.stability or {}
-    return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"}) if "verdicts" in kept else None
+    if "verdicts" not in kept:
+        return None
+    try:
+        return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"})
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(f"stability of the axis card has a missing or broken part ({e}): fit the axes again") from e
 
 
 def stability_figures(

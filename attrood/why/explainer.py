@@ -24,6 +24,7 @@ def leading(
 ) -> npt.NDArray[np.intp]:  # (n,) index of the axis that stands out most: outside before inside, then by |excess|
     "The dominant axis of each row."
     u, out = np.abs(np.asarray(excess, float)), np.asarray(outside, bool)
+    u = np.round(u / np.maximum(u.max(1, keepdims=True), np.finfo(float).tiny), 6)  # a last bit decides nothing: the first of equals stands out
     return np.where(out | ~out.any(1, keepdims=True), u, -1).argmax(1)
 
 # %% ../../nbs/08_why/01_explain.ipynb #b1c4fb12

@@ -190,7 +190,7 @@ def cause_tables(
     "Axes, the matrix of causes and axes, and who can tell causes apart."
     mask, table = fit_rows(study.log), evidence_frame(study.log)
     card = fit_axes(study.log, table=table, **params) if card is None else card
-    E, f = table[mask].reset_index(drop=True), study.log.select(mask).frame()
+    E, f = table.iloc[mask].reset_index(drop=True), study.log.select(mask).frame()
     Z, cause, image = card.coordinates(E), f["cause"].to_numpy(), f["image"].to_numpy()
     effects = effect_matrix(Z, cause, image, card.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
     plain = {n: E[n] for n in ("conf", "energy", "mahalanobis", "knn") if n in E}
