@@ -1,4 +1,5 @@
 """Cards, manifests, Parquet schemas and arguments that nobody should send: one line, never a traceback, never another meaning."""
+
 import contextlib
 import copy
 import io
@@ -35,7 +36,9 @@ WORDS = ["cat", "dog", "horse", "bird", "fish", "frog"]
 
 def fuzz(cases: int):
     "The same cases on every run, as many as fit into a minute."
-    return settings(max_examples=cases, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=cases, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
 
 
 def made_log(n: int = 120, seed: int = 0, **more) -> Log:
@@ -45,7 +48,14 @@ def made_log(n: int = 120, seed: int = 0, **more) -> Log:
     kind = np.arange(n) % 4
     images = rng.normal(size=(n, 16)) + np.where(kind < 2, 1.5, 0.0)[:, None] * text[label]
     domains, roles = np.array(["photo", "photo", "noise", "other"])[kind], np.where(kind < 2, "id", "ood")
-    given = {"domains": domains, "roles": roles, "labels": np.where(kind < 2, label, -1), "columns": {"kind": roles}, "templates": ["a {}."], "model": {"name": "m"}}
+    given = {
+        "domains": domains,
+        "roles": roles,
+        "labels": np.where(kind < 2, label, -1),
+        "columns": {"kind": roles},
+        "templates": ["a {}."],
+        "model": {"name": "m"},
+    }
     return bare_log(images, text, WORDS, 20.0, **given | more)
 
 
@@ -96,9 +106,23 @@ def deep(levels: int):
 
 
 JUNK = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 9), st.floats(), st.text(max_size=4), st.sampled_from(["default", "id", "1", "z_u", 10**400, 1e308, deep(30)]),
-    st.recursive(st.one_of(st.none(), st.integers(0, 3), st.text(max_size=3)), lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3), max_leaves=4))
-CHANGE = st.tuples(st.lists(st.integers(0, 10**6), min_size=1, max_size=4), st.sampled_from(["put", "put", "put", "delete", "twice", "wrap"]), JUNK)
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 9),
+    st.floats(),
+    st.text(max_size=4),
+    st.sampled_from(["default", "id", "1", "z_u", 10**400, 1e308, deep(30)]),
+    st.recursive(
+        st.one_of(st.none(), st.integers(0, 3), st.text(max_size=3)),
+        lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3),
+        max_leaves=4,
+    ),
+)
+CHANGE = st.tuples(
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=4),
+    st.sampled_from(["put", "put", "put", "delete", "twice", "wrap"]),
+    JUNK,
+)
 
 
 def changed(value, steps, action, junk):
@@ -156,7 +180,18 @@ def test_cards(log, raw):
             return
         counts["read"] += 1
         written = plain(card.to_dict())
-        for part in ("mode", "standardize", "alpha", "quantile_levels", "labels", "selection", "provenance", "stability", "decision", "notes"):
+        for part in (
+            "mode",
+            "standardize",
+            "alpha",
+            "quantile_levels",
+            "labels",
+            "selection",
+            "provenance",
+            "stability",
+            "decision",
+            "notes",
+        ):
             assert same(written.get(part), mutant.get(part)), part
         for part, derived in (("evidence", {"feature"}), ("axes", {"contributions"})):
             for mine, theirs in zip(written[part], mutant[part], strict=True):
@@ -177,10 +212,27 @@ def test_cards(log, raw):
     assert min(counts.values()) > 50, counts
 
 
-@pytest.mark.parametrize("text", ["", "[", "[]", "3", "null", "[" * 100_000, '{"a":' * 50_000, "\ufeff{}", '{"card_version": 1}', '{"card_version": NaN}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[",
+        "[]",
+        "3",
+        "null",
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        "\ufeff{}",
+        '{"card_version": 1}',
+        '{"card_version": NaN}',
+        "\x00",
+    ],
+)
 def test_files_that_are_no_cards(place, text):
     (place / "bad.json").write_text(text)
-    code, said = cli("score", str(place / "log.parquet"), "--axes", str(place / "bad.json"), "-o", str(place / "never.parquet"))
+    code, said = cli(
+        "score", str(place / "log.parquet"), "--axes", str(place / "bad.json"), "-o", str(place / "never.parquet")
+    )
     assert code == 2 and said.count("\n") == 1 and "bad.json" in said and not (place / "never.parquet").exists()
 
 
@@ -213,7 +265,13 @@ def test_reports_of_changed_results(log, tmp_path):
     each()
     assert min(counts.values()) > 2, counts
     (tmp_path / "axes.json").write_text(json.dumps(whole))
-    for name, text in (("comparison.json", "[" * 100_000), ("comparison.json", '{"a": 3}'), ("detectors.csv", "\x00"), ("detectors.csv", ""), ("scores.parquet", "none")):
+    for name, text in (
+        ("comparison.json", "[" * 100_000),
+        ("comparison.json", '{"a": 3}'),
+        ("detectors.csv", "\x00"),
+        ("detectors.csv", ""),
+        ("scores.parquet", "none"),
+    ):
         (tmp_path / name).write_text(text)
         before = counts["refused"]
         written()
@@ -232,7 +290,9 @@ def test_images_that_match_nothing(place, raw, log, tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r/axes.json").write_text(json.dumps(raw))
     write_scores(score_log(AxisCard.from_dict(raw), log), tmp_path / "r/scores.parquet")
-    code, said = cli("report", str(tmp_path / "r"), "--images", str(tmp_path / "pictures"), "-o", str(tmp_path / "r.html"))
+    code, said = cli(
+        "report", str(tmp_path / "r"), "--images", str(tmp_path / "pictures"), "-o", str(tmp_path / "r.html")
+    )
     assert code == 2 and "hold none of the" in said and "give the source that the log was made from" in said, said
 
 
@@ -240,7 +300,9 @@ def test_images_that_match_nothing(place, raw, log, tmp_path):
 
 
 def with_manifest(log: Log, text: str) -> io.BytesIO:
-    pq.write_table(log.table.replace_schema_metadata({MANIFEST_KEY: text.encode("utf-8", "surrogatepass")}), out := io.BytesIO())
+    pq.write_table(
+        log.table.replace_schema_metadata({MANIFEST_KEY: text.encode("utf-8", "surrogatepass")}), out := io.BytesIO()
+    )
     return out
 
 
@@ -296,17 +358,38 @@ def view(column):
 
 KEEP = {  # the same values in other types
     "dictionary": lambda c: c.combine_chunks().dictionary_encode() if not pa.types.is_nested(c.type) else c,
-    "large": lambda c: c.cast(pa.large_string()) if pa.types.is_string(c.type) else lists(c, pa.large_list) if pa.types.is_nested(c.type) else c,
+    "large": lambda c: (
+        c.cast(pa.large_string())
+        if pa.types.is_string(c.type)
+        else lists(c, pa.large_list)
+        if pa.types.is_nested(c.type)
+        else c
+    ),
     "view": lambda c: view(c) if pa.types.is_string(c.type) else c,
     "list": lambda c: lists(c, pa.list_) if pa.types.is_nested(c.type) else c,
-    "wide": lambda c: lists(c, pa.list_, pa.int64()) if pa.types.is_nested(c.type) and pa.types.is_integer(c.type.value_type) else c,
+    "wide": lambda c: (
+        lists(c, pa.list_, pa.int64()) if pa.types.is_nested(c.type) and pa.types.is_integer(c.type.value_type) else c
+    ),
     "chunks": lambda c: pa.chunked_array([c.slice(0, 3).combine_chunks(), c.slice(3).combine_chunks()]),
 }
 BREAK = {  # something else
-    "null": lambda c: pa.array([None, *c.to_pylist()[1:]], c.type), "nulls": lambda c: pa.nulls(len(c)), "numbers": lambda c: pa.array(range(len(c))), "texts": lambda c: pa.array(list(map(str, c.to_pylist()))),
-    "bytes": lambda c: pa.array([b"x"] * len(c)), "struct": lambda c: pa.array([{"a": 1}] * len(c)), "ragged": lambda c: pa.array([[1.0] * (i % 3) for i in range(len(c))]), "times": lambda c: pa.array([0] * len(c), pa.timestamp("s")),
-    "nan": lambda c: pa.array([math.nan] * len(c)), "lists": lambda c: pa.array([[0, 1]] * len(c)), "nested": lambda c: pa.array([[[1.0]]] * len(c)), "same": lambda c: pa.array(["x"] * len(c)), "bool": lambda c: pa.array([True] * len(c)),
-    "map": lambda c: pa.array([[("a", 1)]] * len(c), pa.map_(pa.string(), pa.int64())), "inner null": lambda c: pa.array([[None, 1.0]] * len(c)), "decimal": lambda c: pa.array([1] * len(c)).cast(pa.decimal128(30, 2)), "empty": lambda c: pa.array([[]] * len(c), pa.list_(pa.float32())),
+    "null": lambda c: pa.array([None, *c.to_pylist()[1:]], c.type),
+    "nulls": lambda c: pa.nulls(len(c)),
+    "numbers": lambda c: pa.array(range(len(c))),
+    "texts": lambda c: pa.array(list(map(str, c.to_pylist()))),
+    "bytes": lambda c: pa.array([b"x"] * len(c)),
+    "struct": lambda c: pa.array([{"a": 1}] * len(c)),
+    "ragged": lambda c: pa.array([[1.0] * (i % 3) for i in range(len(c))]),
+    "times": lambda c: pa.array([0] * len(c), pa.timestamp("s")),
+    "nan": lambda c: pa.array([math.nan] * len(c)),
+    "lists": lambda c: pa.array([[0, 1]] * len(c)),
+    "nested": lambda c: pa.array([[[1.0]]] * len(c)),
+    "same": lambda c: pa.array(["x"] * len(c)),
+    "bool": lambda c: pa.array([True] * len(c)),
+    "map": lambda c: pa.array([[("a", 1)]] * len(c), pa.map_(pa.string(), pa.int64())),
+    "inner null": lambda c: pa.array([[None, 1.0]] * len(c)),
+    "decimal": lambda c: pa.array([1] * len(c)).cast(pa.decimal128(30, 2)),
+    "empty": lambda c: pa.array([[]] * len(c), pa.list_(pa.float32())),
 }
 
 
@@ -316,11 +399,34 @@ def test_parquet_schemas(log, tmp_path):
     meta, counts = {MANIFEST_KEY: log.manifest.to_json().encode()}, {"refused": 0, "read": 0}
 
     @fuzz(1000)
-    @given(st.dictionaries(st.sampled_from(names), st.sampled_from(sorted(KEEP)), max_size=8), st.dictionaries(st.sampled_from(names), st.sampled_from(sorted(BREAK)), max_size=1), st.sampled_from(["", "", "", "drop", "twice", "more", "none"]), st.sampled_from(names))
+    @given(
+        st.dictionaries(st.sampled_from(names), st.sampled_from(sorted(KEEP)), max_size=8),
+        st.dictionaries(st.sampled_from(names), st.sampled_from(sorted(BREAK)), max_size=1),
+        st.sampled_from(["", "", "", "drop", "twice", "more", "none"]),
+        st.sampled_from(names),
+    )
     def each(keep, broken, action, name):
-        columns = [(n, BREAK[broken[n]](base.table[n]) if n in broken else KEEP[keep[n]](base.table[n]) if n in keep else base.table[n]) for n in names]
-        columns = [(n, c) for n, c in columns if not (action == "drop" and n == name)] + ([(name, base.table[name])] if action == "twice" else [("mine", base.table["conf"])] if action == "more" else [])
-        table = pa.Table.from_arrays([c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for _, c in columns], [n for n, _ in columns])
+        columns = [
+            (
+                n,
+                BREAK[broken[n]](base.table[n])
+                if n in broken
+                else KEEP[keep[n]](base.table[n])
+                if n in keep
+                else base.table[n],
+            )
+            for n in names
+        ]
+        columns = [(n, c) for n, c in columns if not (action == "drop" and n == name)] + (
+            [(name, base.table[name])]
+            if action == "twice"
+            else [("mine", base.table["conf"])]
+            if action == "more"
+            else []
+        )
+        table = pa.Table.from_arrays(
+            [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for _, c in columns], [n for n, _ in columns]
+        )
         pq.write_table((table.slice(0, 0) if action == "none" else table).replace_schema_metadata(meta), file)
         try:
             found = read_log(file)
@@ -346,19 +452,63 @@ def test_shards_with_other_columns(log, tmp_path):
     rest = log.select(np.arange(60, 120))
     i = rest.table.column_names.index("kind")
     write_log(replace(rest, table=rest.table.set_column(i, "kind", pa.array(range(60)))), tmp_path / "d/b.parquet")
-    with pytest.raises(LogError, match=r"column 'kind' holds int64 in .*b\.parquet and string in .*a\.parquet; write the columns with one type"):
+    with pytest.raises(
+        LogError,
+        match=r"column 'kind' holds int64 in .*b\.parquet and string in .*a\.parquet; write the columns with one type",
+    ):
         read_log(tmp_path / "d")
-    write_log(replace(rest, table=rest.table.drop_columns(["kind"]), manifest=replace(rest.manifest, columns={})), tmp_path / "d/b.parquet")
+    write_log(
+        replace(rest, table=rest.table.drop_columns(["kind"]), manifest=replace(rest.manifest, columns={})),
+        tmp_path / "d/b.parquet",
+    )
     with pytest.raises(LogError, match=r"a\.parquet and .*b\.parquet cannot be merged, only one has column 'kind'"):
         read_log(tmp_path / "d")
 
 
 # ---- arguments
 
-VALUES = st.one_of(st.sampled_from(["", ".", "..", "/", "log.parquet", "axes.json", "nope", "-1", "0", "nan", "inf", "1e400", "conf", "lse", "id", "kind", "{}", "\x7f", "--", "a" * 300, "é", "x=y", "*", "[:5]", "@3", "default", "paper", "1"]), st.text(alphabet=st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), max_size=5))
+VALUES = st.one_of(
+    st.sampled_from(
+        [
+            "",
+            ".",
+            "..",
+            "/",
+            "log.parquet",
+            "axes.json",
+            "nope",
+            "-1",
+            "0",
+            "nan",
+            "inf",
+            "1e400",
+            "conf",
+            "lse",
+            "id",
+            "kind",
+            "{}",
+            "\x7f",
+            "--",
+            "a" * 300,
+            "é",
+            "x=y",
+            "*",
+            "[:5]",
+            "@3",
+            "default",
+            "paper",
+            "1",
+        ]
+    ),
+    st.text(alphabet=st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), max_size=5),
+)
 OPTIONS = {
-    "score": ["--axes", "-o", "--json"], "evaluate": ["--axes", "--mode", "--groups", "-o"], "explain": ["--axes", "--id", "--language"],
-    "report": ["-o", "--images", "--data-dir"], "fit": ["-o", "--mode", "--k", "--alpha", "--folds", "--evidence"], "infer": ["--id", "--ood", "--preset", "--model", "--pretrained", "-o"],
+    "score": ["--axes", "-o", "--json"],
+    "evaluate": ["--axes", "--mode", "--groups", "-o"],
+    "explain": ["--axes", "--id", "--language"],
+    "report": ["-o", "--images", "--data-dir"],
+    "fit": ["-o", "--mode", "--k", "--alpha", "--folds", "--evidence"],
+    "infer": ["--id", "--ood", "--preset", "--model", "--pretrained", "-o"],
 }
 
 
@@ -374,12 +524,17 @@ def test_arguments(place, monkeypatch, log, raw):
     def analyse(log, mode, **params):
         asked.update(params)
         return Analysis(AxisCard.from_dict(raw), score_log(AxisCard.from_dict(raw), log), [])
+
     monkeypatch.setattr(job, "analyse", analyse)  # a fit takes seconds; what it is asked for is what matters here
     monkeypatch.setattr(attrood.detect, "evaluate_log", lambda *a, **k: (_ for _ in ()).throw(ValueError("not here")))
     counts = {0: 0, 1: 0, 2: 0}
 
     @fuzz(600)
-    @given(st.sampled_from(sorted(OPTIONS)), st.lists(st.tuples(st.integers(0, 9), VALUES), max_size=3), st.one_of(st.just("log.parquet"), VALUES))
+    @given(
+        st.sampled_from(sorted(OPTIONS)),
+        st.lists(st.tuples(st.integers(0, 9), VALUES), max_size=3),
+        st.one_of(st.just("log.parquet"), VALUES),
+    )
     def each(command, options, first):
         args = [command] + ([] if command == "infer" else [first])
         for at_, value in options:
@@ -393,22 +548,37 @@ def test_arguments(place, monkeypatch, log, raw):
         elif command == "fit" and asked:
             given = dict(zip(args[2::2], args[3::2], strict=True))
             assert asked["n_components"] == (int(given["--k"]) if "--k" in given else "auto")
-            assert asked["alpha"] == (float(given["--alpha"]) if "--alpha" in given else "auto") and asked["n_folds"] == int(given.get("--folds", 5))
+            assert asked["alpha"] == (float(given["--alpha"]) if "--alpha" in given else "auto") and asked[
+                "n_folds"
+            ] == int(given.get("--folds", 5))
         for made in place.iterdir():
             if made.name not in ("log.parquet", "axes.json"):
                 subprocess.run(["rm", "-rf", "--", str(made)], check=True)
 
     each()
     assert counts[2] > 100, counts
-    assert read_log(place / "log.parquet").fingerprint() == log.fingerprint() and json.loads((place / "axes.json").read_text()) == raw
+    assert (
+        read_log(place / "log.parquet").fingerprint() == log.fingerprint()
+        and json.loads((place / "axes.json").read_text()) == raw
+    )
 
 
-@pytest.mark.parametrize("args, words", [
-    (("fit", "LOG", "--k", "0"), "--k"), (("fit", "LOG", "--alpha", "-1"), "--alpha"), (("fit", "LOG", "--alpha", "nan"), "--alpha"), (("fit", "LOG", "--folds", "1"), "--folds"),
-    (("evaluate", "LOG", "--groups", "conf"), "groups must be a column of names"), (("evaluate", "LOG", "--groups", "lse"), "holds lists"), (("evaluate", "LOG", "--groups", "nope"), "has no column 'nope'"),
-    (("score", "LOG", "--axes", "CARD", "-o", "."), "give another output"), (("score", "none.parquet", "--axes", "CARD"), "none.parquet: no such file or folder"), (("score", "CARD", "--axes", "CARD"), "no readable Parquet file"),
-    (("explain", "LOG", "--axes", "CARD", "--id", "nobody"), "has no row with the id 'nobody'"),
-])
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (("fit", "LOG", "--k", "0"), "--k"),
+        (("fit", "LOG", "--alpha", "-1"), "--alpha"),
+        (("fit", "LOG", "--alpha", "nan"), "--alpha"),
+        (("fit", "LOG", "--folds", "1"), "--folds"),
+        (("evaluate", "LOG", "--groups", "conf"), "groups must be a column of names"),
+        (("evaluate", "LOG", "--groups", "lse"), "holds lists"),
+        (("evaluate", "LOG", "--groups", "nope"), "has no column 'nope'"),
+        (("score", "LOG", "--axes", "CARD", "-o", "."), "give another output"),
+        (("score", "none.parquet", "--axes", "CARD"), "none.parquet: no such file or folder"),
+        (("score", "CARD", "--axes", "CARD"), "no readable Parquet file"),
+        (("explain", "LOG", "--axes", "CARD", "--id", "nobody"), "has no row with the id 'nobody'"),
+    ],
+)
 def test_said_in_one_line_with_a_cure(place, monkeypatch, args, words):
     monkeypatch.chdir(place)
     code, said = cli(*({"LOG": "log.parquet", "CARD": "axes.json"}.get(a, a) for a in args))
@@ -420,13 +590,19 @@ def test_said_in_one_line_with_a_cure(place, monkeypatch, args, words):
 
 def test_a_log_without_rows(log, place, tmp_path):
     write_log(log.select([]), tmp_path / "empty.parquet")
-    code, said = cli("score", str(tmp_path / "empty.parquet"), "--axes", str(place / "axes.json"), "-o", str(tmp_path / "s.parquet"))
+    code, said = cli(
+        "score", str(tmp_path / "empty.parquet"), "--axes", str(place / "axes.json"), "-o", str(tmp_path / "s.parquet")
+    )
     assert code == 2 and "empty.parquet is a log without rows" in said
 
 
 def test_a_card_of_another_model_is_refused(log, raw):
     card = AxisCard.from_dict(raw)
-    for other in (made_log(model={"name": "n"}), made_log(templates=["the {}."]), replace(log, manifest=replace(log.manifest, class_names=[*WORDS[:-1], "newt"]))):
+    for other in (
+        made_log(model={"name": "n"}),
+        made_log(templates=["the {}."]),
+        replace(log, manifest=replace(log.manifest, class_names=[*WORDS[:-1], "newt"])),
+    ):
         with pytest.raises(LogError, match="cannot be scored on these axes"):
             score_log(card, other)
         assert len(score_log(card, other, any_model=True)) == len(other)
@@ -439,7 +615,15 @@ def test_a_domain_called_pooled(log):
     i = log.table.column_names.index("domain")
     with pytest.raises(ValueError, match="domains must not be called 'pooled'"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        at.evaluate_log(replace(made_log(600), table=(t := made_log(600).table).set_column(i, "domain", pa.array(np.resize(domains, len(t)).tolist()))), mode="paper", n_boot=0, axes_params={"n_components": 2, "alpha": 0.5})
+        at.evaluate_log(
+            replace(
+                made_log(600),
+                table=(t := made_log(600).table).set_column(i, "domain", pa.array(np.resize(domains, len(t)).tolist())),
+            ),
+            mode="paper",
+            n_boot=0,
+            axes_params={"n_components": 2, "alpha": 0.5},
+        )
 
 
 def test_logits_that_look_like_probabilities():
@@ -457,15 +641,27 @@ def test_evidence_the_wrong_way_round(log):
     score = np.where(log.is_id, 1.0, 0.0) + 0.1 * np.random.default_rng(0).normal(size=len(log))
     mine = at.Evidence("mine", "other", "ours", needs="reference") if hasattr(at, "Evidence") else None
     from attrood.evidence import Evidence, add_evidence
+
     wrong = add_evidence(log, {"mine": score}, [mine or Evidence("mine", "other", "ours", needs="reference")])
     with pytest.warns(UserWarning, match="store its negative"):
         evidence_frame(wrong)
 
 
 def test_names_do_not_depend_on_the_matrix_kernel():
-    code = ("import attrood as at, warnings, hashlib; warnings.simplefilter('ignore'); log = at.bundled_log(); c = at.fit_axes(log, n_components=10, alpha=0.2)\n"
-            "print(c.names, c.labels.ties, hashlib.sha256(','.join(at.score_log(c, log)['dominant']).encode()).hexdigest())")
-    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(OPENBLAS_CORETYPE=k), check=True).stdout for k in ("Haswell", "Nehalem")]
+    code = (
+        "import attrood as at, warnings, hashlib; warnings.simplefilter('ignore'); log = at.bundled_log(); c = at.fit_axes(log, n_components=10, alpha=0.2)\n"
+        "print(c.names, c.labels.ties, hashlib.sha256(','.join(at.score_log(c, log)['dominant']).encode()).hexdigest())"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment(OPENBLAS_CORETYPE=k),
+            check=True,
+        ).stdout
+        for k in ("Haswell", "Nehalem")
+    ]
     assert said[0] == said[1]
 
 
@@ -475,7 +671,11 @@ def test_formulas_are_no_cells(tmp_path):
     names = ["=1+1", "+x", "-x", "@x", "'=x", "x", "\tx", "NA"]
     table = pd.DataFrame({"domain": names, "auroc": np.linspace(-1, 1, len(names)), "=f": 1})
     outputs.write_csv(table, tmp_path / "t.csv")
-    assert not any(cell.startswith(tuple("=+@\t")) for row in pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False).to_numpy() for cell in row)
+    assert not any(
+        cell.startswith(tuple("=+@\t"))
+        for row in pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False).to_numpy()
+        for cell in row
+    )
     assert outputs.read_csv(tmp_path / "t.csv", ["domain"]).equals(table)
 
 
@@ -490,7 +690,13 @@ def test_sparse_pca_on_any_scale_is_at_rest_and_not_above_scikit_learn():
         X, k, share = badly_scaled(seed)
         S = X.T @ X
         fit = sparse_pca(S, k, share * alpha_max(S))
-        theirs = SparsePCA(k, alpha=share * alpha_max(S), ridge_alpha=1e-10, tol=1e-9, max_iter=2000, random_state=0, method="cd").fit(X).error_[-1]
+        theirs = (
+            SparsePCA(
+                k, alpha=share * alpha_max(S), ridge_alpha=1e-10, tol=1e-9, max_iter=2000, random_state=0, method="cd"
+            )
+            .fit(X)
+            .error_[-1]
+        )
         assert fit.converged and fit.objective <= theirs * (1 + 1e-9), seed
 
 

@@ -77,7 +77,13 @@ def _on_grid(values: np.ndarray, digits: int = 6) -> np.ndarray:
 def _tie(group: str, values: np.ndarray, chosen: int, tolerance: float) -> list[str]:
     "A line if other axes reach the chosen one's value."
     equal = np.flatnonzero(np.abs(values - values[chosen]) <= tolerance * max(abs(values[chosen]), 1e-300))
-    return [f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"] if len(equal) > 1 else []
+    return (
+        [
+            f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"
+        ]
+        if len(equal) > 1
+        else []
+    )
 
 
 def _even(share: np.ndarray, label: Sequence[str], order: Sequence[str]) -> list[str]:
@@ -141,7 +147,9 @@ def assign_labels(
     owner = {order[g]: int(j) for j, g in zip(rows, cols, strict=True) if share[j, g] > 0}
     named = {j: g for g, j in owner.items()}
     ties = [line for g, j in owner.items() for line in _tie(g, value[:, order.index(g)], j, tolerance)]
-    label = [named.get(j, order[len(order) - 1 - int(grid[j, ::-1].argmax())]) for j in range(k)]  # a tie goes to the later group
+    label = [
+        named.get(j, order[len(order) - 1 - int(grid[j, ::-1].argmax())]) for j in range(k)
+    ]  # a tie goes to the later group
     ties += _even(grid, label, order)
     count = dict.fromkeys(owner, 1)
     names = []

@@ -135,7 +135,9 @@ def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p,
     return T
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #c9e0b7a2
-def _polish(R: np.ndarray, U: np.ndarray, V: np.ndarray, f: float, alpha: float, max_iter: int) -> tuple[np.ndarray, np.ndarray]:
+def _polish(
+    R: np.ndarray, U: np.ndarray, V: np.ndarray, f: float, alpha: float, max_iter: int
+) -> tuple[np.ndarray, np.ndarray]:
     "One problem, all unknowns at once: R (r, m), U (r, k), V (k, m) with the objective f > 0 -> U, V."
     (r, k), m, unit = U.shape, V.shape[1], np.sqrt((V * V).sum(1))
     unit[unit == 0] = 1  # w_j as long as v_j: then every unknown bends the objective alike
@@ -160,7 +162,9 @@ def _polish(R: np.ndarray, U: np.ndarray, V: np.ndarray, f: float, alpha: float,
     return U, V
 
 
-def _settle(R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, p: int, max_iter: int, tol: float) -> np.ndarray:
+def _settle(
+    R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, p: int, max_iter: int, tol: float
+) -> np.ndarray:
     "The best run of each of p problems; one that does not rest is polished, in place, until the best one does."
     for _ in range(6):
         best = run["f"].reshape(-1, p).argmin(0) * p + np.arange(p)

@@ -193,7 +193,9 @@ def _domain_rows(
         raise ValueError(f"domains must have one name for each of the {y.size} rows, got shape {d.shape}")
     names = sorted(set(d[y]))
     if POOLED in names and len(names) > 1:
-        raise ValueError(f"domains must not be called {POOLED!r}, which is all OoD domains together: give that one another name")
+        raise ValueError(
+            f"domains must not be called {POOLED!r}, which is all OoD domains together: give that one another name"
+        )
     return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if n != POOLED}
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #d262f876

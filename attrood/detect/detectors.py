@@ -144,7 +144,19 @@ class Detector:
         return head | {"params": params, "threshold": self.threshold and self.threshold._asdict()}
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #aca90ec3
-SHAPES = {"weights": "k", "bias": "", "mean": "k", "whitening": "kr", "scale": "k", "support": "sk", "dual": "s", "offset": "", "gamma": "", "rows": "sk", "bandwidth": ""}  # of parameters, k columns
+SHAPES = {
+    "weights": "k",
+    "bias": "",
+    "mean": "k",
+    "whitening": "kr",
+    "scale": "k",
+    "support": "sk",
+    "dual": "s",
+    "offset": "",
+    "gamma": "",
+    "rows": "sk",
+    "bandwidth": "",
+}  # of parameters, k columns
 
 
 def _checked_params(kind: str, given: Mapping[str, Any], k: int) -> dict[str, np.ndarray]:
@@ -158,7 +170,9 @@ def _checked_params(kind: str, given: Mapping[str, Any], k: int) -> dict[str, np
         shape = SHAPES.get(name, "?")
         fits = v.dtype.kind in "fiu" and v.ndim == len(shape) and v.size > 0 and bool(np.isfinite(v).all())
         if not fits or any(sizes.setdefault(letter, n) != n for letter, n in zip(shape, v.shape, strict=True)):
-            raise ValueError(f"{name!r} of a {kind} detector of {k} columns must be finite numbers in lists that fit to them and to each other")
+            raise ValueError(
+                f"{name!r} of a {kind} detector of {k} columns must be finite numbers in lists that fit to them and to each other"
+            )
         if name in ("scale", "bandwidth", "gamma") and not (v > 0).all():
             raise ValueError(f"{name!r} of a {kind} detector must be > 0")
         params[name] = v.astype(np.float64)
@@ -171,7 +185,11 @@ def _checked_threshold(given: Any) -> Threshold | None:
     "A threshold from its plain dict, or none."
     if given is None:
         return None
-    if not isinstance(given, Mapping) or set(given) != set(Threshold._fields) or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in given.values()):
+    if (
+        not isinstance(given, Mapping)
+        or set(given) != set(Threshold._fields)
+        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in given.values())
+    ):
         raise ValueError(f"threshold must have finite numbers for {', '.join(Threshold._fields)}")
     return Threshold(**given)
 
@@ -184,14 +202,32 @@ def load_detector(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {str(d.get('kind'))[:40]!r}")
     if not isinstance(d.get("params", {}), Mapping):
         raise ValueError("params of a detector must be a mapping")
-    lost = [k for k in ("name", "columns", "params") if k not in d] + [k for k in KINDS[d["kind"]][1] if k not in d.get("params", {})]
+    lost = [k for k in ("name", "columns", "params") if k not in d] + [
+        k for k in KINDS[d["kind"]][1] if k not in d.get("params", {})
+    ]
     if lost:
-        raise ValueError(f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join([*d, *d.get('params', {})])}")
-    named = isinstance(d["name"], str) and isinstance(d["columns"], (list, tuple)) and d["columns"] and all(isinstance(c, str) for c in d["columns"])
+        raise ValueError(
+            f"a {d['kind']} detector must have {', '.join(lost)}, got only {', '.join([*d, *d.get('params', {})])}"
+        )
+    named = (
+        isinstance(d["name"], str)
+        and isinstance(d["columns"], (list, tuple))
+        and d["columns"]
+        and all(isinstance(c, str) for c in d["columns"])
+    )
     if not named or not isinstance(d.get("supervised", False), bool):
-        raise ValueError("a detector must have a text for its name, texts for its columns, and true or false for supervised")
+        raise ValueError(
+            "a detector must have a text for its name, texts for its columns, and true or false for supervised"
+        )
     params = _checked_params(d["kind"], d["params"], len(d["columns"]))
-    return Detector(d["name"], d["kind"], tuple(d["columns"]), params, d.get("supervised", False), _checked_threshold(d.get("threshold")))
+    return Detector(
+        d["name"],
+        d["kind"],
+        tuple(d["columns"]),
+        params,
+        d.get("supervised", False),
+        _checked_threshold(d.get("threshold")),
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #f7660096
 def ood_probability(

@@ -28,7 +28,10 @@ from .schema import INDICATORS, MANIFEST_KEY, REQUIRED, LogError, Manifest, chec
 @dataclass(frozen=True)
 class Log:
     "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
-    table: pa.Table  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
+
+    table: (
+        pa.Table
+    )  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
     manifest: Manifest  # what produced the rows
     KEY: ClassVar[bytes] = MANIFEST_KEY  # of the manifest in the metadata of a Parquet file
     name: str = field(default="the log", compare=False)  # in error texts: the file it was read from, if any
@@ -108,7 +111,11 @@ def make_log(
         v = np.asarray(values)
         if v.dtype.kind == "f" and v.dtype != np.float16:
             v = v.astype(float_type)
-        flat = pa.array(v.ravel(), from_pandas=v.dtype == object) if v.dtype.kind != "U" else pa.array(v.ravel().tolist(), pa.string())
+        flat = (
+            pa.array(v.ravel(), from_pandas=v.dtype == object)
+            if v.dtype.kind != "U"
+            else pa.array(v.ravel().tolist(), pa.string())
+        )
         if v.dtype == object:
             flat = flat.cast(pa.string())
         arrays[column] = pa.FixedSizeListArray.from_arrays(flat, v.shape[1]) if v.ndim == 2 else flat
@@ -140,7 +147,12 @@ def _holds(kind: pa.DataType) -> str:
     if pa.types.is_fixed_size_list(kind):
         inner = _holds(kind.value_type)
         return "lists of " + inner if inner in ("floats", "whole numbers", "texts", "true or false") else f"{kind}"
-    tests = {"texts": pa.types.is_string, "floats": pa.types.is_floating, "whole numbers": pa.types.is_integer, "true or false": pa.types.is_boolean}
+    tests = {
+        "texts": pa.types.is_string,
+        "floats": pa.types.is_floating,
+        "whole numbers": pa.types.is_integer,
+        "true or false": pa.types.is_boolean,
+    }
     return next((words for words, test in tests.items() if test(kind)), f"{kind}")
 
 # %% ../../nbs/02_log/03_files.ipynb #e9d3e6db
@@ -152,18 +164,30 @@ def _check_kinds(log: Log) -> None:
         if wanted and held != wanted:
             raise LogError(f"{where}: column {name!r} must hold {wanted}, it holds {held}")
         if not wanted and pa.types.is_nested(column.type) and not held.startswith("lists of "):
-            raise LogError(f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or lists that are as long in every row")
-        if column.null_count and (name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"):
-            raise LogError(f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must have one")
+            raise LogError(
+                f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or lists that are as long in every row"
+            )
+        if column.null_count and (
+            name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"
+        ):
+            raise LogError(
+                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must have one"
+            )
     width, classes = {n: t.schema.field(n).type.list_size for n in LISTS[:3]}, len(m.class_names)
     if width["lse"] != len(m.temperatures):
-        raise LogError(f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, it holds {width['lse']}")
+        raise LogError(
+            f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, it holds {width['lse']}"
+        )
     if not 1 <= width["top_index"] <= classes or width["top_index"] != width["top_cosine"]:
-        raise LogError(f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number of classes; "
-                       f"they hold {width['top_index']} and {width['top_cosine']}")
+        raise LogError(
+            f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number of classes; "
+            f"they hold {width['top_index']} and {width['top_cosine']}"
+        )
     top = log.array("top_index")
     if top.size and (top.min() < 0 or top.max() >= classes):
-        raise LogError(f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds {top.min() if top.min() < 0 else top.max()}")
+        raise LogError(
+            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds {top.min() if top.min() < 0 else top.max()}"
+        )
 
 # %% ../../nbs/02_log/03_files.ipynb #93940640
 def check_log(
@@ -179,9 +203,13 @@ def check_log(
     if lost := [c for c in declared if c not in t.column_names]:
         raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
     if clash := [c for c in m.evidence if c in (*TEXTS, *LISTS, "reference")]:
-        raise LogError(f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the evidence another name")
+        raise LogError(
+            f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the evidence another name"
+        )
     if strange := [c for c in t.column_names if c not in (*declared, "image_embedding", "reference")]:
-        raise LogError(f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under 'columns' or 'evidence'")
+        raise LogError(
+            f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under 'columns' or 'evidence'"
+        )
     _check_kinds(log)
     ids = pd.Series(log.array("id"))
     if ids.duplicated().any():
@@ -194,7 +222,9 @@ def check_log(
         bad = ~np.isfinite(values if values.ndim == 2 else values[:, None]).all(1)
         if bad.any():
             row = int(bad.argmax())
-            raise LogError(f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in row {row} (id {ids[row]!r}): drop the row or mend its source")
+            raise LogError(
+                f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in row {row} (id {ids[row]!r}): drop the row or mend its source"
+            )
     return log
 
 # %% ../../nbs/02_log/03_files.ipynb #9de3eee3
@@ -210,9 +240,21 @@ def write_log(
     table = log.table.replace_schema_metadata({MANIFEST_KEY: log.manifest.to_json().encode()})
     names = [c for c in table.column_names if table.schema.field(c).type == pa.string() and c != "id"]
     kinds = {f.name: f.type.value_type if pa.types.is_fixed_size_list(f.type) else f.type for f in table.schema}
-    floats = [name if kind == table.schema.field(name).type else f"{name}.list.element" for name, kind in kinds.items() if kind in (pa.float32(), pa.float64())]
+    floats = [
+        name if kind == table.schema.field(name).type else f"{name}.list.element"
+        for name, kind in kinds.items()
+        if kind in (pa.float32(), pa.float64())
+    ]
     with atomic_path(path, "log") as part:  # the bytes of floats, split by place, shrink by a tenth
-        pq.write_table(table, part, compression="zstd", compression_level=9, use_dictionary=names, use_byte_stream_split=floats, row_group_size=65536)
+        pq.write_table(
+            table,
+            part,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=names,
+            use_byte_stream_split=floats,
+            row_group_size=65536,
+        )
     return path
 
 # %% ../../nbs/02_log/03_files.ipynb #91482e34
@@ -266,7 +308,11 @@ def _plain_table(table: pa.Table, file: Path) -> pa.Table:
             made[name] = _plain_column(table[name], name in TEXTS)
         except (pa.ArrowException, ValueError) as e:
             raise LogError(f"{file}: column {name!r} of type {table[name].type} cannot be read") from e
-        if name == "top_index" and pa.types.is_fixed_size_list(made[name].type) and pa.types.is_integer(made[name].type.value_type):
+        if (
+            name == "top_index"
+            and pa.types.is_fixed_size_list(made[name].type)
+            and pa.types.is_integer(made[name].type.value_type)
+        ):
             made[name] = _small(made[name])
     return pa.table(made)
 
@@ -290,7 +336,9 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
         raise LogError(f"{file} is no readable Parquet file, or is cut off: write it again") from e
     meta = parquet.schema_arrow.metadata or {}
     if MANIFEST_KEY not in meta:
-        raise LogError(f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log_from_embeddings")
+        raise LogError(
+            f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log_from_embeddings"
+        )
     try:
         return parquet, Manifest.from_json(meta[MANIFEST_KEY])
     except LogError as e:
@@ -308,11 +356,15 @@ def read_log(
             try:
                 table = parquet.read()
             except (pa.ArrowException, OSError, ValueError) as e:
-                raise LogError(f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again") from e
+                raise LogError(
+                    f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again"
+                ) from e
         logs.append(check_log(Log(_plain_table(table, file), manifest, str(file))))
     log = _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))
     if not len(log):
-        raise LogError(f"{path} is a log without rows: no image was read when it was written; give other sources, or another log")
+        raise LogError(
+            f"{path} is a log without rows: no image was read when it was written; give other sources, or another log"
+        )
     return log
 
 # %% ../../nbs/02_log/03_files.ipynb #22ab54b5
@@ -376,7 +428,10 @@ def iter_log(
                 yield Log(_plain_table(pa.Table.from_batches([batch]), file), manifest, str(file))
 
 # %% ../../nbs/02_log/03_files.ipynb #97689679
-BUNDLED = {"animals": "animals.parquet", "food101-pocket": "food101-pocket.parquet"}  # logs that are installed with the package, by name
+BUNDLED = {
+    "animals": "animals.parquet",
+    "food101-pocket": "food101-pocket.parquet",
+}  # logs that are installed with the package, by name
 
 # %% ../../nbs/02_log/03_files.ipynb #408b9367
 def bundled_log(

@@ -26,7 +26,17 @@ MANIFEST_KEY = b"attrood"  # of the manifest in the Parquet metadata
 TEMPERATURES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)  # at which a log keeps the log-sum-exp
 INDICATORS = ("conf", "entropy", "normalized_entropy", "energy", "oodscore")  # of the paper, one column each
 REQUIRED = (
-    "id", "domain", "role", "label", "prediction", *INDICATORS, "top_index", "top_cosine", "lse", "cosine_mean", "cosine_std",
+    "id",
+    "domain",
+    "role",
+    "label",
+    "prediction",
+    *INDICATORS,
+    "top_index",
+    "top_cosine",
+    "lse",
+    "cosine_mean",
+    "cosine_std",
 )  # columns of every log
 
 # %% ../../nbs/02_log/02_schema.ipynb #367cf5fb
@@ -40,6 +50,7 @@ def text_hash(
 @dataclass(frozen=True)
 class Manifest:
     "What produced a log: model, text side, preprocessing, sources and software."
+
     class_names: list[str]  # (C,) names in the order of `top_index`
     logit_scale: float  # logits = logit_scale * cosine + logit_bias
     logit_bias: float = 0.0  # SigLIP has one, CLIP has none
@@ -52,7 +63,9 @@ class Manifest:
     text_sha256: str = ""  # hash of the text embeddings
     sources: list[dict[str, Any]] = field(default_factory=list)  # domain, role, source, split, version, license, rows
     software: dict[str, str] = field(default_factory=dict)  # package -> version
-    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)  # further evidence columns -> group, source, params
+    evidence: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # further evidence columns -> group, source, params
     columns: dict[str, str] = field(default_factory=dict)  # user columns -> what they hold
     notes: str = ""  # free text
     schema_version: int = SCHEMA_VERSION  # of the log format; another version is refused
@@ -82,7 +95,9 @@ class Manifest:
             raise LogError(f"the manifest must be a mapping, it is a {type(raw).__name__}: write the log again")
         version = raw.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise LogError(f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version")
+            raise LogError(
+                f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version"
+            )
         lost = [f for f in ("class_names", "logit_scale") if f not in raw]
         if lost:
             raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
@@ -112,12 +127,18 @@ def _list_of(value: Any, kind: type) -> bool:
 
 
 def _mapping_of(value: Any, kind: type = object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, kind) for k, v in value.items()) and _shallow(value)
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(k, str) and isinstance(v, kind) for k, v in value.items())
+        and _shallow(value)
+    )
 
 
 def _entries(value: Any) -> bool:
     "Whether every entry of the evidence is a mapping whose parts are what readers take them for."
-    return _mapping_of(value, Mapping) and all(_list_of(e.get("needs", []), str) and _mapping_of(e.get("params", {})) for e in value.values())
+    return _mapping_of(value, Mapping) and all(
+        _list_of(e.get("needs", []), str) and _mapping_of(e.get("params", {})) for e in value.values()
+    )
 
 
 def _sources(value: Any) -> bool:
@@ -128,14 +149,23 @@ _TEXT = ("a text", lambda v: isinstance(v, str))
 _MAPPING = ("a mapping", _mapping_of)
 FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "class_names": ("a list of at least one text", lambda v: _list_of(v, str) and len(v) > 0),
-    "logit_scale": ("a finite number > 0", lambda v: _number(v, 0)), "logit_bias": ("a finite number", _number),
+    "logit_scale": ("a finite number > 0", lambda v: _number(v, 0)),
+    "logit_bias": ("a finite number", _number),
     "similarity": ("'cosine' or 'logit'", lambda v: isinstance(v, str) and v in ("cosine", "logit")),
-    "temperatures": ("a list of finite numbers > 0", lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and all(_number(t, 0) for t in v)),
-    "model": _MAPPING, "preprocessing": _MAPPING, "precision": _TEXT, "templates": ("a list of texts", lambda v: _list_of(v, str)),
-    "text_sha256": _TEXT, "sources": ("a list of mappings, their domains texts", _sources),
+    "temperatures": (
+        "a list of finite numbers > 0",
+        lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and all(_number(t, 0) for t in v),
+    ),
+    "model": _MAPPING,
+    "preprocessing": _MAPPING,
+    "precision": _TEXT,
+    "templates": ("a list of texts", lambda v: _list_of(v, str)),
+    "text_sha256": _TEXT,
+    "sources": ("a list of mappings, their domains texts", _sources),
     "software": ("a mapping to texts", lambda v: _mapping_of(v, str)),
     "evidence": ("a mapping to mappings, their needs lists of texts and their params mappings", _entries),
-    "columns": ("a mapping to texts", lambda v: _mapping_of(v, str)), "notes": _TEXT,
+    "columns": ("a mapping to texts", lambda v: _mapping_of(v, str)),
+    "notes": _TEXT,
 }  # what each field of a manifest must be, in words and as a test
 
 
