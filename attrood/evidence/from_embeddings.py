@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from .extras import LEAST, Extras, add_extras, fit_extras, measure_columns, measures_of
 from .neglabel import NegLabel
 from .store import EmbeddingScores
 from ..ground import unit_rows
 from ..log import Log, bare_log, make_log, reference_rows
 from .vocabulary import Vocabulary
-from .words import fit_words, word_log_columns
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #49970a8b
 def reference_share(
@@ -71,12 +72,14 @@ def log_from_embeddings(
     neglabel: NegLabel | None = None,  # mined negative labels
     words: Vocabulary | Sequence[str] | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
     word_embeddings: npt.ArrayLike | None = None,  # (W, d) their text embeddings, by the same model and prompts
+    picture: pd.DataFrame | None = None,  # (n rows) raw measures of the pictures, such as `picture_table` gives
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,) of the user's own
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
-    log = bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns=columns, keep_embeddings=keep_embeddings, **manifest)
+    pixels = {} if picture is None else measure_columns(picture, len(np.asarray(image_embeddings)))
+    log = bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns={**columns, **pixels}, keep_embeddings=keep_embeddings, **manifest)
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
@@ -90,10 +93,9 @@ def log_from_embeddings(
         y = known if all(v is not None for v in known) else None
         options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
         scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
-    rows = _with_columns(rows, scores, x, mask)
-    if words is not None:
-        rows = _with_words(rows, x, x[mask], text_embeddings, words, word_embeddings)
-    return rows.select(np.argsort(order))
+    if words is not None or picture is not None and not isinstance(reference, EmbeddingScores):
+        scores = replace(scores, extras=_extras(rows, reference, x, mask, text_embeddings, words, word_embeddings, picture is not None))
+    return add_extras(_with_columns(rows, scores, x, mask), scores.extras, x).select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #e8436d56
 def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.ndarray) -> Log:
@@ -108,14 +110,13 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     return make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2
-def _with_words(rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any) -> Log:
-    "A log with the columns of words, which learn from familiar images what wins on those anyway."
-    if len(familiar) < 30:
-        raise ValueError(f"words need at least 30 reference rows to learn from, got {len(familiar)}: mark some with reference=")
-    known = words if isinstance(words, Vocabulary) else Vocabulary.of(list(words))
-    fitted = fit_words(familiar, unit_rows(text, "text_embeddings"), rows.manifest.class_names, known, embeddings, rows.manifest.logit_scale)
-    columns, entries = word_log_columns(fitted, x)
-    own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
-    entries = {n: {**e, "needs": ["reference", "words"]} for n, e in entries.items()}
-    m, old = rows.manifest, {n: rows.array(n) for n in rows.table.column_names}
-    return make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))
+def _extras(rows: Log, reference: Any, x: np.ndarray, mask: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any, picture: bool) -> Extras:
+    "What familiar images tell about words and pictures."
+    if isinstance(reference, EmbeddingScores):
+        raise ValueError("words must be left out beside fitted scores, which bring those they were fitted with")
+    what, least = ("words", 30) if words is not None else ("picture", LEAST)
+    if mask.sum() < least:
+        raise ValueError(f"{what} need{'s' if words is None else ''} at least {least} reference rows to learn from, got {mask.sum()}: mark some with reference=")
+    vocabulary = words if words is None or isinstance(words, Vocabulary) else Vocabulary.of(list(words))
+    measures = measures_of(rows.select(mask)) if picture else None
+    return fit_extras(x[mask], text, rows.manifest.class_names, rows.manifest.logit_scale, vocabulary, embeddings, measures)
