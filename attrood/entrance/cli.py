@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .cli_infer import infer_command, infer_settings
+from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import check_output, source_paths
 from ..log import BUNDLED, bundled_log, read_log
 
@@ -296,7 +296,7 @@ def causes_command(
     emit(plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
-app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
+app.command("infer", cls=InferCommand, epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #74cfca25
 def _stop(number: int, frame: Any) -> None:

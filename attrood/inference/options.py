@@ -23,9 +23,10 @@ def setting(
     choices: Sequence[str] = (),  # allowed values
     least: float | None = None,  # smallest allowed value
     flag: str = "",  # its name on the command line, if another than the field's
+    bare: str = "",  # what its value stands for in the help, if it may be left out on the command line, which means True
 ) -> Any:  # a dataclass field
     "A field of `InferOptions`."
-    return field(default=default, metadata={"text": text, "rows": rows, "cli": cli, "choices": tuple(choices), "least": least, "flag": flag})
+    return field(default=default, metadata={"text": text, "rows": rows, "cli": cli, "choices": tuple(choices), "least": least, "flag": flag, "bare": bare})
 
 # %% ../../nbs/04_inference/11_options.ipynb #40d4c25a
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class InferOptions:
     scores: str | Path | None = setting(None, "An earlier log: take over the scores that were fitted there, and its classes and prompts if none are given, so that its axes apply.", cli=Path)
     evidence: bool = setting(True, "Store every score that image vectors allow.", rows=True)
     patches: bool = setting(False, "GL-MCM too, from the patch tokens of a vision transformer.", rows=True)
+    words: bool | str | Path = setting(False, "Words that are no classes as evidence, and the word each image shows: the packaged vocabulary, or a list of your own (a .json, or one a line). Learnt from the reference images.", cli=str, bare="[FILE]")
+    picture: bool = setting(False, "The state of the picture as evidence (sharpness, noise, compression, light, colour, …), measured on the original pixels. Learnt from the reference images.")
     embeddings: bool = setting(False, "Store image vectors too (float16), from which any score can be redone.", rows=True)
     batch_size: int | None = setting(None, "Images a batch; found if not given.", least=1)
     workers: int | None = setting(None, "Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.", least=0)
