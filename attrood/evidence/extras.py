@@ -85,12 +85,12 @@ class Extras:
         if self.words is not None:
             columns, about = word_log_columns(self.words, image_embeddings)
             entries = {n: {**e, "needs": ["reference", "words"]} for n, e in about.items()}
-        if self.picture is not None and measures is None:
-            warnings.warn("the log keeps no measures of its pictures: evidence of the picture is left out", stacklevel=3)
-        elif self.picture is not None:
+        if self.picture is not None and measures is not None:
             found = picture_columns(self.picture, measures)
             columns |= {str(n): column.to_numpy() for n, column in found.items()}
             entries |= {n: _picture_entry(self.picture, n) for n in map(str, found)}
+        elif self.picture is not None:
+            warnings.warn("the log keeps no measures of its pictures: evidence of the picture is left out", stacklevel=3)
         return columns, entries
 
 # %% ../../nbs/03_evidence/18_extras.ipynb #546432d3
