@@ -119,7 +119,7 @@ def test_infer_settings_are_written_once():
         assert (f.name in options) == (f.metadata["cli"] is not False) and f.metadata["text"]
         if f.name in options:
             p = options[f.name]
-            assert p.annotation.__metadata__[0].help == f.metadata["text"] and p.default == (None if f.default in (None, ()) else f.default)
+            assert p.annotation.__metadata__[0].help == f.metadata["text"] and p.default == (None if f.metadata["bare"] or f.default in (None, ()) else f.default)
 
 
 def test_an_encoder_of_ones_own(tmp_path):
