@@ -70,12 +70,12 @@ def fit_decision(
     card: AxisCard,  # fitted axes
     log: Log,  # its ID rows are used
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
-    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm" or "density"
+    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm", "density" or "additive"
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> dict[str, Any]:  # plain types, the card's "decision"
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
-    if detector not in ("mahalanobis", "one_class_svm", "density"):
-        raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
+    if detector not in ("mahalanobis", "one_class_svm", "density", "additive"):
+        raise ValueError(f"detector must be mahalanobis, one_class_svm, density or additive, got {detector!r}")
     mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
     part = log_rows.split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
