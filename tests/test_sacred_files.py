@@ -86,7 +86,7 @@ def world(tmp_path_factory) -> SimpleNamespace:
     import attrood.pipeline
     import attrood.scoring  # noqa: F401
     from attrood.evidence import fit_on_files  # noqa: F401
-    from attrood.log import bare_log
+    from attrood.log.make import bare_log
 
     base = tmp_path_factory.mktemp("world")
     small, rng = bundled_log().select(np.arange(0, 1400, 200)), np.random.default_rng(0)
