@@ -7,7 +7,7 @@ __all__ = ['evaluate_log', 'fit_decision', 'decide', 'decision_drift', 'comparis
            'metrics']
 
 # %% ../../nbs/07_detect/00_detect.ipynb #10341111
-from . import additive, comparison, detectors, evaluation, intervals, metrics  # `additive` registers itself
+from . import comparison, detectors, evaluation, intervals, metrics
 from .evaluation import decide, decision_drift, evaluate_log, fit_decision
 
 # %% ../../nbs/07_detect/00_detect.ipynb #607b5134

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard, Mode, fit_axes, fit_rows
+from .additive import promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
@@ -82,7 +83,10 @@ def fit_decision(
         raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
-    return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
+    made = fitted.with_threshold(z[part == "threshold"], acceptance)
+    if detector == "additive" and made.threshold is not None:
+        return made.to_dict() | {"promise": promised_rate(made.threshold)._asdict()}
+    return made.to_dict()
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #4bb5a8f8
 def decide(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'JsonOption', 'ImagesOption', 'LogArgument', 'ModeOption', 'Language', 'RunMode', 'say', 'load_log', 'emit',
-           'preset_log', 'run_command', 'fit_command', 'score_command', 'evaluate_command', 'explain_command',
-           'report_command', 'causes_command', 'main']
+           'preset_log', 'run_command', 'few_card', 'few_text', 'fit_command', 'score_command', 'evaluate_command',
+           'explain_command', 'report_command', 'causes_command', 'main']
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
@@ -153,8 +153,34 @@ def run_command(
     say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")
     emit({"out": str(out), "modes": {m: a.card.to_dict() for m, a in done.items()}} | ({} if beside is None else {"comparison": beside.to_dict("records")}), as_json)
 
+# %% ../../nbs/09_entrance/05_cli.ipynb #fewcli01
+def few_card(
+    log: Any,  # the Log, of ID rows or of any
+    k: int | None = None,  # number of axes; one for each idea if None
+) -> Any:  # the AxisCard
+    "Few axes with the sum of surprises as their decision."
+    from attrood.axes import fit_few_axes
+    from attrood.detect import fit_decision
+
+    card = fit_few_axes(log, k=k)
+    return card.with_parts(decision=fit_decision(card, log, detector="additive"))
+
+
+def few_text(
+    card: Any,  # from `few_card`
+) -> str:  # several lines
+    "The axes, what they say, what they leave out, and what the threshold promises."
+    titles, lost = card.selection["titles"]["en"], card.selection["lost"]
+    lines = [f"{len(card.names)} axes from {card.provenance['id_rows']} ID images and the standard ({card.provenance['standard']['share']:.0%} of the correlations)", ""]
+    for j, name in enumerate(card.names):
+        lines += [f"  {card.formula(j, 2)}", f"      high: {titles[name]}"]
+    worst, p = max(lost, key=lost.get), card.decision["promise"]
+    return "\n".join([*lines, *(f"  tie: {t}" for t in card.labels.ties), "", f"not explained: {sum(lost.values()) / len(lost):.0%} of a score over ID images in the mean, {lost[worst]:.0%} of {worst}",
+                      f"threshold: a new ID image is accepted with {p['rate']:.1%} (95 % interval {p['low']:.1%} to {p['high']:.1%}), set on {p['n_id']} ID images",
+                      "not known: whether it finds what will come; no OoD image was read"])
+
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
-@app.command("fit", epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json")
+@app.command("fit", epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --few   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json")
 def fit_command(
     log: LogArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The axis card to write.")] = Path("axes.json"),
@@ -163,12 +189,20 @@ def fit_command(
     alpha: Annotated[float | None, typer.Option(help="Penalty; chosen from the data if not given.")] = None,
     folds: Annotated[int, typer.Option(help="Folds of the paper's cross-validation.")] = 5,
     evidence: Annotated[list[str] | None, typer.Option(help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has.")] = None,
+    few: Annotated[bool, typer.Option("--few", help="A few named axes from ID rows alone, with a decision whose parts are its reasons; OoD rows are not read.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
     from attrood.entrance.job import analyse, summary
 
     outputs.check_output(out, "axis card", [log])
+    if few:
+        if mode is not ModeOption.default or alpha is not None or evidence:
+            raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
+        card = few_card(load_log(log), k)
+        card.write(out)
+        say(f"{few_text(card)}\n\nwritten to {out}")
+        return emit(card.to_dict(), as_json)
     done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
     done.card.write(out)
     say(summary(done))
