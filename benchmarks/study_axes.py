@@ -1,6 +1,6 @@
 """Few axes on many sets: standard axes, the additive detector and what it loses. Run: python benchmarks/study_axes.py SETS [part ...]
 
-SETS is the folder that study_sets.py wrote. Every set is measured with a standard of the other families only. Parts: table, recur, delete, causes, card.
+SETS is the folder that study_sets.py wrote. Every set is measured with a standard of the other families only. Parts: table, recur, rows, delete, causes, card.
 
 The table takes some minutes for each set; ONLY=animals,pets limits it. The part card writes the correlations that ship as attrood/assets/standard_axes.json.
 """
@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import beta, rankdata
 from threadpoolctl import threadpool_limits
 
 from attrood.axes.few import AXIS_NAMES, CORE_GROUPS, IDEAS, axis_title, core_columns, count_ideas, few_axes, name_axes, shrunk_correlation
@@ -164,6 +164,19 @@ def fast_auc(sorted_id, order_w, o, ow):
     return float((ow * (c[left] + c[right]) / 2).sum() / (c[-1] * ow.sum()))
 
 
+def mean_auc(name, out, domains, doms, best, o, id_weights=None, ood_weights=None):
+    "Mean over folds and OoD domains; `best` are the values of the best single score, and weights those of a bootstrap."
+    total = []
+    for ids, made in out:
+        iw = np.ones(len(ids)) if id_weights is None else id_weights[id(ids)]
+        for d in domains:
+            m = doms == d
+            s_i, s_o = (best[ids], best[o][m]) if name == "best" else (made[name][0], made[name][1][m])
+            order = np.argsort(s_i)
+            total.append(fast_auc(s_i[order], iw[order], s_o, np.ones(m.sum()) if ood_weights is None else ood_weights[d]))
+    return np.mean(total)
+
+
 def table_part(P, boots=200, weights=(3000.0,)):
     rows = []
     for n, p in P.items():
@@ -180,23 +193,13 @@ def table_part(P, boots=200, weights=(3000.0,)):
         best = max(singles, key=singles.get)
         vb = p.E[best].to_numpy()
 
-        def mean_auc(name, rng=None):
-            total = []
-            for ids, made in out:
-                iw = np.ones(len(ids)) if rng is None else rng_i[id(ids)]
-                for d in p.domains:
-                    m = doms == d
-                    s_i, s_o = (vb[ids], vb[o][m]) if name == "best" else (made[name][0], made[name][1][m])
-                    order = np.argsort(s_i)
-                    total.append(fast_auc(s_i[order], iw[order], s_o, np.ones(m.sum()) if rng is None else rng_o[d]))
-            return np.mean(total)
-
-        point = {name: mean_auc(name) for name in [*DETECTORS, "best"]}
+        case = (out, p.domains, doms, vb, o)
+        point = {name: mean_auc(name, *case) for name in [*DETECTORS, "best"]}
         diffs, rng = [], np.random.default_rng(1)
         for _ in range(boots):
             rng_i = {id(ids): rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids))).astype(float) for ids, _ in out}
             rng_o = {d: rng.multinomial((doms == d).sum(), np.full((doms == d).sum(), 1 / (doms == d).sum())).astype(float) for d in p.domains}
-            diffs.append(mean_auc("additive", rng) - mean_auc("best", rng))
+            diffs.append(mean_auc("additive", *case, rng_i, rng_o) - mean_auc("best", *case, rng_i, rng_o))
         low, high = np.quantile(diffs, [0.025, 0.975])
         # thresholds: fit on 3/5, threshold on 1/5, test on 1/5
         f = folds_of(i_all)
@@ -227,9 +230,9 @@ def recur_part(P):
     gn = [CORE_GROUPS[c] for c in cc]
     base, _ = name_axes(W0, gn)
     print("standard axes")
-    for w, b in zip(W0, base):
-        print("  ", b, "|", axis_title(w, gn), "|", axis_title(w, gn, "ja"), "|", " ".join(f"{x:+.3f} {c}" for x, c in zip(w, cc) if x))
-    print("coverage", dict(zip(cc, coverage(W0, G).round(2))))
+    for w, b in zip(W0, base, strict=True):
+        print("  ", b, "|", axis_title(w, gn), "|", axis_title(w, gn, "ja"), "|", " ".join(f"{x:+.3f} {c}" for x, c in zip(w, cc, strict=True) if x))
+    print("coverage", dict(zip(cc, coverage(W0, G).round(2), strict=True)))
     rows = []
     rng = np.random.default_rng(0)
     for weight in (0.0, 300.0, 1000.0, 2000.0, 3000.0, 5000.0, 10000.0, np.inf):
@@ -238,7 +241,6 @@ def recur_part(P):
             i = np.flatnonzero(p.idr)
             z, W, reach, own, core = fit(p, i, R0, weight)
             at = [ALL.index(c) for c in core]
-            S0 = W0[:, at]
             full = np.zeros((len(W), len(cc)))
             full[:, at] = W
             S = few_axes(G[np.ix_(at, at)], len(W))
@@ -267,6 +269,29 @@ def recur_part(P):
     T["fixed share"] = T.fixed / T.k
     print(T.groupby("weight")[["same", "fixed share", "single", "cov", "AUROC"]].mean().round(4).to_string())
     return T
+
+
+def rows_part(P, draws=20):
+    "Few ID rows: axes, medians and threshold from N of them (60 % fit, 40 % set the threshold), judged on the others."
+    rows, rng = [], np.random.default_rng(0)
+    for n in STANDARD_SETS:
+        p = P[n]
+        R0, ids = standard(P, n), np.flatnonzero(p.idr)
+        for N in (30, 60, 100, 200, 500, 1000):
+            for _ in range(draws if N + 100 <= len(ids) else 0):
+                take = rng.permutation(ids)
+                known, new = take[:N], take[N:]
+                z, _, _, _, _ = fit(p, known, R0)
+                a, b = known[: int(0.6 * N)], known[int(0.6 * N):]
+                s = additive(Reach.fit(z[a]).excess(z))[0]
+                t = choose_threshold(s[b], 0.95)
+                found = np.mean([auc(s[new], s[p.domain == d]) for d in p.domains])
+                law = beta(t.rank, t.n_id + 1 - t.rank)
+                rate = (s[new] <= t.value).mean()
+                rows.append({"set": n, "N": N, "AUROC": found, "realised": rate, "promised": law.mean(), "in interval": law.cdf(rate) > 0.025 and law.cdf(rate) < 0.975})
+    T = pd.DataFrame(rows)
+    print(T.groupby("N")[["AUROC", "realised", "promised", "in interval"]].mean().round(4).to_string())
+    print(T.pivot_table(index="set", columns="N", values="AUROC").round(4).to_string())
 
 
 def delete_part(P):
