@@ -234,9 +234,9 @@ def core_evidence(
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:  # (r, m) of the ID rows, column -> core score, left out -> why
     "The core scores of a log's ID rows; `LogError` if there are too few rows or no score."
-    mask = log.is_id & log_rows.evaluation_rows(log)
-    if mask.sum() < LEAST_ROWS:
-        raise LogError(f"{log.name} must have at least {LEAST_ROWS} ID rows that no score was fitted on, got {mask.sum()}: give more images the role 'id'")
+    mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
+    if len(mask) < LEAST_ROWS:
+        raise LogError(f"{log.name} must have at least {LEAST_ROWS} ID rows that no score was fitted on, got {len(mask)}: give more images the role 'id'")
     core = core_columns(available_evidence(log) if table is None else [str(n) for n in table])
     columns = list(core.values())
     E = evidence_frame(log.select(mask), columns) if table is None else table.loc[mask, columns].reset_index(drop=True)

@@ -364,6 +364,6 @@ DEFAULTS |= {
         0.9, "higher: fewer axes have the standard's name", "convention", "between `fair` and `equal` of the verdict", ("axes.few:name_axes.equal",)
     ),
     "surprise_base": Default(
-        3.0, "higher: one far coordinate counts for more", "argument", "the logistic law with this median and median deviation; that law and not a cut at 0 was taken after the nine problems, where the two lie within 0.005", ("detect.additive:surprise.base",)
+        3.0, "higher: one far coordinate counts for more", "argument", "the logistic law with this median and median deviation; that law and not a cut at 0 was taken after the nine problems, where the two lie within 0.02", ("detect.additive:surprise.base",)
     ),
 }
