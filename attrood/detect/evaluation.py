@@ -44,6 +44,7 @@ def evaluate_log(
     groups: str = "domain",  # column of the log that names the OoD domains
     axes_params: Mapping[str, Any] | None = None,  # further parameters of `AttributionAxes`
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+    any_model: bool = False,  # take a card of another model or text side too
     **params: Any,  # further parameters of `evaluate_detectors`
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
@@ -53,7 +54,7 @@ def evaluate_log(
     train = log_rows.split_rows(ids, salt=params.get("salt", "attrood")) == "train"
     if card is None:
         card = fit_axes(replace(rows.select(train), name=log.name), mode, table=E[train].reset_index(drop=True), **dict(axes_params or {}))
-    scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E))
+    scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E, any_model))
     varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
     free = registry.training_free(varied, rows)
     if "training_free" not in params and len(free) < len(varied):
