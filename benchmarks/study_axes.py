@@ -17,7 +17,17 @@ import pandas as pd
 from scipy.stats import beta, rankdata
 from threadpoolctl import threadpool_limits
 
-from attrood.axes.few import AXIS_NAMES, CORE_GROUPS, IDEAS, axis_title, core_columns, count_ideas, few_axes, name_axes, shrunk_correlation
+from attrood.axes.few import (
+    AXIS_NAMES,
+    CORE_GROUPS,
+    IDEAS,
+    axis_title,
+    core_columns,
+    count_ideas,
+    few_axes,
+    name_axes,
+    shrunk_correlation,
+)
 from attrood.axes.matching import match_axes
 from attrood.axes.sparse_pca import coverage
 from attrood.detect.additive import fit_additive, surprise
@@ -25,9 +35,11 @@ from attrood.detect.threshold import choose_threshold
 
 # ------------------------------------------------------------------------------------------------ the study
 
+
 @dataclass(frozen=True)
 class Reach:
     "ID medians and median deviations of coordinates, as the additive detector has them."
+
     median: np.ndarray  # (k,)
     deviation: np.ndarray  # (k,) > 0
 
@@ -52,7 +64,15 @@ def additive(excess):
 NAMES = [a.name for a in AXIS_NAMES.values()]
 
 
-FAMILY = {"pets": "pets", "pets84": "pets", "food": "food", "food75": "food", "food101": "pocket", "food101w": "pocket", "newcomer": "pocket"}
+FAMILY = {
+    "pets": "pets",
+    "pets84": "pets",
+    "food": "food",
+    "food75": "food",
+    "food101": "pocket",
+    "food101w": "pocket",
+    "newcomer": "pocket",
+}
 STANDARD_SETS = ("animals", "pets", "food", "objects", "pets84", "food75")
 
 
@@ -62,7 +82,7 @@ def family(name):
 
 def auc(i, o):
     r = rankdata(np.r_[i, o])
-    return (r[len(i):].sum() - len(o) * (len(o) + 1) / 2) / (len(i) * len(o))
+    return (r[len(i) :].sum() - len(o) * (len(o) + 1) / 2) / (len(i) * len(o))
 
 
 @dataclass
@@ -153,7 +173,12 @@ def mahal(u, z, rows):
     return (((z - z[rows].mean(0)) @ L) ** 2).sum(1)
 
 
-DETECTORS = {"additive": lambda u, z, r: additive(u)[0], "relu": lambda u, z, r: np.maximum(u, 0).sum(1), "signed": lambda u, z, r: u.sum(1), "mahalanobis": mahal}
+DETECTORS = {
+    "additive": lambda u, z, r: additive(u)[0],
+    "relu": lambda u, z, r: np.maximum(u, 0).sum(1),
+    "signed": lambda u, z, r: u.sum(1),
+    "mahalanobis": mahal,
+}
 
 
 def fast_auc(sorted_id, order_w, o, ow):
@@ -173,7 +198,9 @@ def mean_auc(name, out, domains, doms, best, o, id_weights=None, ood_weights=Non
             m = doms == d
             s_i, s_o = (best[ids], best[o][m]) if name == "best" else (made[name][0], made[name][1][m])
             order = np.argsort(s_i)
-            total.append(fast_auc(s_i[order], iw[order], s_o, np.ones(m.sum()) if ood_weights is None else ood_weights[d]))
+            total.append(
+                fast_auc(s_i[order], iw[order], s_o, np.ones(m.sum()) if ood_weights is None else ood_weights[d])
+            )
     return np.mean(total)
 
 
@@ -197,8 +224,13 @@ def table_part(P, boots=200, weights=(3000.0,)):
         point = {name: mean_auc(name, *case) for name in [*DETECTORS, "best"]}
         diffs, rng = [], np.random.default_rng(1)
         for _ in range(boots):
-            rng_i = {id(ids): rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids))).astype(float) for ids, _ in out}
-            rng_o = {d: rng.multinomial((doms == d).sum(), np.full((doms == d).sum(), 1 / (doms == d).sum())).astype(float) for d in p.domains}
+            rng_i = {
+                id(ids): rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids))).astype(float) for ids, _ in out
+            }
+            rng_o = {
+                d: rng.multinomial((doms == d).sum(), np.full((doms == d).sum(), 1 / (doms == d).sum())).astype(float)
+                for d in p.domains
+            }
             diffs.append(mean_auc("additive", *case, rng_i, rng_o) - mean_auc("best", *case, rng_i, rng_o))
         low, high = np.quantile(diffs, [0.025, 0.975])
         # thresholds: fit on 3/5, threshold on 1/5, test on 1/5
@@ -214,9 +246,26 @@ def table_part(P, boots=200, weights=(3000.0,)):
         z, W, reach, own, core = fit(p, i_all, R0)
         refit = few_axes(own, len(W))
         cov, cov0 = coverage(W, own), coverage(refit, own)
-        rows.append({"set": n, "ID": len(i_all), "OoD": len(o), "k": len(W), "loadings": int((W != 0).sum()), "cov mean": cov.mean(), "cov min": cov.min(), "refit cov": cov0.mean(),
-                     "best single": best, "best": point["best"], **{d: point[d] for d in DETECTORS}, "diff": point["additive"] - point["best"], "low": low, "high": high,
-                     "promised": np.mean(prom), "realised": np.sum(acc) / len(i_all)})
+        rows.append(
+            {
+                "set": n,
+                "ID": len(i_all),
+                "OoD": len(o),
+                "k": len(W),
+                "loadings": int((W != 0).sum()),
+                "cov mean": cov.mean(),
+                "cov min": cov.min(),
+                "refit cov": cov0.mean(),
+                "best single": best,
+                "best": point["best"],
+                **{d: point[d] for d in DETECTORS},
+                "diff": point["additive"] - point["best"],
+                "low": low,
+                "high": high,
+                "promised": np.mean(prom),
+                "realised": np.sum(acc) / len(i_all),
+            }
+        )
         print(rows[-1], flush=True)
     T = pd.DataFrame(rows).set_index("set")
     print(T.round(4).to_string())
@@ -231,7 +280,16 @@ def recur_part(P):
     base, _ = name_axes(W0, gn)
     print("standard axes")
     for w, b in zip(W0, base, strict=True):
-        print("  ", b, "|", axis_title(w, gn), "|", axis_title(w, gn, "ja"), "|", " ".join(f"{x:+.3f} {c}" for x, c in zip(w, cc, strict=True) if x))
+        print(
+            "  ",
+            b,
+            "|",
+            axis_title(w, gn),
+            "|",
+            axis_title(w, gn, "ja"),
+            "|",
+            " ".join(f"{x:+.3f} {c}" for x, c in zip(w, cc, strict=True) if x),
+        )
     print("coverage", dict(zip(cc, coverage(W0, G).round(2), strict=True)))
     rows = []
     rng = np.random.default_rng(0)
@@ -250,20 +308,52 @@ def recur_part(P):
             fixed = len(W)
             half = np.ones(len(W))
             if np.isfinite(weight):
-                B = np.stack([shrunk_correlation(np.nan_to_num(np.corrcoef(V[rng.integers(len(V), size=len(V))].T)), len(V), R0[np.ix_(at, at)], weight) for _ in range(60)])
+                B = np.stack(
+                    [
+                        shrunk_correlation(
+                            np.nan_to_num(np.corrcoef(V[rng.integers(len(V), size=len(V))].T)),
+                            len(V),
+                            R0[np.ix_(at, at)],
+                            weight,
+                        )
+                        for _ in range(60)
+                    ]
+                )
                 WB = few_axes(B, len(W), n_starts=4, tol=1e-6)
                 low = np.quantile(match_axes(W, WB).cosine, 0.05, axis=0)
                 H = []
                 for _ in range(20):
                     h = rng.permutation(len(V)) < len(V) // 2
-                    H.append(np.stack([shrunk_correlation(np.nan_to_num(np.corrcoef(V[x].T)), len(V), R0[np.ix_(at, at)], weight) for x in (h, ~h)]))
+                    H.append(
+                        np.stack(
+                            [
+                                shrunk_correlation(
+                                    np.nan_to_num(np.corrcoef(V[x].T)), len(V), R0[np.ix_(at, at)], weight
+                                )
+                                for x in (h, ~h)
+                            ]
+                        )
+                    )
                 WH = few_axes(np.stack(H), len(W), n_starts=4, tol=1e-6)
                 half = np.median(match_axes(WH[:, 0], WH[:, 1]).cosine, axis=0)
                 fixed = int(((low >= 0.95) & (half >= 0.95)).sum())
             s = additive(reach.excess(z))[0]
             A = np.mean([auc(s[i], s[p.domain == d]) for d in p.domains])
-            rows.append({"weight": weight, "set": n, "k": len(W), "names": " ".join(x[2:] for x in names), "cosines": " ".join(f"{c:.2f}" for c in m.cosine), "same": (m.cosine >= 0.9).mean(),
-                         "fixed": fixed, "single": int(((np.abs(W) > 0.1).sum(1) == 1).sum()), "cov": coverage(W, own).mean(), "AUROC": A, "ties": len(ties)})
+            rows.append(
+                {
+                    "weight": weight,
+                    "set": n,
+                    "k": len(W),
+                    "names": " ".join(x[2:] for x in names),
+                    "cosines": " ".join(f"{c:.2f}" for c in m.cosine),
+                    "same": (m.cosine >= 0.9).mean(),
+                    "fixed": fixed,
+                    "single": int(((np.abs(W) > 0.1).sum(1) == 1).sum()),
+                    "cov": coverage(W, own).mean(),
+                    "AUROC": A,
+                    "ties": len(ties),
+                }
+            )
     T = pd.DataFrame(rows)
     print(T[T.weight.isin([0, 3000, np.inf])].round(4).to_string())
     T["fixed share"] = T.fixed / T.k
@@ -282,13 +372,22 @@ def rows_part(P, draws=20):
                 take = rng.permutation(ids)
                 known, new = take[:N], take[N:]
                 z, _, _, _, _ = fit(p, known, R0)
-                a, b = known[: int(0.6 * N)], known[int(0.6 * N):]
+                a, b = known[: int(0.6 * N)], known[int(0.6 * N) :]
                 s = additive(Reach.fit(z[a]).excess(z))[0]
                 t = choose_threshold(s[b], 0.95)
                 found = np.mean([auc(s[new], s[p.domain == d]) for d in p.domains])
                 law = beta(t.rank, t.n_id + 1 - t.rank)
                 rate = (s[new] <= t.value).mean()
-                rows.append({"set": n, "N": N, "AUROC": found, "realised": rate, "promised": law.mean(), "in interval": law.cdf(rate) > 0.025 and law.cdf(rate) < 0.975})
+                rows.append(
+                    {
+                        "set": n,
+                        "N": N,
+                        "AUROC": found,
+                        "realised": rate,
+                        "promised": law.mean(),
+                        "in interval": law.cdf(rate) > 0.025 and law.cdf(rate) < 0.975,
+                    }
+                )
     T = pd.DataFrame(rows)
     print(T.groupby("N")[["AUROC", "realised", "promised", "in interval"]].mean().round(4).to_string())
     print(T.pivot_table(index="set", columns="N", values="AUROC").round(4).to_string())
@@ -300,7 +399,7 @@ def delete_part(P):
     for n, p in P.items():
         R0 = standard(P, n)
         i = rng.permutation(np.flatnonzero(p.idr))
-        a, b = i[: len(i) // 2], i[len(i) // 2:]
+        a, b = i[: len(i) // 2], i[len(i) // 2 :]
         z, W, reach, _, _ = fit(p, a, R0)
         u = reach.excess(z)
         s, parts = additive(u)
@@ -314,13 +413,24 @@ def delete_part(P):
         second = np.argsort(-parts[o], 1)[:, 1]
         two = s[o] - parts[o, top] - parts[o, second] + 2 * base <= t
         share = parts[o, top] / parts[o].sum(1)
-        rows.append({"set": n, "called OoD": len(o) / (p.ood & ~p.ref).sum(), "largest": flip[np.arange(len(o)), top].mean(), "random": flip.mean(), "random of others": ((flip.sum(1) - flip[np.arange(len(o)), top]) / (parts.shape[1] - 1)).mean(),
-                     "two largest": two.mean(), "share of largest": share.mean(), "sum error": err})
+        rows.append(
+            {
+                "set": n,
+                "called OoD": len(o) / (p.ood & ~p.ref).sum(),
+                "largest": flip[np.arange(len(o)), top].mean(),
+                "random": flip.mean(),
+                "random of others": ((flip.sum(1) - flip[np.arange(len(o)), top]) / (parts.shape[1] - 1)).mean(),
+                "two largest": two.mean(),
+                "share of largest": share.mean(),
+                "sum error": err,
+            }
+        )
     print(pd.DataFrame(rows).set_index("set").round(4).to_string())
 
 
 def causes_part(P):
     from attrood.why.benchmark import compare_inputs
+
     for n in P:
         p = P[n]
         R0 = standard(P, n)
@@ -333,13 +443,20 @@ def causes_part(P):
         u, u6 = reach.excess(z), Reach.fit(z6[i]).excess(z6)
         c = np.where(p.ood, p.domain, "ID")[keep]
         C = p.E[[core_columns(p.E.columns)[x] for x in core]].to_numpy()
-        T = compare_inputs({"axes": u[keep], "six axes": u6[keep], "core columns": C[keep], "all evidence": p.E.to_numpy()[keep]}, c, permutations=0, n_boot=200)
-        print(n, len(set(c)), "causes"); print(T.round(3).to_string(), flush=True)
+        T = compare_inputs(
+            {"axes": u[keep], "six axes": u6[keep], "core columns": C[keep], "all evidence": p.E.to_numpy()[keep]},
+            c,
+            permutations=0,
+            n_boot=200,
+        )
+        print(n, len(set(c)), "causes")
+        print(T.round(3).to_string(), flush=True)
 
 
 def card_part(P):
     "Write the standard: correlations, axes, names, titles, completeness, and how far the axes move without each family."
     import json
+
     G = standard(P)
     gn = [CORE_GROUPS[c] for c in ALL]
     W = few_axes(G, 5, tol=1e-12)
@@ -347,13 +464,37 @@ def card_part(P):
     order = sorted(range(len(W)), key=lambda j: NAMES.index(names[j]))
     W, names = W[order], [names[j] for j in order]
     fam = sorted({family(n) for n in STANDARD_SETS})
-    moved = {f: match_axes(W, few_axes(standard(P, next(n for n in STANDARD_SETS if family(n) == f)), 5)).cosine.round(3).tolist() for f in fam}
-    card = {"evidence": ALL, "weight": 3000, "alpha": 0.3, "correlation": G.round(4).tolist(), "names": names, "components": W.round(4).tolist(),
-            "titles": {"en": [axis_title(w, gn) for w in W], "ja": [axis_title(w, gn, "ja") for w in W]}, "coverage": coverage(W, G).round(3).tolist(), "without": moved,
-            "sets": {n: int(P[n].idr.sum()) for n in STANDARD_SETS}}
+    moved = {
+        f: match_axes(W, few_axes(standard(P, next(n for n in STANDARD_SETS if family(n) == f)), 5))
+        .cosine.round(3)
+        .tolist()
+        for f in fam
+    }
+    card = {
+        "evidence": ALL,
+        "weight": 3000,
+        "alpha": 0.3,
+        "correlation": G.round(4).tolist(),
+        "names": names,
+        "components": W.round(4).tolist(),
+        "titles": {"en": [axis_title(w, gn) for w in W], "ja": [axis_title(w, gn, "ja") for w in W]},
+        "coverage": coverage(W, G).round(3).tolist(),
+        "without": moved,
+        "sets": {n: int(P[n].idr.sum()) for n in STANDARD_SETS},
+    }
     Path(os.environ.get("CARD", "standard.json")).write_text(json.dumps(card, ensure_ascii=False, indent=1))
-    print(json.dumps({k: card[k] for k in ("names", "titles", "coverage", "without", "sets")}, ensure_ascii=False, indent=1))
-    print("completeness by k:", {k: (coverage(few_axes(G, k), G).min().round(2), coverage(few_axes(G, k), G).mean().round(3)) for k in range(1, 9)})
+    print(
+        json.dumps(
+            {k: card[k] for k in ("names", "titles", "coverage", "without", "sets")}, ensure_ascii=False, indent=1
+        )
+    )
+    print(
+        "completeness by k:",
+        {
+            k: (coverage(few_axes(G, k), G).min().round(2), coverage(few_axes(G, k), G).mean().round(3))
+            for k in range(1, 9)
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -47,8 +47,12 @@ def word_columns(x, text, vectors, reference, level=0.99):
     best = (x @ text.T).max(1)
     points = np.quantile(x[reference] @ vectors.T - best[reference, None], level, axis=0)
     gain = x @ vectors.T - best[:, None]
-    share = neglabel_score(100 * x @ text.T, 100 * (x @ vectors.T - np.maximum(points, 0)), groups=min(100, len(vectors)))
-    return {"word_margin_plain": gain.max(1), "word_margin": (gain - points).max(1), "word_share": share}, (gain - points).argmax(1)
+    share = neglabel_score(
+        100 * x @ text.T, 100 * (x @ vectors.T - np.maximum(points, 0)), groups=min(100, len(vectors))
+    )
+    return {"word_margin_plain": gain.max(1), "word_margin": (gain - points).max(1), "word_share": share}, (
+        gain - points
+    ).argmax(1)
 
 
 def build(x, text, scale, role, domain, label, ids, words, classes, fraction=0.2, reference=None):
@@ -63,37 +67,118 @@ def build(x, text, scale, role, domain, label, ids, words, classes, fraction=0.2
         made, best = word_columns(x, text, unit(words["text_embeddings"])[keep], ref)
         for name, values in made.items():
             E[name] = values
-    return {"E": E, "ood": role.copy(), "domain": domain.copy(), "ref": ref, "id": np.asarray(ids), "x": x.astype(np.float32), "text": text, "scale": scale,
-            "words": None if words is None else unit(words["text_embeddings"])[keep].astype(np.float32), "label": label}
+    return {
+        "E": E,
+        "ood": role.copy(),
+        "domain": domain.copy(),
+        "ref": ref,
+        "id": np.asarray(ids),
+        "x": x.astype(np.float32),
+        "text": text,
+        "scale": scale,
+        "words": None if words is None else unit(words["text_embeddings"])[keep].astype(np.float32),
+        "label": label,
+    }
 
 
 def problems(data):
     "Yield (name, problem) of the CLIP sets."
-    photos, sets, words = (np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words"))
+    photos, sets, words = (
+        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
+    )
     plain_words = np.array([plain(w) for w in words["word"]])
     px, sx = photos["image_embeddings"], sets["image_embeddings"]
     shift = photos["shift"]
-    pd_ = np.select([shift == "none", shift == "covariate", shift == "semantic"], ["animal_photos", "animals_32px", "object_photos"], "vehicles_32px")
-    yield "animals", build(px, photos["text_embeddings"], 100.0, shift != "none", pd_, photos["label"], photos["sample_id"], words, photos["class_names"])
+    pd_ = np.select(
+        [shift == "none", shift == "covariate", shift == "semantic"],
+        ["animal_photos", "animals_32px", "object_photos"],
+        "vehicles_32px",
+    )
+    yield (
+        "animals",
+        build(
+            px,
+            photos["text_embeddings"],
+            100.0,
+            shift != "none",
+            pd_,
+            photos["label"],
+            photos["sample_id"],
+            words,
+            photos["class_names"],
+        ),
+    )
     for name in ("pets", "food"):
         mine = sets["class_set"] == name
         classes, text = sets["class_names"][mine], sets["text_embeddings"][mine]
         near = (sets["domain"] == name) & ~np.isin(sets["label"], classes)
         domain = np.where(near, f"near_{name}", sets["domain"])
         yield name, build(sx, text, 100.0, domain != name, domain, sets["label"], sets["sample_id"], words, classes)
-    objects = (words["list"] == "objects365") & np.array([not set(w.replace("/", " ").split()) & {*ANIMALS, *FOODS} for w in plain_words])
+    objects = (words["list"] == "objects365") & np.array(
+        [not set(w.replace("/", " ").split()) & {*ANIMALS, *FOODS} for w in plain_words]
+    )
     x = np.concatenate([px, sx[~np.isin(sets["domain"], ["actions", "flowers"])]])
-    domain = np.concatenate([np.where(shift == "semantic", "objects", np.where(shift == "none", "animal_photos", pd_)), sets["domain"][~np.isin(sets["domain"], ["actions", "flowers"])]])
+    domain = np.concatenate(
+        [
+            np.where(shift == "semantic", "objects", np.where(shift == "none", "animal_photos", pd_)),
+            sets["domain"][~np.isin(sets["domain"], ["actions", "flowers"])],
+        ]
+    )
     domain = np.where(domain == "aircraft", "objects", domain)
     ids = np.concatenate([photos["sample_id"], sets["sample_id"][~np.isin(sets["domain"], ["actions", "flowers"])]])
-    yield "objects", build(x, words["text_embeddings"][objects], 100.0, domain != "objects", domain, domain, ids, words, words["word"][objects])
+    yield (
+        "objects",
+        build(
+            x,
+            words["text_embeddings"][objects],
+            100.0,
+            domain != "objects",
+            domain,
+            domain,
+            ids,
+            words,
+            words["word"][objects],
+        ),
+    )
     # pets with the 84 animal names: a broad list over narrow images
-    yield "pets84", build(sx, photos["text_embeddings"], 100.0, sets["domain"] != "pets", sets["domain"], sets["label"], sets["sample_id"], words, photos["class_names"])
-    foods = (words["list"] == "objects365") & np.array([bool(set(w.replace("/", " ").split()) & set(FOODS)) and w != "hot dog" for w in plain_words])
-    yield "food75", build(sx, words["text_embeddings"][foods], 100.0, sets["domain"] != "food", sets["domain"], sets["label"], sets["sample_id"], words, words["word"][foods])
+    yield (
+        "pets84",
+        build(
+            sx,
+            photos["text_embeddings"],
+            100.0,
+            sets["domain"] != "pets",
+            sets["domain"],
+            sets["label"],
+            sets["sample_id"],
+            words,
+            photos["class_names"],
+        ),
+    )
+    foods = (words["list"] == "objects365") & np.array(
+        [bool(set(w.replace("/", " ").split()) & set(FOODS)) and w != "hot dog" for w in plain_words]
+    )
+    yield (
+        "food75",
+        build(
+            sx,
+            words["text_embeddings"][foods],
+            100.0,
+            sets["domain"] != "food",
+            sets["domain"],
+            sets["label"],
+            sets["sample_id"],
+            words,
+            words["word"][foods],
+        ),
+    )
 
 
-POCKET_ROWS = {"food101": 4000, "tiny_imagenet": 2000, "cifar100": 1500}  # images at most of a domain in a pocket problem
+POCKET_ROWS = {
+    "food101": 4000,
+    "tiny_imagenet": 2000,
+    "cifar100": 1500,
+}  # images at most of a domain in a pocket problem
 
 
 def pocket_problem(path):
@@ -116,10 +201,27 @@ def pocket_problem(path):
     with torch.no_grad():
         text = embed_classes(model, tokenizer, log.manifest.class_names, template).numpy()
         named = [plain(w) for w in words["word"]]
-        words["text_embeddings"] = np.concatenate([embed_classes(model, tokenizer, named[i:i + 500], template).numpy() for i in range(0, len(named), 500)])
-    marked = log.array("reference").astype(bool)[keep] if "reference" in log.table.column_names else np.char.endswith(domain[keep], "_train")
+        words["text_embeddings"] = np.concatenate(
+            [embed_classes(model, tokenizer, named[i : i + 500], template).numpy() for i in range(0, len(named), 500)]
+        )
+    marked = (
+        log.array("reference").astype(bool)[keep]
+        if "reference" in log.table.column_names
+        else np.char.endswith(domain[keep], "_train")
+    )
     x = np.stack(list(log.array("image_embedding"))).astype(float)[keep]
-    return build(x, text, log.manifest.logit_scale, ~log.is_id[keep], domain[keep], log.array("label")[keep], log.array("id").astype(str)[keep], words, log.manifest.class_names, reference=marked)
+    return build(
+        x,
+        text,
+        log.manifest.logit_scale,
+        ~log.is_id[keep],
+        domain[keep],
+        log.array("label")[keep],
+        log.array("id").astype(str)[keep],
+        words,
+        log.manifest.class_names,
+        reference=marked,
+    )
 
 
 def report(name, p, out):
@@ -132,8 +234,19 @@ def main(out, *pocket):
     for name, p in problems(DATA):
         report(name, p, out)
     log = bundled_log("food101-pocket")
-    report("food101", {"E": evidence_frame(log), "ood": ~log.is_id, "domain": log.array("domain").astype(str), "ref": log.array("reference").astype(bool), "id": log.array("id").astype(str), "x": None,
-                       "label": log.array("label")}, out)
+    report(
+        "food101",
+        {
+            "E": evidence_frame(log),
+            "ood": ~log.is_id,
+            "domain": log.array("domain").astype(str),
+            "ref": log.array("reference").astype(bool),
+            "id": log.array("id").astype(str),
+            "x": None,
+            "label": log.array("label"),
+        },
+        out,
+    )
     for given in pocket:
         name, _, path = given.partition("=")
         report(name, pocket_problem(path), out)

@@ -37,7 +37,9 @@ IDEAS: dict[str, tuple[str, ...]] = {
     "words": ("word_margin", "word_share"),
 }  # idea -> scores that measure it
 STAND_IN = {
-    "cosine_margin": "probability_margin", "max_cosine": "max_logit", "word_share": "word_mass",
+    "cosine_margin": "probability_margin",
+    "max_cosine": "max_logit",
+    "word_share": "word_mass",
 }  # taken where a log lacks a score: logits are no cosines, and a log's words are counted without their discounts
 
 
@@ -126,9 +128,18 @@ AXIS_NAMES: dict[str, AxisName] = {
     "other": AxisName("z_o", "other evidence", "その他の証拠"),
 }  # group of evidence -> name, in the order of names and of axes
 CORE_GROUPS: dict[str, str] = {
-    "conf": "confidence", "cosine_margin": "confidence", "entropy": "uncertainty", "gen": "uncertainty",
-    "max_cosine": "energy", "energy": "energy", "text_span": "text", "cosine_spread": "text",
-    "mahalanobis": "geometry", "relative_mahalanobis": "geometry", "word_margin": "words", "word_share": "words",
+    "conf": "confidence",
+    "cosine_margin": "confidence",
+    "entropy": "uncertainty",
+    "gen": "uncertainty",
+    "max_cosine": "energy",
+    "energy": "energy",
+    "text_span": "text",
+    "cosine_spread": "text",
+    "mahalanobis": "geometry",
+    "relative_mahalanobis": "geometry",
+    "word_margin": "words",
+    "word_share": "words",
 }  # core score -> the group that it speaks for here
 
 # %% ../../nbs/05_axes/14_few.ipynb #8da4faa9
@@ -163,6 +174,7 @@ def _known(
 
     def unit(a: np.ndarray) -> np.ndarray:
         return a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), np.finfo(float).tiny)
+
     cosine = np.round(np.abs(unit(W) @ unit(np.asarray(standard, dtype=np.float64)).T), 6)
     pairs = zip(*linear_sum_assignment(-np.round(1000 * cosine)), strict=True)
     return {int(i): names[j] for i, j in pairs if cosine[i, j] >= equal}
@@ -187,7 +199,9 @@ def _by_share(
         out[rest[i]] = titles[free[n]]
         same = [str(rest[a]) for a in range(len(rest)) if a != i and value[a, n] == value[i, n]]
         if same:
-            ties.append(f"{titles[free[n]]}: axes {rest[i]} and {', '.join(same)} tie at {value[i, n]}/{STEPS}; the first in order is taken")
+            ties.append(
+                f"{titles[free[n]]}: axes {rest[i]} and {', '.join(same)} tie at {value[i, n]}/{STEPS}; the first in order is taken"
+            )
     return out, ties
 
 # %% ../../nbs/05_axes/14_few.ipynb #871d3441
@@ -232,18 +246,24 @@ LEAST_ROWS: int = defaults.settled("least_id_rows")  # ID rows, beside those tha
 def core_evidence(
     log: Log,  # with ID rows
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
-) -> tuple[pd.DataFrame, dict[str, str], dict[str, str]]:  # (r, m) of the ID rows, column -> core score, left out -> why
+) -> tuple[
+    pd.DataFrame, dict[str, str], dict[str, str]
+]:  # (r, m) of the ID rows, column -> core score, left out -> why
     "The core scores of a log's ID rows; `LogError` if there are too few rows or no score."
     mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
     if len(mask) < LEAST_ROWS:
-        raise LogError(f"{log.name} must have at least {LEAST_ROWS} ID rows that no score was fitted on, got {len(mask)}: give more images the role 'id'")
+        raise LogError(
+            f"{log.name} must have at least {LEAST_ROWS} ID rows that no score was fitted on, got {len(mask)}: give more images the role 'id'"
+        )
     core = core_columns(available_evidence(log) if table is None else [str(n) for n in table])
     columns = list(core.values())
     E = evidence_frame(log.select(mask), columns) if table is None else table.loc[mask, columns].reset_index(drop=True)
     flat = E.std(ddof=0) <= 1e-12 * E.abs().max()
     kept = {column: name for name, column in core.items() if not flat[column]}
     if not kept:
-        raise LogError(f"{log.name} must have one of the scores {', '.join(standard().evidence)} that varies over ID rows, got none")
+        raise LogError(
+            f"{log.name} must have one of the scores {', '.join(standard().evidence)} that varies over ID rows, got none"
+        )
     return E[list(kept)], kept, {c: "does not vary over the ID rows" for c in columns if flat[c]}
 
 # %% ../../nbs/05_axes/14_few.ipynb #68ea0fbd
@@ -269,21 +289,38 @@ def _labels(W: np.ndarray, names: Sequence[str], groups: Sequence[str], ties: Se
     "Names as the card has them."
     group = {a.name: g for g, a in AXIS_NAMES.items()}
     mine = [group[n.rstrip("0123456789")] for n in names]
-    shares = [float(np.abs(w)[[g == h for h in groups]].sum() / np.abs(w).sum()) if w.any() else 0.0 for w, g in zip(W, mine, strict=True)]
+    shares = [
+        float(np.abs(w)[[g == h for h in groups]].sum() / np.abs(w).sum()) if w.any() else 0.0
+        for w, g in zip(W, mine, strict=True)
+    ]
     place = {n: names.index(n) if n in names else None for n in ("z_u", "z_c")}
-    return Labels(list(names), mine, shares, place["z_u"], place["z_c"],
-                  "the standard's name where an axis is the standard's, else shares of contribution, one to one, in a fixed order", list(ties))
+    return Labels(
+        list(names),
+        mine,
+        shares,
+        place["z_u"],
+        place["z_c"],
+        "the standard's name where an axis is the standard's, else shares of contribution, one to one, in a fixed order",
+        list(ties),
+    )
 
 
-def _selection(W: np.ndarray, names: Sequence[str], core: Mapping[str, str], own: np.ndarray, left_out: Mapping[str, str]) -> dict[str, Any]:
+def _selection(
+    W: np.ndarray, names: Sequence[str], core: Mapping[str, str], own: np.ndarray, left_out: Mapping[str, str]
+) -> dict[str, Any]:
     "Why these axes, what they are called in words, and what they leave out."
     groups = [CORE_GROUPS[n] for n in core.values()]
     ideas = {idea: [c for c, n in core.items() if n in group] for idea, group in IDEAS.items()}
     present = {idea: columns for idea, columns in ideas.items() if columns}
     return {
-        "rule": "ideas", "reason": f"one axis for each idea that the log can measure: {', '.join(present)}", "ideas": present,
-        "titles": {lang: {n: axis_title(w, groups, lang) for n, w in zip(names, W, strict=True)} for lang in ("en", "ja")},
-        "lost": dict(zip(core, 1 - coverage(W, own), strict=True)), "left_out": dict(left_out),
+        "rule": "ideas",
+        "reason": f"one axis for each idea that the log can measure: {', '.join(present)}",
+        "ideas": present,
+        "titles": {
+            lang: {n: axis_title(w, groups, lang) for n, w in zip(names, W, strict=True)} for lang in ("en", "ja")
+        },
+        "lost": dict(zip(core, 1 - coverage(W, own), strict=True)),
+        "left_out": dict(left_out),
     }
 
 # %% ../../nbs/05_axes/14_few.ipynb #3efe2aef
@@ -301,11 +338,32 @@ def fit_few_axes(
     W, axis_names, ties = fit_ideas(own, len(e), names, k)
     z, groups = coordinates(x, W), [CORE_GROUPS[n] for n in names]
     weight = defaults.settled("standard_rows")
-    source = {"rows": weight, "share": weight / (len(e) + weight), "sets": {n: s["id_rows"] for n, s in standard().sets.items()}}
+    source = {
+        "rows": weight,
+        "share": weight / (len(e) + weight),
+        "sets": {n: s["id_rows"] for n, s in standard().sets.items()},
+    }
     return AxisCard(
-        components=W, evidence=tuple(core), evidence_groups=tuple(groups), mean=mean, unit=unit, labels=_labels(W, axis_names, groups, ties),
-        explained=adjusted_variance(W, own).sum(-1) / np.trace(own), levels=np.array(QUANTILES), quantiles=id_quantiles(z),
-        evidence_quantiles=id_quantiles(e), mode="default", standardize="id", alpha=defaults.settled("few_alpha"), dropped={},
+        components=W,
+        evidence=tuple(core),
+        evidence_groups=tuple(groups),
+        mean=mean,
+        unit=unit,
+        labels=_labels(W, axis_names, groups, ties),
+        explained=adjusted_variance(W, own).sum(-1) / np.trace(own),
+        levels=np.array(QUANTILES),
+        quantiles=id_quantiles(z),
+        evidence_quantiles=id_quantiles(e),
+        mode="default",
+        standardize="id",
+        alpha=defaults.settled("few_alpha"),
+        dropped={},
         selection=files.plain(_selection(W, axis_names, core, own, left_out)),
-        provenance={"rows": len(e), "id_rows": len(e), "log_fingerprint": log.fingerprint(), **origin(log), "standard": source},
+        provenance={
+            "rows": len(e),
+            "id_rows": len(e),
+            "log_fingerprint": log.fingerprint(),
+            **origin(log),
+            "standard": source,
+        },
     )

@@ -58,7 +58,9 @@ def fit_additive(
     m, names = as_columns(x, columns)
     ood = np.asarray(y)
     if ood.shape != (len(m),) or (ood == 0).sum() < 2:
-        raise ValueError(f"y must hold 0 (ID) or 1 (OoD) for each of the {len(m)} rows and mark at least 2 ID rows, got shape {ood.shape} with {(ood == 0).sum()}")
+        raise ValueError(
+            f"y must hold 0 (ID) or 1 (OoD) for each of the {len(m)} rows and mark at least 2 ID rows, got shape {ood.shape} with {(ood == 0).sum()}"
+        )
     z = m[ood == 0]
     median = np.median(z, axis=0)
     off = np.abs(z - median)
@@ -78,10 +80,14 @@ def attribution(
     "What each axis adds to the score of each row."
     if card.decision is None or card.decision.get("kind") != "additive":
         kind = None if card.decision is None else card.decision.get("kind")
-        raise ValueError(f"card must have an additive decision, got {kind!r}: make one with fit_decision(card, log, detector='additive')")
+        raise ValueError(
+            f"card must have an additive decision, got {kind!r}: make one with fit_decision(card, log, detector='additive')"
+        )
     d = load_detector(card.decision)
     z = pd.DataFrame(card.coordinates(table), columns=list(card.names))
-    return pd.DataFrame(additive_parts(as_columns(z, d.columns)[0], d.params), columns=list(d.columns), index=table.index)
+    return pd.DataFrame(
+        additive_parts(as_columns(z, d.columns)[0], d.params), columns=list(d.columns), index=table.index
+    )
 
 # %% ../../nbs/07_detect/08_additive.ipynb #bb57351b
 class Promise(NamedTuple):

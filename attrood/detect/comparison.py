@@ -192,7 +192,11 @@ def _domain_rows(
     if d.shape != y.shape:
         raise ValueError(f"domains must have one name for each of the {y.size} rows, got shape {d.shape}")
     names = sorted(set(d[y]))
-    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if len(names) > 1 or n != POOLED}
+    if POOLED in names and len(names) > 1:
+        raise ValueError(
+            f"domains must not be called {POOLED!r}, which is all OoD domains together: give that one another name"
+        )
+    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if n != POOLED}
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #d262f876
 def _opponents(
@@ -300,7 +304,13 @@ def evaluate_detectors(
     *,
     plane: Sequence[str] | None = None,  # names of two axes, such as `z_u` and `z_c`, for the line in their plane
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
-    detectors: Sequence[str] = ("mahalanobis", "one_class_svm", "density", "logistic", "linear_svm"),  # names in `detectors.FITTERS`, each on all axes
+    detectors: Sequence[str] = (
+        "mahalanobis",
+        "one_class_svm",
+        "density",
+        "logistic",
+        "linear_svm",
+    ),  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = defaults.settled("acceptance"),  # share of ID rows that thresholds keep
