@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'JsonOption', 'ImagesOption', 'AnyModelOption', 'LogArgument', 'ModeOption', 'Language', 'RunMode', 'say',
-           'load_log', 'emit', 'preset_log', 'run_command', 'few_card', 'few_text', 'fit_command', 'score_command',
-           'evaluate_command', 'explain_command', 'report_command', 'causes_command', 'is_refusal', 'main']
+           'load_log', 'emit', 'preset_log', 'run_command', 'fit_command', 'score_command', 'evaluate_command',
+           'explain_command', 'report_command', 'causes_command', 'is_refusal', 'main']
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
@@ -234,42 +234,6 @@ def run_command(
         as_json,
     )
 
-# %% ../../nbs/09_entrance/05_cli.ipynb #fewcli01
-def few_card(
-    log: Any,  # the Log, of ID rows or of any
-    k: int | None = None,  # number of axes; one for each idea if None
-) -> Any:  # the AxisCard
-    "Few axes with the sum of surprises as their decision."
-    from attrood.axes import fit_few_axes
-    from attrood.detect import fit_decision
-
-    card = fit_few_axes(log, k=k)
-    return card.with_parts(decision=fit_decision(card, log, detector="additive"))
-
-
-def few_text(
-    card: Any,  # from `few_card`
-) -> str:  # several lines
-    "The axes, what they say, what they leave out, and what the threshold promises."
-    titles, lost = card.selection["titles"]["en"], card.selection["lost"]
-    lines = [
-        f"{len(card.names)} axes from {card.provenance['id_rows']} ID images and the standard ({card.provenance['standard']['share']:.0%} of the correlations)",
-        "",
-    ]
-    for j, name in enumerate(card.names):
-        lines += [f"  {card.formula(j, 2)}", f"      high: {titles[name]}"]
-    worst, p = max(lost, key=lost.get), card.decision["promise"]
-    return "\n".join(
-        [
-            *lines,
-            *(f"  tie: {t}" for t in card.labels.ties),
-            "",
-            f"not explained: {sum(lost.values()) / len(lost):.0%} of a score over ID images in the mean, {lost[worst]:.0%} of {worst}",
-            f"threshold: a new ID image is accepted with {p['rate']:.1%} (95 % interval {p['low']:.1%} to {p['high']:.1%}), set on {p['n_id']} ID images",
-            "not known: whether it finds what will come; no OoD image was read",
-        ]
-    )
-
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
 @app.command(
     "fit",
@@ -304,6 +268,8 @@ def fit_command(
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
     if few:
+        from attrood.entrance.cli_few import few_card, few_text
+
         if mode is not ModeOption.default or alpha is not None or evidence:
             raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
         card = few_card(load_log(log), k)
