@@ -24,9 +24,10 @@ def few_text(
     card: AxisCard,  # from `few_card`
 ) -> str:  # several lines
     "The axes, what they say, what they leave out, and what the threshold promises."
-    if card.selection.get("rule") != "ideas" or not (card.decision or {}).get("promise"):
+    decision = card.decision or {}
+    if card.selection.get("rule") != "ideas" or "promise" not in decision:
         raise ValueError(f"card must be one of `few_card`, got one of the rule {card.selection.get('rule')!r}")
-    titles, lost, p = card.selection["titles"]["en"], card.selection["lost"], card.decision["promise"]
+    titles, lost, p = card.selection["titles"]["en"], card.selection["lost"], decision["promise"]
     worst = max(lost, key=lost.get)
     share, rows = card.provenance["standard"]["share"], card.provenance["id_rows"]
     lines = [f"{len(card.names)} axes from {rows} ID images and the standard ({share:.0%} of the correlations)", ""]
