@@ -237,7 +237,7 @@ def run_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
 @app.command(
     "fit",
-    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
+    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --few   |   attrood fit my_log/ --mode paper --k 3",
 )
 def fit_command(
     log: LogArgument,
@@ -252,6 +252,13 @@ def fit_command(
             help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has."
         ),
     ] = None,
+    few: Annotated[
+        bool,
+        typer.Option(
+            "--few",
+            help="A few named axes from ID rows alone, with a decision whose parts are its reasons; OoD rows are not read.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
@@ -260,6 +267,15 @@ def fit_command(
     outputs.check_output(out, "axis card", [log])
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
+    if few:
+        from attrood.entrance.cli_few import few_card, few_text
+
+        if mode is not ModeOption.default or alpha is not None or evidence:
+            raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
+        card = few_card(load_log(log), k)
+        card.write(out)
+        say(f"{few_text(card)}\n\nwritten to {out}")
+        return emit(card.to_dict(), as_json)
     done = analyse(
         load_log(log),
         mode.value,
