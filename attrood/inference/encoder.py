@@ -110,17 +110,17 @@ def class_vectors(
     if cache and (found := _kept(file, len(class_names))) is not None:
         return found
     prompts = np.asarray(encoder.encode_texts([t.format(c) for c in class_names for t in templates]))
-    if prompts.ndim != 2 or len(prompts) != len(class_names) * len(templates):
+    wanted = len(class_names) * len(templates)
+    if prompts.ndim != 2 or len(prompts) != wanted:
         raise ValueError(
-            f"encode_texts of {encoder.name} must give one vector per prompt ({len(class_names) * len(templates)}), got shape {prompts.shape}"
+            f"encode_texts of {encoder.name} must give one vector per prompt ({wanted}), got shape {prompts.shape}"
         )
     with np.errstate(all="ignore"):
         mean = _unit(prompts).reshape(len(class_names), len(templates), -1).mean(1)
         out = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
-    if not np.isfinite(out).all():
-        raise RuntimeError(
-            f"the text tower of {encoder.name} gave NaN, infinity or zero for {class_names[int((~np.isfinite(out)).any(1).argmax())]!r}"
-        )
+    if (broken := ~np.isfinite(out).all(1)).any():
+        name = class_names[int(broken.argmax())]
+        raise RuntimeError(f"the text tower of {encoder.name} gave NaN, infinity or zero for {name!r}")
     if cache:
         _keep(file, out)
     return out

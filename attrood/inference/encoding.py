@@ -57,9 +57,8 @@ def _encoded(
 ) -> Encoded:
     "A prepared batch with its checked vectors and the time since `start`."
     if vectors.ndim != 2 or len(vectors) != len(ready.ids):
-        raise InferenceError(
-            f"encode_images of model {vlm.name} must give one vector per picture ({len(ready.ids)}), got shape {vectors.shape}"
-        )
+        wanted = f"one vector per picture ({len(ready.ids)})"
+        raise InferenceError(f"encode_images of model {vlm.name} must give {wanted}, got shape {vectors.shape}")
     check_finite(vectors, ready.ids, vlm)
     return Encoded(
         ready.batch,
