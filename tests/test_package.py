@@ -334,8 +334,6 @@ LATE = {  # chapters that do not yet
     "05_axes/08_selection",
     "05_axes/10_card",
     "05_axes/11_estimator",
-    "08_why/05_benchmark",
-    "08_why/06_study",
     "08_why/07_instability",
     "08_why/08_instability_study",
     "08_why/09_language",

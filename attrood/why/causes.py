@@ -67,7 +67,8 @@ class Cause:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.needs not in NEEDED:
             raise ValueError(
-                f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, got {self.kind!r} and {self.needs!r}"
+                f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, "
+                f"got {self.kind!r} and {self.needs!r}"
             )
         if self.needs == "image" and not self.settings:
             raise ValueError(f"settings of {self.name} must hold at least one, for a cause that changes the picture")
@@ -316,13 +317,8 @@ def text_overlay(
         return out
     width = ImageFont.load_default(100).getlength(text)  # measured on the sentence, so both kinds get one font size
     font = ImageFont.load_default(max(5.0, min(0.7 * box, 96.0 * w / max(width, 1.0))))
-    draw.text(
-        (w / 2, y + box / 2),
-        text if kind == "semantic" else shuffle_letters(text, rng),
-        fill=(0, 0, 0),
-        font=font,
-        anchor="mm",
-    )
+    said = text if kind == "semantic" else shuffle_letters(text, rng)
+    draw.text((w / 2, y + box / 2), said, fill=(0, 0, 0), font=font, anchor="mm")
     return out
 
 # %% ../../nbs/08_why/04_causes.ipynb #05bcfda7
