@@ -269,33 +269,12 @@ def shuffle_letters(
     return "".join(c if c.isspace() else letters[next(order)] for c in text)
 
 # %% ../../nbs/08_why/04_causes.ipynb #3858910d
-@cause(
-    "text_empty",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="an empty box on it",
-    ja="空の枠を重ねた",
-    fixed={"kind": "empty"},
-)
-@cause(
-    "text_random",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="meaningless letters on it",
-    ja="意味のない文字を重ねた",
-    fixed={"kind": "random"},
-)
-@cause(
-    "text_semantic",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="a sentence on it",
-    ja="文を重ねた",
-    fixed={"kind": "semantic"},
-)
+_BOXED = ("instability", ("bottom", "top"), "place")  # kind, settings and unit of the three
+
+
+@cause("text_empty", *_BOXED, en="an empty box on it", ja="空の枠を重ねた", fixed={"kind": "empty"})
+@cause("text_random", *_BOXED, en="meaningless letters on it", ja="意味のない文字を重ねた", fixed={"kind": "random"})
+@cause("text_semantic", *_BOXED, en="a sentence on it", ja="文を重ねた", fixed={"kind": "semantic"})
 def text_overlay(
     image: Any,  # RGB image
     place: str,  # "bottom" or "top"

@@ -177,14 +177,11 @@ def failure_clusters(
         raise ValueError(f"failed must mark more rows than clusters, got {len(rows)}")
     x = z[rows]
     best, quality = _best_clusters(x, tries, seed)
-    order = np.argsort(-np.bincount(best.labels_), kind="stable")
-    out = []
+    order, out = np.argsort(-np.bincount(best.labels_), kind="stable"), []
     for number, c in enumerate(order):
         inside, centre = best.labels_ == c, best.cluster_centers_[c]
         near = rows[inside][np.argsort(((x[inside] - centre) ** 2).sum(1), kind="stable")[:examples]]
-        held = (
-            pd.Series(np.asarray(domains)[rows[inside]]).value_counts() if domains is not None else pd.Series(dtype=int)
-        )
+        held = pd.Series([] if domains is None else np.asarray(domains)[rows[inside]]).value_counts()
         lead = int(np.abs(centre - x.mean(0)).argmax())
         out.append(
             {

@@ -164,10 +164,7 @@ class Explainer:
         self.card, self.coverage = card, coverage
 
     def table(self, evidence: Any) -> pd.DataFrame:
-        """The short explanation of many rows, one line each.
-
-        From their evidence: a DataFrame, or (n, M) in the card's order.
-        """
+        "The short explanation of many rows, one line each, from a DataFrame or (n, M) values in the card's order."
         index = evidence.index if isinstance(evidence, pd.DataFrame) else range(len(np.atleast_2d(evidence)))
         return describe(self.card, self.card.coordinates(evidence), self.coverage).set_axis(index)
 
