@@ -334,12 +334,6 @@ LATE = {  # chapters that do not yet
     "05_axes/08_selection",
     "05_axes/10_card",
     "05_axes/11_estimator",
-    "08_why/07_instability",
-    "08_why/08_instability_study",
-    "08_why/09_language",
-    "09_entrance/01_job",
-    "09_entrance/03_published",
-    "09_entrance/06_cli_infer",
 }
 
 
