@@ -327,15 +327,6 @@ LATE = {  # chapters that do not yet
     "03_evidence/03_scores",
     "03_evidence/07_neglabel",
     "03_evidence/08_patches",
-    "07_detect/07_evaluation",
-    "08_why/05_benchmark",
-    "08_why/06_study",
-    "08_why/07_instability",
-    "08_why/08_instability_study",
-    "08_why/09_language",
-    "09_entrance/01_job",
-    "09_entrance/03_published",
-    "09_entrance/06_cli_infer",
 }
 
 
