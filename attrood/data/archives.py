@@ -98,7 +98,8 @@ class _Scan:
             self.header(block)
         if not self.zeros or self.extra:
             raise ValueError(
-                "it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append 1,024 zero bytes"
+                "it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append "
+                "1,024 zero bytes"
             )
         return self.members
 

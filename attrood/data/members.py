@@ -92,9 +92,13 @@ RAW = (
 )  # endings of camera raw files
 NO_IMAGES = frozenset(
     (
-        ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls .label .py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar .gz .tgz .bz2 "
-        ".xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite .lock .tmp .part .mp4 .mov "
-        ".avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe .dll .so .bak .xmp .aae .thm .md5 .sha256"
+        ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls .label "
+        ".py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar .gz .tgz .bz2 "
+        ".xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle .pt .pth .ckpt "
+        ".safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite .lock .tmp .part .mp4 "
+        ".mov "
+        ".avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe .dll .so .bak .xmp .aae .thm .md5 "
+        ".sha256"
     ).split()
 )  # endings of other things
 
@@ -197,7 +201,8 @@ def file_kind(
     except OSError as e:  # a dangling link, a loop of links: a reject later if it should be an image
         if isinstance(e, PermissionError) and member_kind(name, lambda: b""):
             raise ValueError(
-                f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it readable or leave it out"
+                f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it "
+                "readable or leave it out"
             ) from e
         return member_kind(name, lambda: b"") and "broken link", [-1, -1]
     if kind := special_kind(found.st_mode):
@@ -235,7 +240,8 @@ class _Walk:
                 inside = sorted(entries, key=lambda e: e.name)
         except OSError as e:
             raise ValueError(
-                f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it readable or leave it out"
+                f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it "
+                "readable or leave it out"
             ) from e
         return [n for e in inside if (n := self.entry(e, f"{below}/{e.name}" if below else e.name))][::-1]
 

@@ -71,7 +71,8 @@ class TFDSSource(Source):
         features = builder.info.features
         if builder.info.file_format.file_suffix != "array_record":
             raise ValueError(
-                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs TensorFlow: prepare it as array_record in another data_dir"
+                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs "
+                "TensorFlow: prepare it as array_record in another data_dir"
             )
         images = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
         if not images:
@@ -175,7 +176,8 @@ def _source_class(where: str) -> type[Source]:
     if number[first] == number[second]:
         wanted = next(e[0] for e, cls in _ARCHIVES if number[cls])
         raise ValueError(
-            f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as {Path(where, f'*{wanted}')}"
+            f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as "
+            f"{Path(where, f'*{wanted}')}"
         )
     return first
 
@@ -240,5 +242,6 @@ def check_sources(
             ]
             if len(set(keys)) < len(keys):
                 raise ValueError(
-                    f"two sources of the domain {domain!r} share images: give one another name (other={group[-1].location}), or splits that do not overlap"
+                    f"two sources of the domain {domain!r} share images: give one another name "
+                    f"(other={group[-1].location}), or splits that do not overlap"
                 )

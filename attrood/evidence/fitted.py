@@ -110,7 +110,8 @@ class FittedScore(Fitted):
     def __init_subclass__(cls) -> None:
         if not cls.kind or cls.takes not in ("embedding", "cosines", "logits"):
             raise TypeError(
-                f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and {cls.takes!r}"
+                f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and "
+                f"{cls.takes!r}"
             )
         super().__init_subclass__()
         register(*cls.evidence)

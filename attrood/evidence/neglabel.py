@@ -144,7 +144,8 @@ class NegLabel(FittedScore):
             rows.append(e[best])
         if not words:
             raise ValueError(
-                f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words"
+                f"corpora must hold enough words that a share of {keep} is at least one, got "
+                f"{sum(len(w) for w, _ in corpora)} words"
             )
         t = unit_rows(classes, "classes")
         return cls(

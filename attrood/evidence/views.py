@@ -231,7 +231,8 @@ class LogView(View):
         if self.kept.shape[1] == self.count:
             return np.log(np.exp(self.gaps(tau)).sum(axis=1))
         raise NeedsMoreError(
-            f"the sum at temperature {tau:g} is needed, the log keeps it at {', '.join(f'{t:g}' for t in self.temperatures)}"
+            f"the sum at temperature {tau:g} is needed, the log keeps it at "
+            f"{', '.join(f'{t:g}' for t in self.temperatures)}"
         )
 
     def rest_gap(self, tau: float, c: int) -> np.ndarray:
@@ -255,7 +256,8 @@ class LogView(View):
         if np.isclose(tau, self.tau, rtol=1e-6):
             return np.maximum(self.column("entropy") - self.sum_gap(tau), 0)
         raise NeedsMoreError(
-            f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps {self.kept.shape[1]}"
+            f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps "
+            f"{self.kept.shape[1]}"
         )
 
 # %% ../../nbs/03_evidence/02_views.ipynb #c6e81735

@@ -165,28 +165,33 @@ def _check_kinds(log: Log) -> None:
             raise LogError(f"{where}: column {name!r} must hold {wanted}, it holds {held}")
         if not wanted and pa.types.is_nested(column.type) and not held.startswith("lists of "):
             raise LogError(
-                f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or lists that are as long in every row"
+                f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or "
+                "lists that are as long in every row"
             )
         if column.null_count and (
             name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"
         ):
             raise LogError(
-                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must have one"
+                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must "
+                "have one"
             )
     width, classes = {n: t.schema.field(n).type.list_size for n in LISTS[:3]}, len(m.class_names)
     if width["lse"] != len(m.temperatures):
         raise LogError(
-            f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, it holds {width['lse']}"
+            f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, "
+            f"it holds {width['lse']}"
         )
     if not 1 <= width["top_index"] <= classes or width["top_index"] != width["top_cosine"]:
         raise LogError(
-            f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number of classes; "
+            f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number "
+            "of classes; "
             f"they hold {width['top_index']} and {width['top_cosine']}"
         )
     top = log.array("top_index")
     if top.size and (top.min() < 0 or top.max() >= classes):
         raise LogError(
-            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds {top.min() if top.min() < 0 else top.max()}"
+            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds "
+            f"{top.min() if top.min() < 0 else top.max()}"
         )
 
 # %% ../../nbs/02_log/03_files.ipynb #93940640
@@ -204,11 +209,13 @@ def check_log(
         raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
     if clash := [c for c in m.evidence if c in (*TEXTS, *LISTS, "reference")]:
         raise LogError(
-            f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the evidence another name"
+            f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the "
+            "evidence another name"
         )
     if strange := [c for c in t.column_names if c not in (*declared, "image_embedding", "reference")]:
         raise LogError(
-            f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under 'columns' or 'evidence'"
+            f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under "
+            "'columns' or 'evidence'"
         )
     _check_kinds(log)
     ids = pd.Series(log.array("id"))
@@ -223,7 +230,8 @@ def check_log(
         if bad.any():
             row = int(bad.argmax())
             raise LogError(
-                f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in row {row} (id {ids[row]!r}): drop the row or mend its source"
+                f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in "
+                f"row {row} (id {ids[row]!r}): drop the row or mend its source"
             )
     return log
 
@@ -337,7 +345,8 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
     meta = parquet.schema_arrow.metadata or {}
     if MANIFEST_KEY not in meta:
         raise LogError(
-            f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log_from_embeddings"
+            f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or "
+            "attrood.log_from_embeddings"
         )
     try:
         return parquet, Manifest.from_json(meta[MANIFEST_KEY])
@@ -357,7 +366,8 @@ def read_log(
                 table = parquet.read()
             except (pa.ArrowException, OSError, ValueError) as e:
                 raise LogError(
-                    f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again"
+                    f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write "
+                    "it again"
                 ) from e
         logs.append(check_log(Log(_plain_table(table, file), manifest, str(file))))
     log = _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))

@@ -75,7 +75,8 @@ def class_names_of(
         raise ValueError("class_names must hold at least one name, got none")
     if twice := [k for k, count in Counter(out).items() if count > 1]:
         raise ValueError(
-            f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and {out.index(twice[0], out.index(twice[0]) + 1)}"
+            f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and "
+            f"{out.index(twice[0], out.index(twice[0]) + 1)}"
         )
     return out
 
@@ -97,7 +98,8 @@ def label_names(
             raise TypeError(f"labels must hold class names, class indices or None, got {v!r} in row {row}")
         elif not 0 <= int(float(v)) < len(class_names):
             raise ValueError(
-                f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in row {row}"
+                f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in "
+                f"row {row}"
             )
         else:
             out.append(class_names[int(float(v))])
@@ -167,7 +169,8 @@ def bare_log(
     )
     if x.shape[1] != t.shape[1] or len(t) != len(names):
         raise ValueError(
-            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need (n, d), (C, d), C names"
+            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need "
+            "(n, d), (C, d), C names"
         )
     if abs(logit_scale - np.log(100)) < 1e-3:
         warnings.warn(
@@ -220,7 +223,8 @@ def _check_logits(z: np.ndarray) -> None:
         return
     if z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(1), 1, atol=1e-3):
         raise ValueError(
-            "logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True"
+            "logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): "
+            "give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True"
         )
     if z.max() <= 1e-6 and np.allclose(logsumexp(z, axis=1), 0, atol=1e-3):
         warnings.warn(
@@ -228,7 +232,8 @@ def _check_logits(z: np.ndarray) -> None:
         )
     elif np.abs(z).max() <= 1:
         warnings.warn(
-            "logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to 1 are no logits",
+            "logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to "
+            "1 are no logits",
             stacklevel=3,
         )
 

@@ -96,7 +96,8 @@ class Manifest:
         version = raw.get("schema_version")
         if version != SCHEMA_VERSION:
             raise LogError(
-                f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version"
+                f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads "
+                f"version {SCHEMA_VERSION}: write the log again or change attrood's version"
             )
         lost = [f for f in ("class_names", "logit_scale") if f not in raw]
         if lost:
