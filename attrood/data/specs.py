@@ -58,11 +58,9 @@ def _tfds_builder(
     builder.download_and_prepare()
     return builder
 
-# %% ../../nbs/01_data/02_specs.ipynb #c88e662a
-class TFDSSource(Source):
-    "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."
-
-    kind = "tfds"
+# %% ../../nbs/01_data/02_specs.ipynb #402e2705
+class _TfdsFiles(Source):
+    "A set on disk: its features, splits and readers."
 
     def _open(self) -> None:
         tfds = _tfds()
@@ -88,12 +86,16 @@ class TFDSSource(Source):
         self._folder = str(builder.data_dir)
         self._parts = {k: int(v.num_examples) for k, v in builder.info.splits.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_builder": None, "_sources": {}}
-
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
         return self._parts
+
+# %% ../../nbs/01_data/02_specs.ipynb #bf8f033e
+class _TfdsReaders(_TfdsFiles):
+    "Readers of the splits, opened on first use."
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_builder": None, "_sources": {}}
 
     def _source(self, part: str) -> Any:
         "The random-access reader of one split, opened on first use."
@@ -105,6 +107,12 @@ class TFDSSource(Source):
                 split=part, decoders={self._image: tfds.decode.SkipDecoding()}
             )
         return self._sources[part]
+
+# %% ../../nbs/01_data/02_specs.ipynb #c88e662a
+class TFDSSource(_TfdsReaders):
+    "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."
+
+    kind = "tfds"
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
         names, starts = list(self._parts), np.cumsum([0, *self._parts.values()])
@@ -132,7 +140,8 @@ class TFDSSource(Source):
 # %% ../../nbs/01_data/02_specs.ipynb #36695df8
 _SPEC = re.compile(
     r"(?:(?P<domain>[\w.\- ]+)=)?(?P<where>.+?)"
-    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
+    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])"
+    r"|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
     r"(?:@(?P<sample>\d+))?"
 )
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
@@ -195,7 +204,7 @@ def _domain(where: str) -> str:
 
 # %% ../../nbs/01_data/02_specs.ipynb #10527c85
 def open_source(
-    spec: str,  # [domain=]where[:split][@n]; where is a folder, Parquet or tar files (globs, {000..003}) or a TFDS name; n rows are drawn at random
+    spec: str,  # [domain=]where[:split][@n], as in the table; n rows are drawn at random
     role: str = "id",  # "id" or "ood"
     seed: int = 0,  # of the random rows of @n
     data_dir: str | None = None,  # where TFDS keeps its sets
