@@ -89,7 +89,8 @@ def label_names(
     if labels is None:
         return None
     out: list[str | None] = []
-    for row, v in enumerate(labels.tolist() if isinstance(labels, np.ndarray) else labels):  # type: ignore[union-attr, arg-type]
+    values: Any = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    for row, v in enumerate(values):
         if isinstance(v, str):
             out.append(_name(v))
         elif pd.isna(v) or v == -1:
@@ -143,6 +144,28 @@ def software_versions() -> dict[str, str]:
     "Versions of what computes a log's columns."
     return {"attrood": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
+# %% ../../nbs/02_log/04_make.ipynb #b6985e97
+def _sides(
+    image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike, class_names: Sequence[str], logit_scale: float
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    "Unit rows of images and texts and the names of the classes, checked; a warning for CLIP's raw parameter as scale."
+    x, t, names = (
+        unit_rows(image_embeddings, "image_embeddings"),
+        unit_rows(text_embeddings, "text_embeddings"),
+        class_names_of(class_names),
+    )
+    if x.shape[1] != t.shape[1] or len(t) != len(names):
+        raise ValueError(
+            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need "
+            "(n, d), (C, d), C names"
+        )
+    if abs(logit_scale - np.log(100)) < 1e-3:
+        warnings.warn(
+            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
+            stacklevel=3,
+        )
+    return x, t, names
+
 # %% ../../nbs/02_log/04_make.ipynb #0f9adce8
 def bare_log(
     image_embeddings: npt.ArrayLike,  # (n, d), any scale
@@ -162,21 +185,7 @@ def bare_log(
     **manifest: Any,  # further fields of `Manifest`
 ) -> Log:  # rows in the order given, with the manifest made from the arguments
     "A log from image and text embeddings of any CLIP-like model, without further evidence."
-    x, t, names = (
-        unit_rows(image_embeddings, "image_embeddings"),
-        unit_rows(text_embeddings, "text_embeddings"),
-        class_names_of(class_names),
-    )
-    if x.shape[1] != t.shape[1] or len(t) != len(names):
-        raise ValueError(
-            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need "
-            "(n, d), (C, d), C names"
-        )
-    if abs(logit_scale - np.log(100)) < 1e-3:
-        warnings.warn(
-            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
-            stacklevel=2,
-        )
+    x, t, names = _sides(image_embeddings, text_embeddings, class_names, logit_scale)
     rows, order = _row_columns(len(x), ids, domains, roles, labels, names, columns)
     x = x[order]
     if keep_embeddings:
