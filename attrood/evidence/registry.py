@@ -216,7 +216,7 @@ def _plain(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #3f8ccdad
 def _confidence_rows(group: str = "confidence") -> list[Evidence]:
-    "Scores of a row: confidence."
+    "Scores of confidence in the best class."
     return [
         Evidence("mcm", group, "MCM, Ming et al. 2022", "−max softmax(s/1)", **_on_cosines(scores.mcm, 1.0)),
         Evidence(
@@ -231,7 +231,7 @@ def _confidence_rows(group: str = "confidence") -> list[Evidence]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #02bbe298
 def _uncertainty_rows(group: str = "uncertainty") -> list[Evidence]:
-    "Scores of a row: uncertainty."
+    "Entropies at three temperatures."
     return [
         Evidence(
             "entropy_t0.02",
@@ -258,7 +258,7 @@ def _uncertainty_rows(group: str = "uncertainty") -> list[Evidence]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #b27db156
 def _concentration_rows(group: str = "uncertainty") -> list[Evidence]:
-    "Scores of a row: uncertainty."
+    "How the probabilities concentrate on few classes."
     return [
         Evidence("collision_entropy", group, "Rényi 1961", "−log Σ p²", **_at(scores.collision_entropy)),
         Evidence(
@@ -287,7 +287,7 @@ def _concentration_rows(group: str = "uncertainty") -> list[Evidence]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #39115b39
 def _energy_rows(group: str = "energy") -> list[Evidence]:
-    "Scores of a row: energy."
+    "Energies on cosines."
     return [
         Evidence("energy_cosine", group, "MCM code", "−log Σ exp(s)", **_on_cosines(scores.energy_cosine, 1.0)),
         Evidence(
@@ -304,7 +304,7 @@ DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_ene
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #1b77ee8c
 def _delta_rows(group: str = "energy") -> list[Evidence]:
-    "Scores of a row: energy."
+    "Rises of the energy when the best classes are cropped."
     return [
         Evidence(
             "delta_energy",
@@ -341,7 +341,7 @@ def _delta_rows(group: str = "energy") -> list[Evidence]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #42ffd3d6
 def _geometry_rows(group: str = "geometry") -> list[Evidence]:
-    "Scores of a row: geometry."
+    "Scores of where the cosines lie."
     return [
         Evidence("max_cosine", group, "MCM code (max-logit)", "−s₁", **_plain(scores.max_cosine), cosine=True),
         Evidence("max_logit", group, "Hendrycks et al. 2022", "−(scale s₁ + bias)", **_plain(scores.max_logit)),
@@ -351,7 +351,7 @@ def _geometry_rows(group: str = "geometry") -> list[Evidence]:
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #364b20e1
 def _text_rows(group: str = "text") -> list[Evidence]:
-    "Scores of a row: text."
+    "Scores of a row against all of its texts."
     return [
         Evidence("mean_text", group, "ours", "−mean of s", **_plain(scores.mean_text)),
         Evidence("peakedness", group, "ours", "mean of s − s₁", **_plain(scores.peakedness)),
