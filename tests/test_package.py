@@ -26,7 +26,7 @@ NOTEBOOKS = notebook_paths()
 FLAGS = set(settings()["tst_flags"].split())
 HEAVY = ("torch", "torchvision", "open_clip", "tensorflow_datasets", "array_record", "webdataset", "ray")
 DEV = ("nbdev", "fastcore", "execnb")
-MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_BYTES = 450, 40, 140, 500_000  # lines, lines below the signature, lines, bytes
+MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_BYTES = 620, 40, 140, 500_000  # lines, lines below the signature, lines, bytes
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
 modules = pytest.mark.parametrize("name", MODULES)
@@ -318,8 +318,7 @@ def test_notebooks_are_json_of_format_4_5():
 # reading
 
 FIRST = 6  # of the cells that a reader meets, one of these shows a result
-LATE = {  # chapters that do not yet
-}
+LATE: set[str] = set()  # chapters that do not yet
 
 
 def imports_alone(code: str) -> bool:
