@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .cli_infer import infer_command, infer_settings
+from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
 from ..log import files as log_files
@@ -454,6 +454,7 @@ def causes_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
 app.command(
     "infer",
+    cls=InferCommand,
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
 

@@ -156,6 +156,7 @@ class _Placed(_Known):
         return pd.DataFrame(self.relative(table) @ self.weights.T / self.calm, columns=list(self.conditions))
 
     def score(self, features: pd.DataFrame | npt.ArrayLike) -> np.ndarray:
+        "(n,) how unusual each picture is; 1 is what one familiar image in twenty reaches."
         return distance(self.relative(features, CAP), (self.centre, self.root)) / self.quiet
 
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #5ef1b347

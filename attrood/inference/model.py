@@ -100,13 +100,6 @@ class _Images(_Batches):
             out = (self.compiled or self.model.encode_image)(x)
         return torch.nn.functional.normalize(out.float(), dim=-1)
 
-    def encode_images(
-        self,
-        pixels: np.ndarray,  # (n, H, W, 3) uint8
-    ) -> np.ndarray:  # (n, d) float32 unit rows
-        "Image vectors of 8-bit pixels."
-        return self.encode_tensor(self.to_tensor(pixels)).cpu().numpy()
-
     def encode_patches(
         self,
         pixels: np.ndarray,  # (n, H, W, 3) uint8
@@ -119,6 +112,13 @@ class _Images(_Batches):
 # %% ../../nbs/04_inference/02_model.ipynb #5f8885ce
 class VLM(_Images):
     "An OpenCLIP model ready for zero-shot inference."
+
+    def encode_images(
+        self,
+        pixels: np.ndarray,  # (n, H, W, 3) uint8
+    ) -> np.ndarray:  # (n, d) float32 unit rows
+        "Image vectors of 8-bit pixels."
+        return self.encode_tensor(self.to_tensor(pixels)).cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(
