@@ -49,7 +49,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     "A command that takes `**settings`, with an option for each field of `InferOptions` that a terminal has."
     own, hints = list(inspect.signature(command).parameters.values())[:-1], get_type_hints(InferOptions)
     made = [_option(f, hints[f.name]) for f in fields(InferOptions) if f.metadata["cli"] is not False]
-    command.__signature__ = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + made)  # type: ignore[attr-defined]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    command.__signature__ = inspect.Signature(own + made)  # type: ignore[attr-defined]
     return command
 
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #526549d2
@@ -127,34 +128,41 @@ def published_line(
             totals[k] += float(part.array(k)[rows].sum())
     return "; ".join(f"ID mean {k} {totals[k] / n:.4f} (published {v:.4f})" for k, v in known.items()) if n else ""
 
+# %% ../../nbs/09_entrance/06_cli_infer.ipynb #fa2c9e91
+SourcesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")
+]
+IdOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id",
+        help="In-distribution source; repeat for more. [name=]where[:split][@n], "
+        "e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket "
+        "(ships with attrood). Default ViT-B-32."
+    ),
+]
+PretrainedOption = Annotated[
+    str | None,
+    typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k."),
+]
+LogOption = Annotated[Path, typer.Option("-o", "--out", help="The log: a folder, or a name that ends in .parquet.")]
+
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #271ca7ad
 @with_settings
 def infer_command(
-    sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")
-    ] = None,
-    id: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--id",
-            help="In-distribution source; repeat for more. [name=]where[:split][@n], e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.",
-        ),
-    ] = None,
+    sources: SourcesArgument = None,
+    id: IdOption = None,
     ood: Annotated[list[str] | None, typer.Option("--ood", help="Out-of-distribution source; repeat for more.")] = None,
     preset: Annotated[str | None, typer.Option(help="Sources, model and prompt by name: paper, cifar.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket (ships with attrood). Default ViT-B-32."
-        ),
-    ] = None,
-    pretrained: Annotated[
-        str | None,
-        typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="The log: a folder, or a name that ends in .parquet.")
-    ] = Path("attrood-log"),
+    model: ModelOption = None,
+    pretrained: PretrainedOption = None,
+    out: LogOption = Path("attrood-log"),
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
