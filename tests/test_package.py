@@ -319,21 +319,6 @@ def test_notebooks_are_json_of_format_4_5():
 
 FIRST = 6  # of the cells that a reader meets, one of these shows a result
 LATE = {  # chapters that do not yet
-    "01_data/03_pictures",
-    "01_data/05_members",
-    "01_data/06_archives",
-    "02_log/03_files",
-    "03_evidence/02_views",
-    "03_evidence/03_scores",
-    "03_evidence/07_neglabel",
-    "03_evidence/08_patches",
-    "04_inference/02_model",
-    "04_inference/04_encoding",
-    "04_inference/08_ray",
-    "05_axes/06_moment_cv",
-    "05_axes/08_selection",
-    "05_axes/10_card",
-    "05_axes/11_estimator",
 }
 
 

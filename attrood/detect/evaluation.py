@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard, Mode, fit_axes, fit_rows
+from .additive import promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
@@ -102,12 +103,12 @@ def fit_decision(
     card: AxisCard,  # fitted axes
     log: Log,  # its ID rows are used
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
-    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm" or "density"
+    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm", "density" or "additive"
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> dict[str, Any]:  # plain types, the card's "decision"
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
-    if detector not in ("mahalanobis", "one_class_svm", "density"):
-        raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
+    if detector not in ("mahalanobis", "one_class_svm", "density", "additive"):
+        raise ValueError(f"detector must be mahalanobis, one_class_svm, density or additive, got {detector!r}")
     mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
     part = log_rows.split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
@@ -117,7 +118,10 @@ def fit_decision(
         )
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
-    return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
+    made = fitted.with_threshold(z[part == "threshold"], acceptance)
+    if detector == "additive" and made.threshold is not None:
+        return made.to_dict() | {"promise": promised_rate(made.threshold)._asdict()}
+    return made.to_dict()
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #4bb5a8f8
 def decide(

@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .cli_infer import infer_command, infer_settings
+from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
 from ..log import files as log_files
@@ -275,7 +275,7 @@ def run_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
 @app.command(
     "fit",
-    epilog="Examples:  attrood fit animals -o axes.json   |   "
+    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --few   |   "
     "attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
 )
 def fit_command(
@@ -292,6 +292,13 @@ def fit_command(
             "else all that the log has."
         ),
     ] = None,
+    few: Annotated[
+        bool,
+        typer.Option(
+            "--few",
+            help="A few named axes from ID rows alone, with a decision whose parts are its reasons; OoD rows are not read.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
@@ -300,6 +307,15 @@ def fit_command(
     outputs.check_output(out, "axis card", [log])
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
+    if few:
+        from attrood.entrance.cli_few import few_card, few_text
+
+        if mode is not ModeOption.default or alpha is not None or evidence:
+            raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
+        card = few_card(load_log(log), k)
+        card.write(out)
+        say(f"{few_text(card)}\n\nwritten to {out}")
+        return emit(card.to_dict(), as_json)
     done = analyse(
         load_log(log),
         mode.value,
@@ -503,6 +519,7 @@ def causes_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
 app.command(
     "infer",
+    cls=InferCommand,
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
     "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .alignment import NullPrompt
+from .extras import Extras, add_extras
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
@@ -43,6 +44,7 @@ class ScoreColumns:
     scale: float = 100.0  # logit scale
     bias: float = 0.0  # logit bias
     fitted: dict[str, FittedScore] = field(default_factory=dict)  # name to fitted score
+    extras: Extras = field(default_factory=Extras)  # what was learnt about words and pictures, if anything
 
     def names(self) -> list[str]:
         "Names of the columns, in the registry's order."
@@ -93,7 +95,7 @@ class KeptScores(ScoreColumns):
     ) -> None:
         "Write the scores as npz files in a folder, the text side last."
         with atomic_folder(folder, "fitted scores") as path:
-            for name, score in self.fitted.items():
+            for name, score in {**self.fitted, **self.extras.files()}.items():
                 score.save(path / f"{name}.npz")
             TextSide(self.text, np.empty(0), self.scale, self.bias).save(path / "text.npz")
 
@@ -108,7 +110,8 @@ class KeptScores(ScoreColumns):
         if side is None or side.kind != TextSide.kind:
             raise ValueError(f"folder must hold fitted scores with a text.npz, got {folder}")
         earlier = {"null_prompt": NullPrompt(side.null)} if len(side.null) else {}
-        return cls(side.text, side.scale, side.bias, earlier | files)
+        extras = Extras(files.pop("words", None), files.pop("picture", None))
+        return cls(side.text, side.scale, side.bias, earlier | files, extras)
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b9a83348
 def check_text(
@@ -136,7 +139,7 @@ def _fit(seen: Features) -> dict[str, FittedScore]:
             found |= kind.fits(seen)
     return found
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #4544e820
 def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
     "Options that some score takes."
     taken = sorted({o for kind in FILES.values() if issubclass(kind, FittedScore) for o in kind.options})
@@ -144,7 +147,7 @@ def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
         raise TypeError(f"options must be among {', '.join(taken)}, got {lost[0]!r}")
     return options
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #5337d7ec
 def _reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     "Reference rows of unit length that fit to the text, or none."
     if not len(x):
@@ -156,7 +159,7 @@ def _reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
         raise ValueError(f"image_embeddings must hold at least 2 reference rows, got {len(x)}")
     return x
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #db53a9e9
 def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fraction: float) -> tuple[Features, bool]:
     "Reference rows of the parts of a log, read one at a time; whether all of them have a label."
     rows, labels = [], []
@@ -184,7 +187,7 @@ class EmbeddingScores(KeptScores):
         labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) classes of the reference rows; None for predictions
         logit_scale: float = 100.0,  # factor from cosine to logit
         logit_bias: float = 0.0,  # added to the logits
-        **options: Any,  # of the scores: `k` (kNN), `null_embedding` (d,) of a prompt without a class, `neglabel` (mined)
+        **options: Any,  # of the scores: `k`, `null_embedding` (d,) of a prompt without a class, `neglabel` (mined)
     ) -> Self:
         "Fit every score that an ID reference allows; with no reference rows only those that need none."
         t, x = unit_rows(text_embeddings, "text_embeddings"), np.asarray(image_embeddings, np.float64)
@@ -250,7 +253,7 @@ def add_evidence(
     **options: Any,  # of `EmbeddingScores.fit`
 ) -> Log:  # the same rows with further evidence columns
     "Add evidence to a log: from its embeddings, from scores fitted elsewhere, or columns of one's own."
-    dropped = set[str]()
+    dropped, extras = set[str](), Extras()
     if isinstance(what, Mapping):
         columns, made = _own_columns(log, what, entries)
     else:
@@ -267,9 +270,10 @@ def add_evidence(
         order = log.positions(np.ones(len(log), bool))  # one order to compute in, whatever the caller's
         found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
         columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
-        dropped = set() if keep_embeddings else {"image_embedding"}
+        dropped, extras = set() if keep_embeddings else {"image_embedding"}, scores.extras
     old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
-    return log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    new = log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    return add_extras(new, extras, log.array("image_embedding")) if extras.files() else new
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b88f3d12
 def add_evidence_to_files(
