@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'GROUPS', 'available_evidence', 'evidence_frame', 'training_free', 'EmbeddingScores',
-           'add_evidence', 'log_from_embeddings', 'reference_share']
+           'add_evidence', 'log_from_embeddings', 'reference_share', 'PictureCauses', 'PictureReference', 'findings',
+           'Vocabulary']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from . import alignment, distances, neglabel, patches  # their scores register themselves
 from .from_embeddings import log_from_embeddings, reference_share
+from .picture_causes import PictureCauses
+from .picture_reference import PictureReference, findings
 from .registry import EVIDENCE, GROUPS, Evidence, available_evidence, evidence_frame, training_free
 from .store import EmbeddingScores, add_evidence
+from .vocabulary import Vocabulary
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #e1e60e87
 _all_ = [
     "EVIDENCE", "Evidence", "GROUPS", "available_evidence", "evidence_frame", "training_free", "EmbeddingScores", "add_evidence",
-    "log_from_embeddings", "reference_share",
+    "log_from_embeddings", "reference_share", "PictureCauses", "PictureReference", "findings", "Vocabulary",
 ]

@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['ACTIONS', 'Explainer', 'describe', 'explain', 'language_of', 'meaning', 'domain_profiles', 'quadrants',
-           'representatives', 'score_log', 'run_causes', 'cause_tables', 'instability_tables']
+           'representatives', 'score_log', 'run_causes', 'cause_tables', 'instability_tables', 'Reasons',
+           'reason_table']
 
 # %% ../../nbs/08_why/00_why.ipynb #49258888
 from .domains import domain_profiles, quadrants, representatives
 from .explainer import Explainer, describe
 from .instability_study import instability_tables
 from .language import ACTIONS, language_of, meaning
+from .reasons import Reasons, reason_table
 from .scoring import explain, score_log
 from .study import cause_tables, run_causes
 
 # %% ../../nbs/08_why/00_why.ipynb #0440ad6e
 _all_ = [
     "ACTIONS", "Explainer", "describe", "explain", "language_of", "meaning", "domain_profiles", "quadrants",
-    "representatives", "score_log", "run_causes", "cause_tables", "instability_tables",
+    "representatives", "score_log", "run_causes", "cause_tables", "instability_tables", "Reasons", "reason_table",
 ]
