@@ -18,10 +18,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import SparsePCA
 
-from attrood.axes import alpha_max, block_moments, bootstrap_moments, moments, null_moments, pool, sparse_pca
 from attrood.axes.moment_cv import fold_moments, moment_cv
-from attrood.axes.moments import merge
+from attrood.axes.moments import block_moments, bootstrap_moments, merge, moments, null_moments, pool
 from attrood.axes.paper import choose_1se
+from attrood.axes.sparse_pca import alpha_max, sparse_pca
 
 NOW = time.process_time  # seconds of this process on one thread, so that other work on the machine does not count; --wall changes it
 KS, ALPHAS, SEEDS = (1, 2, 3, 4), (0.5, 1.0, 2.0, 4.0, 8.0), (42, 43, 44)

@@ -20,9 +20,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from attrood.detect.intervals import rate_interval
 from attrood.detect.metrics import auroc
-from attrood.evidence import array_evidence, embedding_evidence
+from attrood.evidence import embedding_evidence
 from attrood.evidence.distances import KNN
 from attrood.evidence.meanings import class_words, thesaurus
+from attrood.evidence.registry import array_evidence
 from attrood.evidence.vocabulary import bundled_bank
 from attrood.evidence.words import (
     WordEvidence,
@@ -35,7 +36,7 @@ from attrood.evidence.words import (
     word_names,
 )
 from attrood.ground import unit_rows
-from attrood.log import reference_rows
+from attrood.log.rows import reference_rows
 
 LEVEL = 0.95  # share of familiar images below, from which a value is called beyond them
 BANK, VECTORS, _ = bundled_bank()

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrood.log import BUNDLED, bundled_log, evaluation_rows
+from attrood.log import bundled_log
+from attrood.log.files import BUNDLED
 from attrood.log.indicators import conf, energy
+from attrood.log.rows import evaluation_rows
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "attrood" / "assets"

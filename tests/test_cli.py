@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import command, environment
 
+from attrood.axes.card import card_from_weights
+from attrood.axes.card import origin
+from attrood.evidence import evidence_frame
 from attrood.log import Log, write_log
 
 
@@ -50,7 +53,7 @@ def spoil(folder: Path, log: Log) -> dict[str, tuple[list[str], str]]:
         "no log": (["run", "other.parquet"], "other.parquet is Parquet but no attrood log"),
         "truncated": (["run", "cut.parquet"], "cut.parquet is no readable Parquet file, or is cut off"),
         "missing column": (["run", "column.parquet"], "column.parquet lacks column 'energy'"),
-        "schema version": (["run", "version.parquet"], "version.parquet has log schema version 2"),
+        "schema version": (["run", "version.parquet"], "version.parquet: the manifest has log schema version 2"),
         "no ID rows": (["run", "noid.parquet"], "noid.parquet has no ID rows"),
         "one domain": (["run", "oneset.parquet"], "oneset.parquet has rows of one domain only ('animal_photos')"),
         "NaN": (["run", "nan.parquet"], f"'energy' holds nan in row 7 (id '{log.array('id')[7]}')"),
@@ -165,3 +168,55 @@ def test_run_imports_no_torch_and_no_nbdev(tmp_path, small_log):
             "print([m for m in ('torch', 'open_clip', 'nbdev', 'fastcore', 'execnb', 'ray', 'tensorflow') if m in sys.modules])")
     done = subprocess.run([*command()[:2], code], capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    "Run `attrood ARGS` in this process: its status and what it said."
+    from attrood.entrance import cli
+
+    def call(*args: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["attrood", *map(str, args)])
+        old = signal.getsignal(signal.SIGTERM)
+        try:
+            cli.main()
+        except SystemExit as e:
+            return int(e.code or 0), *capsys.readouterr()
+        finally:
+            signal.signal(signal.SIGTERM, old)
+        return 0, *capsys.readouterr()
+    return call
+
+
+@pytest.mark.parametrize("change, said", [
+    (lambda m: {"model": dict(m.model) | {"name": "ViT-H-14"}}, "its model is 'ViT-H-14'"), (lambda m: {"templates": ["a toy of a {}"]}, "its prompts are ['a toy of a {}']"),
+    (lambda m: {"class_names": [f"{c} toy" for c in m.class_names]}, "it has other classes, though as many"), (lambda m: {"class_names": [*m.class_names, "unicorn"]}, "classes, the axes are of")])
+def test_a_card_of_another_model_or_other_texts_is_refused(here, tmp_path, small_log, change, said):
+    "One line, no file; a flag is for those who know."
+    card_from_weights([[1.0]], ["a"], ["other"], evidence_frame(small_log, ["conf"])).with_parts(provenance=origin(small_log)).write(tmp_path / "axes.json")
+    write_log(small_log, tmp_path / "same.parquet")
+    write_log(replace(small_log, manifest=replace(small_log.manifest, **change(small_log.manifest))), tmp_path / "other.parquet")
+    row = ["--id", small_log.array("id")[0]]
+    commands = [("score",), ("explain",), ("explain", *row), ("evaluate", "-o", "evaluation")]
+    for name, *more in commands:
+        code, out, err = here(name, "other.parquet", "--axes", "axes.json", *more)
+        assert (code, out, len(err.splitlines())) == (2, "", 1) and err.startswith("attrood: other.parquet cannot be scored on these axes") and said in err and "--any-model" in err, (name, err)
+    assert sorted(os.listdir(tmp_path)) == ["axes.json", "other.parquet", "same.parquet"]
+    for name, *more in commands[:3]:
+        results = [here(name, log, "--axes", "axes.json", "--any-model", "--json", *more) for log in ("same.parquet", "other.parquet")]
+        assert results[0][:2] == results[1][:2] and results[0][0] == 0, (name, results)
+
+
+@pytest.mark.parametrize("accident", [lambda: {}["x"], lambda: int("x"), lambda: len(None), lambda: np.ones(2).reshape(3), lambda: (_ for _ in ()).throw(RuntimeError("deep\ndown")), lambda: 1 / 0, lambda: json.loads("[" * 200_000)])
+def test_an_accident_is_called_a_fault_of_attrood(here, tmp_path, small_log, monkeypatch, accident):
+    "One line that does not blame the input, status 1, and the traceback for whoever asks for it."
+    write_log(small_log, tmp_path / "log.parquet")
+    monkeypatch.setattr("attrood.entrance.job.analyse", lambda *args, **options: accident())
+    code, out, err = here("fit", "log.parquet")
+    assert (code, out, len(err.splitlines())) == (1, "", 1) and err.startswith("attrood: this is a fault of attrood") and "ATTROOD_DEBUG=1" in err and "Traceback" not in err, err
+    assert os.listdir(tmp_path) == ["log.parquet"]
+    monkeypatch.setenv("ATTROOD_DEBUG", "1")
+    with pytest.raises(Exception) as raised:
+        here("fit", "log.parquet")
+    assert type(raised.value).__name__ in err

@@ -329,7 +329,7 @@ def in_code(place: str):
 
 
 def test_the_code_has_the_constants_of_the_table():
-    from attrood.ground import DEFAULTS
+    from attrood.ground.defaults import DEFAULTS
     places = [(name, place) for name, d in DEFAULTS.items() for place in d.used]
     wrong = {place: (in_code(place), DEFAULTS[name].value) for name, place in places if in_code(place) != DEFAULTS[name].value}
     assert not wrong, f"change the constant in the chapter on defaults and say why there: {wrong}"

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT, SHARED
 from sklearn.metrics import roc_auc_score
 
-from attrood.log import read_log, split_rows
+from attrood.log import read_log
+from attrood.log.rows import split_rows
 
 IMAGES = SHARED / "data/images"
 WEIGHTS = [] if (ROOT / "attrood/assets/pocket.safetensors").exists() else ["--pretrained", "random:0"]

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from attrood.evidence import log_from_embeddings
-from attrood.log import reference_rows, write_log
+from attrood.log import write_log
+from attrood.log.rows import reference_rows
 
 DOMAIN = {"none": "animal_photos", "covariate": "animals_32px", "semantic": "object_photos", "both": "vehicles_32px"}
 PHOTOS = {"source": "https://github.com/ahmedembeddedx/Cross-Modality_Search_Engine", "license": "Apache-2.0"}

@@ -45,7 +45,7 @@ def symbols(package: str) -> dict[str, tuple[str, object]]:
         for name in public_names(module):
             obj = getattr(module, name)
             found[f"{where}.{name}"] = (where, obj)
-            if inspect.isclass(obj):
+            if inspect.isclass(obj) and not constant(obj):
                 found |= {f"{where}.{name}.{m}": (where, vars(obj)[m]) for m in methods(obj)}
     alone: dict[str, list] = {}
     for qualified, where in found.items():  # `Log`, `files.Log` where that is one, and `log.Log` where the door offers it
@@ -260,8 +260,8 @@ def source_url(module: str, obj: object) -> str:
 
 
 def constant(obj: object) -> bool:
-    "Whether a public name is a value rather than a function or class."
-    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj)))
+    "Whether a public name is a value, or a builtin by another name, rather than a function or class."
+    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"
 
 
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
@@ -302,10 +302,11 @@ def value_of(name: str, module: str) -> str:
     shown = pprint.pformat(obj, width=WIDTH, compact=True, sort_dicts=False)
     if shown.count("\n") > 12 and isinstance(obj, dict):
         return said + f"A `dict` with the keys {', '.join(f'`{k}`' for k in obj)}.\n"
-    if re.search(r" at 0x|Path\(|typing\.|collections\.abc|_typing", shown):
+    if re.search(r" at 0x|Path\(|typing\.|collections\.abc|_typing|^<class|^[A-Z]\w*\(\w+=", shown):
         shown = source
     lines = shown.split("\n")
-    return said + "```python\n" + "\n".join(lines[:14] + ["…"] * (len(lines) > 14)) + "\n```\n"
+    kind = "python" if len(lines) <= 14 else "text"  # what is cut may not be Python
+    return said + f"```{kind}\n" + "\n".join(lines[:14] + ["…"] * (len(lines) > 14)) + "\n```\n"
 
 
 def page(package: str, module: str, book: set[str], prose) -> str:
@@ -336,7 +337,7 @@ def item(name: str, module: str, obj: object, book: set[str], prose, fence: int)
         book_label = label(module, name, "api")
         links = [f"[In the book](#{book_label})"] * (book_label in book) + [f"[source]({source_url(module, obj)})"]
         inside.append("{.api-links}\n" + " · ".join(links))
-    if inspect.isclass(obj):
+    if inspect.isclass(obj) and not constant(obj):
         kind, call = "class", signature(bare, obj)
         inside += [item(f"{name}.{m}", module, vars(obj)[m], book, prose, fence - 1) for m in methods(obj)]
     elif constant(obj):

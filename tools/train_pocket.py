@@ -105,7 +105,7 @@ def _save(path: Path, tensors: dict[str, Any], note: dict[str, Any]) -> None:
     "Write a safetensors file whole or not at all."
     path.parent.mkdir(parents=True, exist_ok=True)
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    with atomic_path(path) as part:
+    with atomic_path(path, "weights") as part:
         need("safetensors.torch").save_file(flat, part, metadata={"attrood": json.dumps(note)})
         os.chmod(part, 0o644)  # safetensors writes files that nobody else may read
 

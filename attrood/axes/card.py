@@ -22,7 +22,7 @@ from .. import __version__
 from .features import feature_name
 from .labels import Labels, contributions
 from ..evidence import available_evidence, evidence_frame
-from ..ground import plain, write_json
+from ..ground import files, write_json
 from ..log import Log, LogError
 
 # %% ../../nbs/05_axes/10_card.ipynb #1def561c
@@ -100,7 +100,7 @@ def card_to_dict(
         for j, n in enumerate(card.names)
     ]
     parts = {k: getattr(card, k) for k in ("stability", "decision", "notes") if getattr(card, k) is not None}
-    return plain({
+    return files.plain({
         "card_version": CARD_VERSION, "attrood": card.version, "mode": card.mode, "standardize": card.standardize, "alpha": card.alpha,
         "quantile_levels": card.levels, "evidence": evidence, "axes": axes, "labels": labels.to_dict(), "selection": card.selection,
         "provenance": card.provenance, **parts,
@@ -269,6 +269,13 @@ class _Reach(_Places):
         "Where coordinates stand among the ID coordinates."
         return id_percentile(z, self.levels, self.quantiles)
 
+    def evidence_percentile(
+        self,
+        evidence: Any,  # a DataFrame with the axes' columns, or (n, M) values in their order
+    ) -> np.ndarray:  # (n, M) percent
+        "Where pieces of evidence stand among those of the ID rows."
+        return id_percentile(self.array(evidence), self.levels, self.evidence_quantiles)
+
 # %% ../../nbs/05_axes/10_card.ipynb #4c941a8b
 class _Named(_Reach):
     "Axes as people read them."
@@ -348,7 +355,7 @@ class AxisCard(_Named):
 
     def with_parts(self, **parts: Any) -> Self:
         "The same axes with other parts, such as stability or decision."
-        return replace(self, **{k: plain(v) if isinstance(v, Mapping) else v for k, v in parts.items()})
+        return replace(self, **{k: files.plain(v) if isinstance(v, Mapping) else v for k, v in parts.items()})
 
     def to_dict(self) -> dict[str, Any]:
         "Plain types, in the order in which the file has them."

@@ -26,8 +26,9 @@ from .paper import choose_1se, paper_cv, paper_fit
 from .selection import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
 from ..evidence import available_evidence, evidence_frame
-from ..ground import plain
-from ..log import Log, LogError, evaluation_rows
+from ..ground import files
+from ..log import Log, LogError
+from ..log import rows as log_rows
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #5e861c99
 def _kept(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, Any], np.ndarray]:
@@ -203,7 +204,7 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
         features = difference_features(E, reference, standardize)
         stages = (_paper_stages if est.mode == "paper" else _default_stages)(est, features, names, is_id)
         z = coordinates(features, stages["components"])
-    stages["selection"] = plain(stages["selection"])
+    stages["selection"] = files.plain(stages["selection"])
     est.card_ = AxisCard(
         **stages, evidence=tuple(names), evidence_groups=tuple(evidence_groups(names, est.groups, est.mode)), mean=reference.mean,
         unit=reference.scale, levels=np.array(QUANTILES), quantiles=id_quantiles(z[is_id]), evidence_quantiles=id_quantiles(E[is_id]),
@@ -215,7 +216,7 @@ def fit_rows(
     log: Log,  # ID and OoD rows, with reference rows or without
 ) -> np.ndarray:  # (m,) positions, in the order of the ids
     "The rows axes may be fitted on: ID and OoD, from two domains at least, no reference rows; `LogError` otherwise."
-    mask = evaluation_rows(log)
+    mask = log_rows.evaluation_rows(log)
     rows = log.select(mask)
     if not rows.is_id.any():
         raise LogError(f"{log.name} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from ..evidence import EVIDENCE, GROUPS
+from ..evidence import EVIDENCE, registry
 
 # %% ../../nbs/05_axes/09_labels.ipynb #5acafba2
 PAPER_GROUPS = {
@@ -48,7 +48,7 @@ def contributions(
     w = np.abs(np.asarray(components, dtype=np.float64))
     if w.ndim != 2 or w.shape[1] != len(groups):
         raise ValueError(f"components must have shape (k, {len(groups)}) for {len(groups)} groups, got {w.shape}")
-    order = [g for g in GROUPS if g in groups] + sorted(set(groups) - set(GROUPS))
+    order = [g for g in registry.GROUPS if g in groups] + sorted(set(groups) - set(registry.GROUPS))
     return {g: w[:, [m for m, h in enumerate(groups) if h == g]].sum(1) for g in order}
 
 # %% ../../nbs/05_axes/09_labels.ipynb #3d5e533e
@@ -90,7 +90,7 @@ def paper_labels(
     ties = [line for g, j in best.items() if j is not None for line in _tie(g, C[g], j, tolerance)]
     names = []
     for j in range(k):
-        won = "".join(GROUPS[g].letter for g, b in best.items() if b == j)
+        won = "".join(registry.GROUPS[g].letter for g, b in best.items() if b == j)
         names.append(f"z_{won}" if won else f"z_{j}")
     order, w = list(C), np.array(list(C.values()))
     total = w.sum(0)
@@ -134,7 +134,7 @@ def assign_labels(
         if j not in named:
             count[g] = count.get(g, 0) + 1
         suffix = "" if j in named or count[g] == 1 else str(count[g])
-        names.append(f"z_{GROUPS[g].letter if g in GROUPS else g}{suffix}")
+        names.append(f"z_{registry.GROUPS[g].letter if g in registry.GROUPS else g}{suffix}")
     shares = [float(share[j, order.index(g)]) for j, g in enumerate(label)]
     return Labels(
         names,

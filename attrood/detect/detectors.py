@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC, OneClassSVM
 
 from .threshold import Threshold, choose_threshold
-from ..ground import settled
+from ..ground import defaults
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #f55066b0
 def _column(x: np.ndarray, p: dict[str, np.ndarray]) -> np.ndarray:
@@ -132,7 +132,7 @@ class Detector:
     def with_threshold(
         self,
         x: npt.ArrayLike | pd.DataFrame,  # (n, k) ID rows, best not those of the fit
-        acceptance: float = settled("acceptance"),  # share of ID rows to accept, in (0, 1)
+        acceptance: float = defaults.settled("acceptance"),  # share of ID rows to accept, in (0, 1)
     ) -> "Detector":  # a copy that decides
         """Set the threshold from ID rows."""
         return replace(self, threshold=choose_threshold(self.score(x), acceptance))
@@ -230,7 +230,7 @@ def fit_one_class_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD; OoD rows are not read
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    nu: float = settled("svm_nu"),  # upper bound on the share of ID rows outside, in (0, 1)
+    nu: float = defaults.settled("svm_nu"),  # upper bound on the share of ID rows outside, in (0, 1)
 ) -> Detector:  # kind "one_class_svm"
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -288,7 +288,7 @@ def fit_logistic(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
+    strength: float = defaults.settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
@@ -302,7 +302,7 @@ def fit_linear_svm(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
     y: npt.ArrayLike,  # (n,) 1 for OoD
     columns: Sequence[str] | None = None,  # columns to use, all by default
-    strength: float = settled("strength"),  # C of scikit-learn, > 0
+    strength: float = defaults.settled("strength"),  # C of scikit-learn, > 0
 ) -> Detector:  # kind "linear"
     """Linear SVM (squared hinge) on columns scaled by the ID rows, classes weighted to equal shares."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)

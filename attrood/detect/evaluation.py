@@ -20,9 +20,10 @@ from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
-from ..evidence import evidence_frame, training_free
+from ..evidence import evidence_frame, registry
 from ..ground import atomic_folder, write_json
-from ..log import Log, evaluation_rows, split_rows
+from ..log import Log
+from ..log import rows as log_rows
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #af4e1ca3
 def _coordinates(
@@ -42,18 +43,19 @@ def evaluate_log(
     groups: str = "domain",  # column of the log that names the OoD domains
     axes_params: Mapping[str, Any] | None = None,  # further parameters of `AttributionAxes`
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+    any_model: bool = False,  # take a card of another model or text side too
     **params: Any,  # further parameters of `evaluate_detectors`
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
     mask, given = fit_rows(log), card is not None
     rows, E = log.select(mask), (evidence_frame(log) if table is None else table).loc[mask].reset_index(drop=True)
     ids, y = rows.array("id").astype(str), (~rows.is_id).astype(int)
-    train = split_rows(ids, salt=params.get("salt", "attrood")) == "train"
+    train = log_rows.split_rows(ids, salt=params.get("salt", "attrood")) == "train"
     if card is None:
         card = fit_axes(replace(rows.select(train), name=log.name), mode, table=E[train].reset_index(drop=True), **dict(axes_params or {}))
-    scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E))
+    scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E, any_model))
     varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
-    free = training_free(varied, rows)
+    free = registry.training_free(varied, rows)
     if "training_free" not in params and len(free) < len(varied):
         params = params | {"training_free": free}
     plane = [card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in coordinates]
@@ -75,8 +77,8 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    mask = log.positions(log.is_id & evaluation_rows(log))
-    part = split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
+    mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
+    part = log_rows.split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
         raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])

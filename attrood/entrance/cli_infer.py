@@ -18,7 +18,8 @@ import typer
 
 from .presets import PRESETS
 from ..inference import InferOptions, infer
-from ..log import evaluation_rows, iter_log, log_files
+from ..log import files
+from ..log import rows as log_rows
 
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #e785ea57
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]
@@ -82,9 +83,9 @@ def published_line(
 
     known = PRESETS[preset].published
     totals, n = dict.fromkeys(known, 0.0), 0
-    columns = [c for c in ("role", "reference", *known) if c in read_schema(log_files(log)[0]).names]
-    for part in iter_log(log, columns):
-        rows = part.is_id & evaluation_rows(part)
+    columns = [c for c in ("role", "reference", *known) if c in read_schema(files.log_files(log)[0]).names]
+    for part in files.iter_log(log, columns):
+        rows = part.is_id & log_rows.evaluation_rows(part)
         n += int(rows.sum())
         for k in known:
             totals[k] += float(part.array(k)[rows].sum())

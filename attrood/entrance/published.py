@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f as f_distribution
 
-from ..axes import AxisCard, axis_cosines, feature_name, fit_rows
-from ..detect import bootstrap_metrics, fit_linear_svm, fit_logistic, ood_metrics
+from ..axes import AxisCard, feature_name, fit_rows, matching
+from ..detect import detectors, intervals
+from ..detect import metrics as detect_metrics
 from .presets import PRESETS
 from ..evidence import evidence_frame
-from ..log import Log, split_rows
+from ..log import Log
+from ..log import rows as log_rows
 
 # %% ../../nbs/09_entrance/03_published.ipynb #c04f0e9e
 FOLLOW_UP = "follow-up"  # source: by the author, after the paper
@@ -139,7 +141,7 @@ def _axis(card: AxisCard | None, name: str, wanted: Mapping[str, float], source:
         return [_row("axes", name, source, _weights(wanted), why="this run has no paper mode" if card is None else f"no axis of this run is named {name}")]
     found, mean = card.weights(j), (card.stability or {}).get("mean")
     names = sorted({*wanted, *found})
-    cosine = abs(float(axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
+    cosine = abs(float(matching.axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
     why = f"cosine {cosine:.4f}, at least {COSINE} is needed"
     row = _row("axes", name, source, _weights(wanted), _weights(found), COSINE, why, cosine >= COSINE)
     seed = "within 0.0001, less than one degree, is needed; the seed touches only what the data leave open"
@@ -167,7 +169,7 @@ def _scored(rows: Log, card: AxisCard, train: np.ndarray) -> dict[str, np.ndarra
     u, c = card.labels.z_u, card.labels.z_c
     if u is None or c is None or u == c:
         return scores
-    z, fitters = card.coordinates(card.evidence_of(rows))[:, [u, c]], {"logistic": fit_logistic, "linear SVM": fit_linear_svm}
+    z, fitters = card.coordinates(card.evidence_of(rows))[:, [u, c]], {"logistic": detectors.fit_logistic, "linear SVM": detectors.fit_linear_svm}
     return scores | {f"{n} on (z_u, z_c)": fit(z[train], y[train]).score(z[~train]) for n, fit in fitters.items()}
 
 
@@ -175,7 +177,7 @@ def _measured(name: str, published: tuple[float | None, ...], y: np.ndarray, sco
     "Three metrics of one detector beside the published ones."
     value, low, high, tnr, aupr = published
     even, rows = len(y) > 0 and abs(y.mean() - OOD_ROWS / (ID_ROWS + OOD_ROWS)) < 0.02, []
-    have, draws = (ood_metrics(y, scores[name]), bootstrap_metrics(y, scores[name], 300)) if name in scores else ({}, pd.DataFrame())
+    have, draws = (detect_metrics.ood_metrics(y, scores[name]), intervals.bootstrap_metrics(y, scores[name], 300)) if name in scores else ({}, pd.DataFrame())
     metrics = (("AUROC", "auroc", "auroc", value), ("TNR at 95 % TPR", "tnr95_ood_positive", "fpr95_ood_positive", tnr),
                ("AUPR", "aupr_out", "aupr_out", aupr))
     for metric, key, column, number in metrics:
@@ -197,7 +199,7 @@ def detector_rows(
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Detectors fitted on 70 % of the images and measured on the others, as in the follow-up."
     log = log.canonical()
-    train = split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
+    train = log_rows.split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
     y = ~log.is_id[~train]
     few = "too few images to hold some out" if min(y.sum(), (~y).sum()) < 10 else ""
     reason = "this run has no paper mode" if card is None else few

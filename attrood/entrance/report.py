@@ -24,8 +24,9 @@ import plotly.offline
 from .. import __version__
 from ..axes import AxisCard, feature_name
 from .published import comparison_lead, value_text
-from ..ground import COLORS, atomic_path
-from ..why import ACTIONS, describe, domain_profiles, language_of, meaning, quadrants, representatives
+from ..ground import atomic_path, style
+from ..why import describe, language
+from ..why import domains as why_domains
 
 # %% ../../nbs/09_entrance/02_report.ipynb #2815a6a5
 def visible(
@@ -72,7 +73,7 @@ def _table(title: str, rows: Iterable[Mapping[Any, Any]], text: str = "", is_ope
             "rows": [[_number(r.get(h)) for h in head] for r in rows]}
 
 # %% ../../nbs/09_entrance/02_report.ipynb #f7f83a2f
-TONES = (*(c for c in COLORS if c != "#000000"), "#7A5CC7", "#9C6B30", "#B0355F", "#3F9A9A")  # colours seen on white and on black
+TONES = (*(c for c in style.COLORS if c != "#000000"), "#7A5CC7", "#9C6B30", "#B0355F", "#3F9A9A")  # colours seen on white and on black
 
 # %% ../../nbs/09_entrance/02_report.ipynb #652d0b23
 def _domain_words(rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card: AxisCard, usual: float) -> dict[str, str]:
@@ -87,8 +88,8 @@ def _domain_words(rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card
     if not first:
         return {"kind": kind, "why": "no more than the familiar images do", "action": ""}
     name = first[:-1]
-    mostly = meaning(card.groups[card.names.index(name)], first.endswith("+"))
-    action = language_of("en").actions[table.loc[out, "action"].value_counts().index[0]].split(":")[0]
+    mostly = language.meaning(card.groups[card.names.index(name)], first.endswith("+"))
+    action = language.language_of("en").actions[table.loc[out, "action"].value_counts().index[0]].split(":")[0]
     return {"kind": kind, "why": f"mostly: {mostly} ({visible(name)})", "action": f"→ {action}"}
 
 # %% ../../nbs/09_entrance/02_report.ipynb #dfedc0a1
@@ -100,7 +101,7 @@ def domain_cards(
     "One card per domain: share that stands out, leading axis, suggestion, mean position with interval."
     names, domain = list(card.names), scores["domain"].astype(str).to_numpy()
     u, is_id = card.excess(table[names]), (scores["role"] == "id").to_numpy()
-    profile = domain_profiles(u, domain, is_id, names, n_boot=400)
+    profile = why_domains.domain_profiles(u, domain, is_id, names, n_boot=400)
     order = sorted(set(domain), key=lambda d: (not is_id[domain == d].all(), d))
     usual, cards = float(table["outside"].to_numpy()[is_id].mean()) if is_id.any() else 0.0, []
     for i, name in enumerate(order):
@@ -152,7 +153,7 @@ def axis_cards(
         tags += [f"and {len(w) - most} smaller weights"] if len(w) > most else []
         terms = [f"{'−' if v < 0 else '+'} {abs(v):.4f} {_ends(j, n, named, st)}{visible(feature_name(n))}" for n, v in w]
         out.append({
-            "name": visible(name), "meaning": visible(meaning(group)), "below": visible(meaning(group, False)), "tags": tags,
+            "name": visible(name), "meaning": visible(language.meaning(group)), "below": visible(language.meaning(group, False)), "tags": tags,
             "bars": [_bar(j, n, v, top, named, st) for n, v in w[:most]],
             "formula": f"{visible(name)} = {' '.join(terms).removeprefix('+ ') or '0'}"})
     return out
@@ -185,7 +186,7 @@ def page_rows(
         "prediction": known("prediction"), "label": known("label"), "z": [short(c) for c in z.T], "excess_all": [short(c, 3) for c in u.T],
         "lead": [names.index(n) for n in table["dominant"]], "excess": short(table["excess"], 3),
         "percentile": [round(float(p), 1) for p in table["percentile"]], "outside": [int(o) for o in table["outside"]],
-        "action": [ACTIONS.index(a) for a in table["action"]],
+        "action": [language.ACTIONS.index(a) for a in table["action"]],
     }
     return rows, list(words)
 
@@ -220,8 +221,8 @@ def quadrant_cards(
     have = {"label", "prediction"} <= set(scores)
     wrong = (scores["label"].notna() & (scores["label"] != scores["prediction"])).to_numpy() if have else None
     sure = scores["conf"].to_numpy() if "conf" in scores else -z.sum(1)
-    picks = representatives(z[:, 0], z[:, 1], scores["id"].tolist(), wrong, sure if have else None, count=count)
-    q, out = pd.Series(quadrants(z[:, 0], z[:, 1])).value_counts(), []
+    picks = why_domains.representatives(z[:, 0], z[:, 1], scores["id"].tolist(), wrong, sure if have else None, count=count)
+    q, out = pd.Series(why_domains.quadrants(z[:, 0], z[:, 1])).value_counts(), []
     for name, part in picks.groupby("quadrant", sort=False):
         images = []
         for r in part.to_dict("records"):
@@ -371,7 +372,7 @@ def _page_data(card: AxisCard, scores: pd.DataFrame, table: pd.DataFrame, domain
     ends = [{"low": float(low), "high": float(high)} for low, high in zip(card.at(tail), card.at(1 - tail), strict=True)]
     return {
         "rows": rows, "words": words, "domains": [{"name": d["name"], "color": d["color"]} for d in domains], "plane": list(card.plane),
-        "thumbs": thumbs, "actions": list(language_of("en").actions.values()),
+        "thumbs": thumbs, "actions": list(language.language_of("en").actions.values()),
         "axes": [{"name": a["name"], "meaning": a["meaning"], "below": a["below"], **e} for a, e in zip(axes, ends, strict=True)],
         "symbols": ["circle", "square", "diamond", "triangle-up", "cross", "x"]}
 

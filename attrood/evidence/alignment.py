@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .distances import covariance, squared_distances, whitening
 from .fitted import Features, FittedScore
 from .registry import Evidence
-from ..ground import as_rows, in_blocks, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #26292251
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class CentredCosine(FittedScore):
             away = unit_rows(b) - self.image_mean
             length = np.linalg.norm(away, axis=1)
             return -(away @ self.text.T).max(axis=1) / np.where(length > 0, length, 1)
-        return in_blocks(block, self.check(features, len(self.image_mean)))
+        return arrays.in_blocks(block, self.check(features, len(self.image_mean)))
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #9c8c244a
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class CosinePattern(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) from the cosines (n, C) of images to classes, higher for more OoD."
-        d = in_blocks(lambda b: squared_distances(b, self.mean[None], self.root)[:, 0], self.check(features, len(self.mean)))
+        d = arrays.in_blocks(lambda b: squared_distances(b, self.mean[None], self.root)[:, 0], self.check(features, len(self.mean)))
         return np.log1p(d / len(self.mean))
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #ca017f8d
@@ -172,7 +172,7 @@ def null_prompt(
     n = np.asarray(null, np.float64)
     if n.shape != (t.shape[1],) or x.shape[1] != t.shape[1]:
         raise ValueError(f"features, text and null must have the same width, got {x.shape[1]}, {t.shape[1]} and shape {n.shape}")
-    return x @ unit_rows(n[None], "null")[0] - in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)
+    return x @ unit_rows(n[None], "null")[0] - arrays.in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #3b8aaa36
 @dataclass(frozen=True, eq=False)

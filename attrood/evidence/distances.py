@@ -18,7 +18,7 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from .fitted import Features, FittedScore
 from .registry import EVIDENCE, Evidence
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #e79da88b
 def class_index(
@@ -118,7 +118,7 @@ class Mahalanobis(FittedScore):
         def block(b: np.ndarray) -> np.ndarray:
             nearest = squared_distances(b, self.means, self.root).min(axis=1)
             return nearest - squared_distances(b, self.background[None], self.background_root)[:, 0] if self.relative else nearest
-        return in_blocks(block, self.check(features, self.means.shape[1]))
+        return arrays.in_blocks(block, self.check(features, self.means.shape[1]))
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #8f35a839
 def default_dimension(
@@ -187,8 +187,8 @@ class ViM(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
-            return self.alpha * self.residual(b) - log_sum_exp(b @ self.weights.T + self.bias)
-        return in_blocks(block, self.check(features, len(self.origin)), cells=1 << 20)
+            return self.alpha * self.residual(b) - arrays.log_sum_exp(b @ self.weights.T + self.bias)
+        return arrays.in_blocks(block, self.check(features, len(self.origin)), cells=1 << 20)
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #e493e2f7
 @dataclass(frozen=True, eq=False)
@@ -244,7 +244,7 @@ class KNN(FittedScore):
             return 2 - 2 * np.partition(cosines, n - k, axis=1)[:, n - k].astype(np.float64)
         x = unit_rows(self.check(features, self.bank.shape[1])).astype(np.float32)
         rows = max(1, (1 << 22) // n)  # 16 MiB of cosines at a time
-        return in_blocks(block, x, cells=rows * x.shape[1])
+        return arrays.in_blocks(block, x, cells=rows * x.shape[1])
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #452f1409
 @dataclass(frozen=True, eq=False)
@@ -298,7 +298,7 @@ class KLMatching(FittedScore):
         temperature: float = 1.0,  # T on the logits
     ) -> Self:  # fitted
         "Mean softmax of the rows predicted as each class."
-        T = as_temperature(temperature)
+        T = arrays.as_temperature(temperature)
         p = softmax(as_rows(features) / T, axis=1)
         return cls(class_means(p, *class_index(p.argmax(axis=1), len(p))), T)
 
@@ -316,4 +316,4 @@ class KLMatching(FittedScore):
             log_p = log_softmax(b / self.temperature, axis=1)
             p = np.exp(log_p)
             return np.maximum((np.einsum("nc,nc->n", p, log_p)[:, None] - p @ floor).min(axis=1), 0)
-        return in_blocks(block, self.check(features, self.typical.shape[1]))
+        return arrays.in_blocks(block, self.check(features, self.typical.shape[1]))

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from .neglabel import NegLabel
 from .store import EmbeddingScores
-from ..ground import unit_rows
-from ..log import Log, bare_log, make_log, reference_rows
 from .vocabulary import Vocabulary
 from .words import fit_words, word_log_columns
+from ..ground import unit_rows
+from ..log import Log, files, make
+from ..log import rows as log_rows
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #49970a8b
 def reference_share(
@@ -45,7 +46,7 @@ def _reference(log: Log, given: Any) -> np.ndarray:
         if not share:
             warnings.warn(f"{log.is_id.sum()} ID images are too few to fit scores on a fifth of them ({max(100, 10 * classes)} would do for {classes} classes): "
                           "scores that need ID images are left out; mark some with reference=, or say reference=False", stacklevel=4)
-        return reference_rows(log.array("id"), log.array("role"), share)
+        return log_rows.reference_rows(log.array("id"), log.array("role"), share)
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != (len(log),):
         raise ValueError(f"reference must be ({len(log)},) bool, one per image, None, False or fitted scores, got {mask.dtype} of shape {mask.shape}")
@@ -76,7 +77,7 @@ def log_from_embeddings(
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
-    log = bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns=columns, keep_embeddings=keep_embeddings, **manifest)
+    log = make.bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns=columns, keep_embeddings=keep_embeddings, **manifest)
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
@@ -105,7 +106,7 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     entries = {n: e for n, e in scores.entries().items() if n not in bad}
     columns: dict[str, Any] = {n: found[n] for n in entries} | ({"reference": mask} if mask.any() else {})
     old = {n: rows.array(n) for n in rows.table.column_names if n not in columns}
-    return make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
+    return files.make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2
 def _with_words(rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any) -> Log:
@@ -118,4 +119,4 @@ def _with_words(rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayL
     own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
     entries = {n: {**e, "needs": ["reference", "words"]} for n, e in entries.items()}
     m, old = rows.manifest, {n: rows.array(n) for n in rows.table.column_names}
-    return make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))
+    return files.make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .vocabulary import Vocabulary, display_name, packaged, same_word, sense_of, tokens
-from ..ground import in_blocks, unit_rows
+from ..ground import arrays, unit_rows
 
 # %% ../../nbs/03_evidence/12_meanings.ipynb #3434f476
 def word_nodes(
@@ -158,7 +158,7 @@ def near_cosine(
         cosines[np.arange(len(rows)), numbers] = -1
         return cosines.max(axis=1)
     rows = max(1, (1 << 22) // len(e))
-    return float(np.quantile(in_blocks(nearest, e, np.arange(len(e)), cells=rows * e.shape[1]), share))
+    return float(np.quantile(arrays.in_blocks(nearest, e, np.arange(len(e)), cells=rows * e.shape[1]), share))
 
 # %% ../../nbs/03_evidence/12_meanings.ipynb #4fadbfdf
 def class_words(

@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from .fitted import Features, FittedScore, load_fitted
 from .registry import Evidence
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #338e2ab2
 def mine_negatives(
@@ -38,7 +38,7 @@ def mine_negatives(
     w, t = unit_rows(candidates, "candidates"), unit_rows(classes, "classes")
     if w.shape[1] != t.shape[1]:
         raise ValueError(f"candidates must have {t.shape[1]} columns, as classes have, got {w.shape[1]}")
-    q = in_blocks(lambda b: np.quantile(b @ t.T, percentile, axis=1), w, cells=1 << 20)
+    q = arrays.in_blocks(lambda b: np.quantile(b @ t.T, percentile, axis=1), w, cells=1 << 20)
     return np.argsort(q, kind="stable")[:int(len(w) * keep)]
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #0d5b3ada
@@ -76,7 +76,7 @@ def neglabel_score(
 
     Jiang et al. 2024 (NegLabel `clip_ood.py`, `ngroup` 100, `t` 1 on 100 · cosine). `groups=1` is one softmax over all.
     """
-    p, n, T = as_rows(positive, "positive"), as_rows(negative, "negative"), as_temperature(temperature)
+    p, n, T = as_rows(positive, "positive"), as_rows(negative, "negative"), arrays.as_temperature(temperature)
     if len(p) != len(n):
         raise ValueError(f"positive and negative must have the same rows, got {len(p)} and {len(n)}")
     if not 1 <= groups <= n.shape[1]:
@@ -86,8 +86,8 @@ def neglabel_score(
     if sorted(index.tolist()) != list(range(used)):
         raise ValueError(f"order must be a permutation of 0..{used - 1}")
     members = index.reshape(groups, -1)
-    inside = log_sum_exp(p, T)
-    return -np.mean([expit(inside - log_sum_exp(n[:, m], T)) for m in members], axis=0)
+    inside = arrays.log_sum_exp(p, T)
+    return -np.mean([expit(inside - arrays.log_sum_exp(n[:, m], T)) for m in members], axis=0)
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #ee50349c
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ class NegLabel(FittedScore):
         def block(b: np.ndarray) -> np.ndarray:
             return neglabel_score(self.scale * b @ self.classes.T, self.scale * b @ self.negatives.T, self.groups, self.seed)
         x = unit_rows(self.check(features, self.classes.shape[1]))
-        return in_blocks(block, x, cells=max(1, (1 << 22) // len(self.words)) * x.shape[1])
+        return arrays.in_blocks(block, x, cells=max(1, (1 << 22) // len(self.words)) * x.shape[1])
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #54adfcaa
 def embed_words(

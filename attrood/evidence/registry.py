@@ -23,8 +23,8 @@ from scipy.stats import rankdata
 
 from . import scores
 from .views import ArrayView, LogView, NeedsMoreError, View, manifest_entry
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp
-from ..log import combine_oodscore
+from ..ground import arrays, as_rows
+from ..log import indicators
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #9c02b186
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def paper_evidence() -> list[Evidence]:  # six entries
     "The indicators of the paper, kept by every log as columns."
     def p_max(v: View) -> np.ndarray: return -scores.max_probability(v)
     def free_energy(v: View) -> np.ndarray: return scores.max_logit(v) - v.sum_gap(v.tau)
-    def composite(v: View) -> np.ndarray: return combine_oodscore(p_max(v), view_normalized_entropy(v))
+    def composite(v: View) -> np.ndarray: return indicators.combine_oodscore(p_max(v), view_normalized_entropy(v))
     return [
         Evidence("conf", "confidence", "paper (11)", "max p", p_max, MODEL, -1, "conf"),
         Evidence("msp", "confidence", "paper (12); Hendrycks and Gimpel 2017", "max p", p_max, MODEL, -1, "conf"),
@@ -264,7 +264,7 @@ def array_evidence(
 
     With `logit_scale` 1 the rows count as logits, and scores of cosines are left out unless they are named.
     """
-    z, scale = as_rows(similarity, "similarity"), as_temperature(logit_scale, "logit_scale")
+    z, scale = as_rows(similarity, "similarity"), arrays.as_temperature(logit_scale, "logit_scale")
     given = [e.name for e in EVIDENCE.values() if e.of_row and not (e.cosine and scale == 1.0)]
     wanted = given if names is None else as_names(names)
     unknown = [n for n in wanted if n not in EVIDENCE or not EVIDENCE[n].of_row]
@@ -274,7 +274,7 @@ def array_evidence(
     def block(b: np.ndarray) -> np.ndarray:
         view = ArrayView(b, scale, logit_bias)
         return np.stack([EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted], axis=1)
-    return pd.DataFrame(in_blocks(block, z, cells=1 << 16), columns=wanted)
+    return pd.DataFrame(arrays.in_blocks(block, z, cells=1 << 16), columns=wanted)
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #3f125a2e
 def as_names(

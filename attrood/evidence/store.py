@@ -20,17 +20,9 @@ from .alignment import NullPrompt
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
-from attrood.log import (
-    Log,
-    LogError,
-    bare_log,
-    evaluation_rows,
-    log_files,
-    make_log,
-    marked_rows,
-    read_log,
-    write_log,
-)
+from ..log import Log, LogError, make, read_log, write_log
+from ..log import files as log_files
+from ..log import rows as log_rows
 
 # %% ../../nbs/03_evidence/09_store.ipynb #e8d3ee62
 @cache
@@ -38,7 +30,7 @@ def beyond_log(
     known: tuple[str, ...],  # names of `EVIDENCE`, in its order
 ) -> tuple[str, ...]:  # those of a row that a log of more than ten classes cannot give
     "Scores of a row that must be stored, found by asking a log of one row."
-    log = bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
+    log = make.bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
     given = available_evidence(log)
     return tuple(name for name in known if EVIDENCE[name].of_row and name not in given)
 
@@ -161,7 +153,7 @@ def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fractio
     rows, labels = [], []
     for part in parts:
         log = part if isinstance(part, Log) else read_log(part)
-        t, mask = check_text(log, text_embeddings), marked_rows(log, fraction)
+        t, mask = check_text(log, text_embeddings), log_rows.marked_rows(log, fraction)
         rows.append(log.array("image_embedding")[mask])
         labels.append(log.array("label")[mask])
     if not rows:
@@ -236,13 +228,13 @@ def add_evidence(
         scores = what if isinstance(what, EmbeddingScores) else EmbeddingScores.fit_log(log, what, fraction, use_labels, **options)
         if "image_embedding" not in log.table.column_names:
             raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
-        rows = marked_rows(log, fraction) if reference is None else np.asarray(reference, bool)
+        rows = log_rows.marked_rows(log, fraction) if reference is None else np.asarray(reference, bool)
         order = log.positions(np.ones(len(log), bool))  # one order to compute in, whatever the caller's
         found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
         columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
         dropped = set() if keep_embeddings else {"image_embedding"}
     old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
-    return make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    return log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b88f3d12
 def add_evidence_to_files(
@@ -255,7 +247,7 @@ def add_evidence_to_files(
     **options: Any,  # of `EmbeddingScores.fit`
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
-    files = log_files(path)
+    files = log_files.log_files(path)
     with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
         scores = EmbeddingScores.fit_log(files, text_embeddings, fraction, use_labels, **options)
         for file in files:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 import numpy.typing as npt
 
-from ..ground import as_rows, as_temperature, in_blocks, shifted_exp
+from ..ground import arrays, as_rows
 
 # %% ../../nbs/03_evidence/02_views.ipynb #01eaad1c
 class NeedsMoreError(ValueError):
@@ -124,7 +124,7 @@ class ArrayView(View):
     def exp(self, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "Gaps to the peak over τ (n, C), their exponentials (n, C) and sums (n,), kept for the next score."
         if tau not in self._exp:
-            self._exp[tau] = shifted_exp(self.s, tau, self.top(1))
+            self._exp[tau] = arrays.shifted_exp(self.s, tau, self.top(1))
         return self._exp[tau]
 
     def sum_gap(self, tau: float) -> np.ndarray:
@@ -257,7 +257,7 @@ def rowwise(
     def score(similarity: Similarity, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
         if isinstance(similarity, View):
             return f(similarity, *args, **kwargs)
-        return in_blocks(lambda b: f(ArrayView(b), *args, **kwargs), as_rows(similarity, "similarity"))
+        return arrays.in_blocks(lambda b: f(ArrayView(b), *args, **kwargs), as_rows(similarity, "similarity"))
     return score
 
 # %% ../../nbs/03_evidence/02_views.ipynb #67492c2b
@@ -266,4 +266,4 @@ def tau_of(
     temperature: float | None,  # None for the model's own
 ) -> float:  # τ > 0 on the rows
     "The temperature to use: the given one, or the model's own."
-    return view.tau if temperature is None else as_temperature(temperature)
+    return view.tau if temperature is None else arrays.as_temperature(temperature)

@@ -183,7 +183,7 @@ def write_vocabulary(
     "Write a vocabulary as JSON that `read_vocabulary` reads, atomically."
     rows = list(zip(words.texts, words.kinds, words.prompts, strict=True))
     kinds = {k: {t: p for t, kind, p in rows if kind == k} for k in KINDS if k in words.kinds}
-    write_json({**more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}}, path, "words")
+    write_json({"attrood": "words", **more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}}, path, "words")
 
 # %% ../../nbs/03_evidence/11_vocabulary.ipynb #09c7bfce
 def word_prompts(

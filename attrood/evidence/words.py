@@ -21,7 +21,7 @@ from .fitted import Fitted
 from .meanings import Thesaurus, class_words, word_groups
 from .neglabel import neglabel_score
 from .vocabulary import KINDS, Vocabulary, display_name
-from ..ground import as_rows, in_blocks, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/13_words.ipynb #6f599dec
 def word_discount(
@@ -36,13 +36,13 @@ def word_discount(
     x, t, v = unit_rows(features), unit_rows(classes, "classes"), unit_rows(words, "words")
     if len(x) < 2:
         raise ValueError(f"features must hold at least 2 reference rows, got {len(x)}")
-    best = in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
+    best = arrays.in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
     z = norm.ppf(point)
 
     def block(b: np.ndarray) -> np.ndarray:
         margins = x @ b.T - best[:, None]
         return np.maximum(np.quantile(margins, point, axis=0), margins.mean(axis=0) + z * margins.std(axis=0, ddof=1))
-    return in_blocks(block, v, cells=max(1, (1 << 22) // len(x)) * x.shape[1])
+    return arrays.in_blocks(block, v, cells=max(1, (1 << 22) // len(x)) * x.shape[1])
 
 # %% ../../nbs/03_evidence/13_words.ipynb #b33481cb
 DIGITS = 9  # to which cosines are rounded before they are compared
@@ -126,7 +126,7 @@ class WordEvidence(Fitted):
 
 def _in_rows(f: Callable[[np.ndarray], np.ndarray], words: WordEvidence, x: np.ndarray) -> np.ndarray:
     "Apply `f` to blocks of rows that make some 32 MB of cosines."
-    return in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
+    return arrays.in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
 
 
 def _margins(words: WordEvidence, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,11 @@ def _starts(text: bytes, size: int = 4096) -> Callable[[Path], bool]:
     return check
 
 
+def _figure(file: Path) -> bool:
+    "Whether a PNG or SVG file says that attrood drew it."
+    return _starts(b"Software\0attrood")(file) or _starts(b"<dc:title>attrood</dc:title>")(file)
+
+
 def _card(file: Path) -> bool:
     "Whether a file is an axis card."
     return "card_version" in json.loads(file.read_text(encoding="utf-8"))
@@ -48,7 +53,7 @@ def _fitted(file: Path) -> bool:
 def _words(file: Path) -> bool:
     "Whether a file is a vocabulary, or one with its embeddings."
     if file.suffix == ".json":
-        return "words" in json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))["attrood"] == "words"
     with np.load(file, allow_pickle=False) as data:
         return {"texts", "kinds", "prompts"} <= json.loads(str(data["header"])).keys()
 
@@ -57,7 +62,7 @@ GENERATOR = '<meta name="generator" content="attrood'  # in the head of our repo
 SCORES_KEY = b"attrood_scores"  # in the metadata of our scores; logs have their manifest there
 MARKS: dict[str, Callable[[Path], bool]] = {  # kind of a single file → whether a file is one of ours
     "log": _parquet(b"attrood"), "log of a run": _parquet(b"attrood_run"), "scores": _parquet(SCORES_KEY), "axis card": _card, "report": _starts(GENERATOR.encode()),
-    "fitted score": _fitted, "words": _words, "figure": _starts(b"attrood"), "weights": _starts(b'"attrood":', 65536), "cache entry": lambda file: True, "": lambda file: False}
+    "fitted score": _fitted, "words": _words, "figure": _figure, "weights": _starts(b'"attrood":', 65536), "cache entry": lambda file: True, "": lambda file: False}
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #143ce1b1
 def is_marked(

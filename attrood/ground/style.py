@@ -45,13 +45,13 @@ def save_figure(
     figure: Figure | Axes,  # what a plotting function returned
     path: str | Path,  # without suffix
 ) -> list[Path]:  # the files
-    "Write a figure as PNG and SVG, the same bytes for the same figure, and close it."
+    "Write a figure as PNG and SVG, the same bytes for the same figure, and close it; only figures of ours are replaced."
     fig = figure if isinstance(figure, Figure) else figure.figure
     if not isinstance(fig, Figure):
         raise TypeError(f"figure must be a matplotlib figure or axes in one, got {type(figure).__name__}")
     files = []
     with plt.rc_context({"svg.hashsalt": "attrood", "svg.fonttype": "none"}):
-        for suffix, extra in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        for suffix, extra in ((".png", {"Software": "attrood"}), (".svg", {"Date": None, "Creator": "attrood"})):
             with atomic_path(Path(f"{path}{suffix}"), "figure") as part:
                 fig.savefig(part, format=suffix[1:], dpi=150, metadata=extra)
             files.append(Path(f"{path}{suffix}"))

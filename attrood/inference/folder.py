@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from ..ground import atomic_path, locked, outputs, sweep
+from ..ground import atomic_path, outputs
+from ..ground import files as ground_files
 from ..log import Log
 
 # %% ../../nbs/04_inference/05_folder.ipynb #5d598b4b
@@ -128,7 +129,7 @@ class RunFolder:
         new = not self.folder.exists()
         outputs.real_path(self.folder).mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.folder / outputs.LOCK):
+            with ground_files.locked(self.folder / outputs.LOCK):
                 yield
         except BlockingIOError as e:
             raise ValueError(f"{self.out} is being written by another process") from e
@@ -143,7 +144,7 @@ class RunFolder:
         restart: bool = False,  # throw away what another run left
     ) -> None:
         "Take up the run that is there, or begin; `ValueError` if what is there is another run, or not of a run."
-        sweep(self.folder)
+        ground_files.sweep(self.folder)
         if restart:
             clear_run(self)
         check_run(self)
@@ -261,7 +262,7 @@ def run_counts(
 def _tidy(run: RunFolder) -> None:
     "Remove the folder of a run that was joined to one file; what is not ours stays."
     if run.folder.is_dir() and next(outputs.strangers(run.folder, KIND), None) is None:
-        sweep(run.folder)
+        ground_files.sweep(run.folder)
         for f in [*_recorded(run), run.folder / outputs.LOCK]:
             f.unlink(missing_ok=True)
     with suppress(OSError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..data import MAX_PIXELS, Source
+from ..data import Source, pictures
 
 # %% ../../nbs/04_inference/11_options.ipynb #49d13e03
 def setting(
@@ -48,7 +48,7 @@ class InferOptions:
     engine: str = setting("local", "This process, or Ray Data.", choices=("local", "ray"))
     ray_address: str | None = setting(None, "Address of a Ray cluster; a local one is started if not given.")
     max_rejects: float = setting(0.1, "Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.", least=0)
-    max_pixels: int = setting(MAX_PIXELS, "Larger pictures are rejects.", rows=True, cli=False, least=1)
+    max_pixels: int = setting(pictures.MAX_PIXELS, "Larger pictures are rejects.", rows=True, cli=False, least=1)
     shard_rows: int = setting(1024, "Rows per shard, roughly.", rows=True, cli=False, least=1)
     seed: int = setting(0, "Of random rows (@n).")
     data_dir: str | None = setting(None, "Where TFDS keeps its data sets.")

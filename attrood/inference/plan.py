@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data import Source, check_sources, open_source, white_level
-from ..evidence import EVIDENCE, EmbeddingScores, reference_share
-from ..ground import source_paths
+from ..data import Source, check_sources, open_source, pictures
+from ..evidence import EVIDENCE, EmbeddingScores, from_embeddings
+from ..ground import outputs
 from .encoder import Encoder, check_encoder, class_vectors
 from attrood.inference.encoding import (
     Encoded,
@@ -47,7 +47,8 @@ from attrood.inference.folder import (
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list, readable, template_list
-from ..log import Log, bare_log, iter_log, reference_rows
+from ..log import Log, make, rows
+from ..log import files as log_files
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -65,7 +66,7 @@ def open_sources(
             source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
             if source.role != role:
                 raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
-            source.white = source.white or white_level(source)
+            source.white = source.white or pictures.white_level(source)
             out.append(source)
     check_sources(out)
     return out
@@ -107,7 +108,7 @@ class Run:
         prompts, described = template_list(options.templates), [s.describe() for s in sources]
         texts = class_vectors(vlm, names, prompts, options.cache)
         fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
-        chosen = 0.0 if references or fitted else reference_share(sum(map(len, known)), len(set(labels)) or len(names))
+        chosen = 0.0 if references or fitted else from_embeddings.reference_share(sum(map(len, known)), len(set(labels)) or len(names))
         size = options.batch_size or 32
         record = {
             "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256}, "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
@@ -130,11 +131,11 @@ class Run:
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
         apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
         entries = {n: EVIDENCE[n].entry() for n in parts[0].columns}
-        return bare_log(
+        return make.bare_log(
             np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
             ids=ids, domains=[s.domain for s in owner], roles=roles,
             labels=[None if x is None else readable(x, _data_set(s)) for s, x in zip(owner, (x for p in parts for x in p.labels), strict=True)],
-            columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries} | ({} if self.share is None else {"reference": apart | reference_rows(ids, roles, self.share)}),
+            columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries} | ({} if self.share is None else {"reference": apart | rows.reference_rows(ids, roles, self.share)}),
             evidence=entries,
             keep_embeddings=self.options.embeddings or self.share is not None,
             model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
@@ -290,7 +291,7 @@ def _taken_over(options: InferOptions) -> InferOptions:
         raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
     if not options.scores:
         return options
-    earlier = next(iter_log(options.scores, ["id"])).manifest
+    earlier = next(log_files.iter_log(options.scores, ["id"])).manifest
     if options.classes is not None and (odd := [c for c in class_list(options.classes, ()) if c not in earlier.class_names]):
         raise ValueError(f"class {odd[0]!r} is not among those that {options.scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}")
     return replace(options, classes=earlier.class_names if options.classes is None else options.classes, templates=options.templates or earlier.templates)
@@ -319,7 +320,7 @@ def infer(
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
     files = (n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))
-    check_run(folder, o.restart, [*source_paths(sources), o.scores, *files])
+    check_run(folder, o.restart, [*outputs.source_paths(sources), o.scores, *files])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm
         vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..data import composed, decode_text, read_file
+from ..data import members
 
 # %% ../../nbs/04_inference/01_prompts.ipynb #81ae1b49
 @lru_cache(maxsize=1)
@@ -34,7 +34,7 @@ def readable(
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101
 ) -> str:  # words
     "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces; in Unicode's composed form."
-    label = composed(label)
+    label = members.composed(label)
     if re.fullmatch(r"n\d{8}", label):
         return openai_prompts()["wnids"].get(label, label)
     names = {_bare(n): n for n in openai_prompts()["classes"].get(data_set.split("/")[0], ())}
@@ -52,16 +52,16 @@ def class_list(
         if not names:
             raise ValueError("classes must be given: no ID source has labels")
     elif not isinstance(classes, str):
-        names = given = [composed(str(c)) for c in classes]
+        names = given = [members.composed(str(c)) for c in classes]
     elif classes in openai_prompts()["classes"]:
         names = openai_prompts()["classes"][classes]
     elif classes in ("imagenet", "imagenet1k"):
         names = list(openai_prompts()["wnids"].values())
     elif "," in classes:
-        names = given = [composed(c.strip()) for c in classes.split(",") if c.strip()]
+        names = given = [members.composed(c.strip()) for c in classes.split(",") if c.strip()]
     else:
         try:
-            lines = decode_text(read_file(Path(classes)), f"class file {classes}").splitlines()
+            lines = members.decode_text(members.read_file(Path(classes)), f"class file {classes}").splitlines()
             names = given = [readable(line.strip()) for line in lines if line.strip()]
         except OSError as e:
             known = ", ".join([*openai_prompts()["classes"], "imagenet"])

@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from ..ground import COLORS, MARKERS
+from ..ground import style
 
 # %% ../../nbs/08_why/03_domains.ipynb #d3ecde60
 def _boot_means(x: npt.NDArray[np.float64], g: npt.NDArray[Any], n_boot: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -69,8 +69,8 @@ def plot_profiles(
     for i, name in enumerate(domains):
         p = profiles[profiles["domain"] == name].set_index("axis").loc[axes]
         y = np.arange(len(axes)) + 0.7 * ((i + 0.5) / len(domains) - 0.5)
-        ax.errorbar(p["mean"], y, xerr=[p["mean"] - p["low"], p["high"] - p["mean"]], fmt=MARKERS[i % len(MARKERS)], ms=5, capsize=2,
-                    color=COLORS[i % len(COLORS)], label=f"{name} ({p['rows'].iloc[0]})")
+        ax.errorbar(p["mean"], y, xerr=[p["mean"] - p["low"], p["high"] - p["mean"]], fmt=style.MARKERS[i % len(style.MARKERS)], ms=5, capsize=2,
+                    color=style.COLORS[i % len(style.COLORS)], label=f"{name} ({p['rows'].iloc[0]})")
     ax.axvline(0, color="0.5", lw=0.8, zorder=0)
     ax.set_yticks(range(len(axes)), axes)
     ax.invert_yaxis()

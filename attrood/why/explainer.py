@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..axes import AxisCard, id_percentile
+from ..axes import AxisCard
 from .language import LANGUAGES, language_of, sentence
 
 # %% ../../nbs/08_why/01_explain.ipynb #121ca6f5
@@ -164,7 +164,7 @@ def explanation(
     if len(e) != 1:
         raise ValueError(f"evidence must be one row of {len(card.evidence)} values, got shape {e.shape}")
     z, t = card.coordinates(e), explainer.table(e).iloc[0]
-    percentiles = id_percentile(e, card.levels, card.evidence_quantiles)[0]
+    percentiles = card.evidence_percentile(e)[0]
     seen = pd.DataFrame({"value": e[0], "id_percentile": percentiles}, index=list(card.evidence))
     where = pd.DataFrame(
         {"group": card.groups, "value": z[0], "id_percentile": card.percentile(z)[0], "excess": card.excess(z)[0],

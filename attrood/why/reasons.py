@@ -18,9 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from ..evidence import PictureCauses, PictureReference, Vocabulary, findings, log_from_embeddings
-from ..ground import plain, unit_rows
-from ..log import Log, reference_rows
+from ..evidence import from_embeddings, log_from_embeddings, picture_causes
+from ..ground import files, unit_rows
+from ..log import Log
+from ..log import rows as row_marks
 from .language import language_of
 
 # %% ../../nbs/08_why/10_reasons.ipynb #839e2826
@@ -112,8 +113,8 @@ DISTANCES = ("knn", "prototype_cosine", "mahalanobis", "residual")  # each in us
 def asked_of(
     log: Log,  # rows
     pixels: pd.DataFrame | None = None,  # measures of its pictures, a row each
-    picture: PictureReference | None = None,  # fitted on familiar pictures
-    causes: PictureCauses | None = None,  # fitted on faults made on purpose
+    picture: picture_causes.PictureReference | None = None,  # fitted on familiar pictures
+    causes: picture_causes.PictureCauses | None = None,  # fitted on faults made on purpose
 ) -> dict[str, np.ndarray]:  # question -> (n, columns), higher is stranger
     "What can be asked of the rows of a log."
     names, found = log.table.column_names, {}
@@ -140,9 +141,9 @@ def capped(
     return np.clip(np.asarray(strengths, float), -1, 4)
 
 
-def _plain(fitted: PictureReference | PictureCauses | None) -> dict[str, Any] | None:
+def _plain(fitted: picture_causes.PictureReference | picture_causes.PictureCauses | None) -> dict[str, Any] | None:
     "Fields of a fitted score as lists and plain values."
-    return None if fitted is None else plain({f.name: getattr(fitted, f.name) for f in fields(fitted)})
+    return None if fitted is None else files.plain({f.name: getattr(fitted, f.name) for f in fields(fitted)})
 
 
 def _again(cls: type, values: Mapping[str, Any] | None) -> Any:
@@ -173,16 +174,16 @@ class Reasons:
     rows: int  # familiar images behind the limits
     weights: dict[str, list[float]] = field(default_factory=dict)  # known kind -> intercept and weight of each of `inputs`
     inputs: list[str] = field(default_factory=list)  # questions that the weights are for
-    picture: PictureReference | None = None  # familiar pictures
-    causes: PictureCauses | None = None  # known faults
+    picture: picture_causes.PictureReference | None = None  # familiar pictures
+    causes: picture_causes.PictureCauses | None = None  # known faults
 
     @classmethod
     def fit(
         cls,
         log: Log,  # with ID rows; word columns and distances where it has them
         pixels: pd.DataFrame | None = None,  # measures of its pictures, a row each
-        picture: PictureReference | None = None,  # fitted on its reference rows
-        causes: PictureCauses | None = None,  # known faults
+        picture: picture_causes.PictureReference | None = None,  # fitted on its reference rows
+        causes: picture_causes.PictureCauses | None = None,  # known faults
         rows: npt.ArrayLike | None = None,  # (n,) bool, familiar rows to learn from; None: ID rows that fitted no score
     ) -> Self:
         "Learn the limits from familiar rows."
@@ -228,7 +229,7 @@ class Reasons:
             raise ValueError(f"values must be reasons of version 1, got {values.get('version')!r}")
         own = {k: v for k, v in values.items() if k not in ("version", "questions", "picture", "causes")}
         return cls({q: Question(**a) for q, a in values["questions"].items()}, **own,
-                   picture=_again(PictureReference, values["picture"]), causes=_again(PictureCauses, values["causes"]))
+                   picture=_again(picture_causes.PictureReference, values["picture"]), causes=_again(picture_causes.PictureCauses, values["causes"]))
 
 # %% ../../nbs/08_why/10_reasons.ipynb #1cdf0b6d
 LEAST = 1 / 3  # probability below which a kind is `unclear`
@@ -284,7 +285,7 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
     classes, top = np.array(log.manifest.class_names, object), log.array("top_index")
     fault: list[Any] = [("", 0.0, ())] * n
     if pixels is not None and fitted.picture is not None:
-        found = findings(fitted.picture, pixels, threshold=-1.0)
+        found = fitted.picture.findings(pixels, threshold=-1.0)
         fault = [(f[0].condition, 0.0, f[0].evidence) for f in found]
     if "cause" in strengths and fitted.causes is not None and fitted.picture is not None and pixels is not None:
         table = fitted.causes.probabilities(fitted.picture, pixels).drop(columns=fitted.causes.usual)
@@ -370,7 +371,7 @@ def known_classes(
     text_embeddings: npt.ArrayLike,  # (C, d) of the classes
     class_names: Sequence[str],  # (C,)
     labels: Sequence[str],  # (n,) class of each image
-    words: Vocabulary,  # (W,)
+    words: from_embeddings.Vocabulary,  # (W,)
     word_embeddings: npt.ArrayLike,  # (W, d)
     logit_scale: float = 100.0,  # exp of CLIP's learned scale
     folds: int = 5,  # parts of the classes that are left out in turn
@@ -381,7 +382,7 @@ def known_classes(
     if len(names) < 5 or len(y) != len(x):
         raise ValueError(f"labels must have one entry per image ({len(x)}) and name at least 5 classes, got {len(y)} entries and {len(names)} classes")
     ids = np.array([f"{i:09d}" for i in range(len(x))], object)
-    fits = reference_rows(ids, np.full(len(x), "id", object), 0.2)
+    fits = row_marks.reference_rows(ids, np.full(len(x), "id", object), 0.2)
     out = []
     for fold in range(min(folds, len(names))):
         gone = names[fold :: min(folds, len(names))]

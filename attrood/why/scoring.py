@@ -32,10 +32,11 @@ def explain(
     log: Log,  # with the evidence that the axes use
     id: str,  # of the row
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+    any_model: bool = False,  # explain a row of another model or text side too
 ) -> Explanation:  # tables, and the sentence in each language
     "Why one row of a log is, or is not, unusual; `LogError` if the log has no such row."
     rows = np.flatnonzero(log.array("id") == id)
     if not len(rows):
         raise LogError(f"{log.name} has no row with the id {id!r}")
-    evidence = card.evidence_of(log.select(rows[:1])) if table is None else card.evidence_of(log, table).iloc[rows[:1]]
+    evidence = card.evidence_of(log.select(rows[:1]), None, any_model) if table is None else card.evidence_of(log, table, any_model).iloc[rows[:1]]
     return Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]))

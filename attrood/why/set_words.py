@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import nnls
 from scipy.stats import false_discovery_control
 
-from ..ground import in_blocks, unit_rows
+from ..ground import arrays, unit_rows
 from .language import language_of
 
 # %% ../../nbs/08_why/11_set_words.ipynb #27e3a78c
@@ -48,7 +48,7 @@ def telling_directions(
         raise ValueError(f"directions must be ({len(names)}, {x.shape[1]}), one row per name, got {w.shape}")
     d = shuffled_means(x, inside, shuffles, seed) @ w.T
     a, b = int(inside.sum()), int((~inside).sum())
-    total = in_blocks(lambda part: ((x - x.mean(axis=0)) @ part.T).var(axis=0), w, cells=1 << 22)
+    total = arrays.in_blocks(lambda part: ((x - x.mean(axis=0)) @ part.T).var(axis=0), w, cells=1 << 22)
     z = d / np.sqrt(np.maximum(total * (a + b) ** 2 / (a * b * (a + b - 1)), 1e-24))  # its spread under all shuffles
     null = np.sort(np.abs(z[1:]).ravel())
     p = (1 + len(null) - np.searchsorted(null, np.abs(z[0]), side="left")) / (1 + len(null))

@@ -21,7 +21,7 @@ import pandas as pd
 from ..axes import AxisCard, fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame
 from ..ground import unit_rows
-from ..log import Log, bare_log, merge_logs
+from ..log import Log, make, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
@@ -103,7 +103,7 @@ class _Part:
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {"cause": [shown] * len(self.keys), "severity": np.full(len(self.keys), self.severity, np.int32), "image": list(self.keys), "reference": fitted}
-        return bare_log(
+        return make.bare_log(
             self.embeddings, scores.text, class_names, scores.scale, ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys], domains=shown,
             roles="id" if plain else "ood", labels=self.labels, columns=columns | scores.columns(self.embeddings, fitted), evidence=scores.entries())
 
@@ -237,12 +237,12 @@ def run_causes(
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
-    from attrood.inference import class_list, load_vlm, readable, template_list
+    from attrood.inference import load_vlm, prompts
 
     pictures, keys, labels = read_pictures(images, per_class)
-    named = [readable(v, "food101") if v is not None else None for v in labels]
-    found, asked, vlm = sorted({v for v in named if v is not None}), template_list(templates), load_vlm(model, pretrained)
-    names = class_list(classes) if classes is not None else found
+    named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
+    found, asked, vlm = sorted({v for v in named if v is not None}), prompts.template_list(templates), load_vlm(model, pretrained)
+    names = prompts.class_list(classes) if classes is not None else found
     if len(names) - hold_out < 2: raise ValueError(f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)")
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
     other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
