@@ -17,14 +17,18 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold
 
 from attrood.detect.intervals import rate_interval
-from attrood.evidence import PictureCauses, PictureReference, log_from_embeddings
+from attrood.evidence import log_from_embeddings
 from attrood.evidence.meanings import thesaurus
 from attrood.evidence.picture import MEASURES
+from attrood.evidence.picture_causes import PictureCauses
+from attrood.evidence.picture_reference import PictureReference
 from attrood.evidence.vocabulary import bundled_bank
 from attrood.ground import unit_rows
-from attrood.log import Log, bare_log, reference_rows
+from attrood.log import Log
+from attrood.log.make import bare_log
+from attrood.log.rows import reference_rows
 from attrood.why import Reasons, reason_table
-from attrood.why.reasons import KINDS, calibration_error, kind_probabilities, kinds_of, known_classes, reasons
+from attrood.why.reasons import KINDS, calibration_error, known_classes, reasons
 
 BANK, VECTORS, _ = bundled_bank()
 RIGHT = {k: v for k, v in json.loads((Path(__file__).parent / "words_right.json").read_text()).items() if k != "note"}

@@ -34,7 +34,7 @@ REASONS_EN = {
     "do_accept": "accept", "do_class": "add the class '{name}'", "do_prompt": "say in the class names or the prompt what tells '{a}' from '{b}'",
     "do_retake": "retake: {advice}", "do_medium": "exclude such pictures ({name}), or adapt to them",
     "do_another": "exclude such pictures, retake them, or adapt to them", "do_look": "look at it",
-    "set": "What tells these {n} images from the {m} others: {what}.", "more": "more {more}", "less": "less {less}", "comma": ", ", "semicolon": "; ",
+    "set": "What tells these {n} images from the {m} others: {what}.", "more": "more {more}", "less": "less {less}", "comma": ", ", "semicolon": "; ", "part": "{name} ({a} % against {b} %)",
     "none": "No word tells these {n} images from the {m} others.",
 }  # parts of a reason
 
@@ -93,7 +93,7 @@ REASONS_JA = {
     "do_accept": "採用", "do_class": "クラス「{name}」を追加する", "do_prompt": "「{a}」と「{b}」の違いをクラス名かプロンプトに書く",
     "do_retake": "撮り直す：{advice}", "do_medium": "こうした画像（{name}）を除くか、適応させる",
     "do_another": "こうした画像を除くか、撮り直すか、適応させる", "do_look": "目で確かめる",
-    "set": "この {n} 枚を他の {m} 枚から分けるもの：{what}。", "more": "{more}が多い", "less": "{less}が少ない", "comma": "、", "semicolon": "、",
+    "set": "この {n} 枚を他の {m} 枚から分けるもの：{what}。", "more": "{more}が多い", "less": "{less}が少ない", "comma": "、", "semicolon": "、", "part": "{name}（{a} %、他は {b} %）",
     "none": "この {n} 枚を他の {m} 枚から分ける語はない。",
 }  # 理由の言葉
 

@@ -290,7 +290,7 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
     if "cause" in strengths and fitted.causes is not None and fitted.picture is not None and pixels is not None:
         table = fitted.causes.probabilities(fitted.picture, pixels).drop(columns=fitted.causes.usual)
         best, sure = table.idxmax(axis=1).tolist(), table.max(axis=1).round(6).tolist()
-        fault = [(FAULT_OF.get(b, b), s, f[2]) if c > 1 else f for b, s, f, c in zip(best, sure, fault, strengths["cause"], strict=True)]
+        fault = [(FAULT_OF.get(str(b), str(b)), s, f[2]) if c > 1 else f for b, s, f, c in zip(best, sure, fault, strengths["cause"], strict=True)]
     return {"word": word, "medium": medium.tolist(), "fault": fault, "pair": classes[top[:, :2]].tolist(),
             "closest": log.array("words")[:, :3].tolist() if "words" in has else [[]] * n}
 
@@ -305,7 +305,7 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     "One reason from the facts of a row."
     table = language_of(language)
     t, s, p, fault = table.reasons, row["strengths"], row["shares"], row["fault"]
-    called, advice = table.faults.get(fault[0], (fault[0], fault[0]))
+    called, advice = table.faults.get(str(fault[0]), (str(fault[0]), str(fault[0])))
     pair = dict(zip("ab", row["pair"], strict=False))
     lines = {q: t[q].format(share=p[q], name=row["word"], **pair) for q in ("word", "far", "between", "picture") if q in s and (q != "between" or len(pair) > 1)}
     asked = max(s, key=lambda q: (s[q], q))
@@ -333,11 +333,12 @@ def _rows(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, language: str)
     sure, about = kind_probabilities(fitted, strengths, p), _names(fitted, log, pixels, strengths)
     first = kinds_of(strengths, np.array(about["medium"], bool), sure, tuple(fitted.weights))
     t, values, rare = language_of(language).reasons, strengths.round(6).to_dict("records"), p.to_dict("records")
+    kept = {str(q): len(a.levels) for q, a in fitted.questions.items()}
     out = []
     for i, kind in enumerate(first):
         s = values[i]
         row = {k: v[i] for k, v in about.items()} | {"strengths": s, "sure": dict(zip(KINDS, sure[i].tolist(), strict=True)),
-                                                     "shares": {q: _share(v, len(fitted.questions[q].levels), fitted.rows, t) for q, v in rare[i].items()}}
+                                                     "shares": {q: _share(v, kept[str(q)], fitted.rows, t) for q, v in rare[i].items()}}
         more = [("picture" if row["medium"] else "not_in_list", s.get("word", 0)), ("picture", max(s.get("picture", 0), s.get("cause", 0)))]
         also = [k for k, v in sorted(more, key=lambda m: -m[1]) if v > 1 and k != kind]
         out.append([_reason(k, row, language) for k in dict.fromkeys([kind, *also])])
