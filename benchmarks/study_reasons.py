@@ -29,6 +29,7 @@ from attrood.log.make import bare_log
 from attrood.log.rows import reference_rows
 from attrood.why import Reasons, reason_table
 from attrood.why.reasons import KINDS, calibration_error, known_classes, reasons
+from attrood.why.set_words import set_sentence, set_words
 
 BANK, VECTORS, _ = bundled_bank()
 RIGHT = {k: v for k, v in json.loads((Path(__file__).parent / "words_right.json").read_text()).items() if k != "note"}
@@ -182,6 +183,18 @@ def twice(log: Log) -> None:
     print("the same words twice:", sum(a == whole[i] for a, i in zip(alone, rows[:50], strict=True)), "of 50 alone,", sum(a == whole[i] for a, i in zip(reasons(log.select(rows), fitted), rows, strict=True)), "of 200 in another order")
 
 
+def in_words(p: Problem) -> None:
+    "Each set against the ID set, and random halves of that."
+    own = np.flatnonzero(p.domain == "id")
+    print(f"\n## {p.name}: sets in words\n")
+    for d in dict.fromkeys(p.domain[p.domain != "id"].tolist()):
+        rows = np.r_[np.flatnonzero(p.domain == d), own]
+        inside = np.arange(len(rows)) < (p.domain == d).sum()
+        table = set_words(p.x[rows], inside, BANK.names, VECTORS)
+        print(f"{d}, {table['told'].sum()} words told:", set_sentence(table, inside, 4))
+    print("random halves, words told:", [int(set_words(p.x[own], np.random.default_rng(s + 100).permutation(len(own)) < len(own) // 2, BANK.names, VECTORS, shuffles=100)["told"].sum()) for s in range(10)])
+
+
 def faults(path: Path) -> None:
     "Camera faults on photographs, from pixels alone: limits, model and familiar pictures from some photographs, judged on the others."
     rows = pd.read_parquet(path)
@@ -222,6 +235,7 @@ def main() -> None:
     args = parser.parse_args()
     for p in problems(args.folder):
         log = p.log()
+        in_words(p)
         tables = told(log)
         kinds(p, tables)
         if p.name == "animals":
