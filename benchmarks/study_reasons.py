@@ -7,6 +7,7 @@ each by limits from the other half. No OoD label and no OoD row is used. Which w
 Held-out causes: classes of the ID set are left out of the list in turn; probabilities are learnt on some of these and judged on the images of the others.
 Each MEASURES file is what bench_faults.py keeps: pictures as they are and with camera faults, one row each. Their folds are by photograph.
 """
+
 import argparse
 import json
 from dataclasses import dataclass
@@ -33,14 +34,25 @@ from attrood.why.set_words import set_sentence, set_words
 
 BANK, VECTORS, _ = bundled_bank()
 RIGHT = {k: v for k, v in json.loads((Path(__file__).parent / "words_right.json").read_text()).items() if k != "note"}
-LABELS = {"animals": [("bicycle", "objects", "bicycle"), ("car", "objects", "car"), ("flower", "objects", "flower"), ("airplane", "vehicles 32 px", "airplane"),
-                      ("automobile", "vehicles 32 px", "car"), ("ship", "vehicles 32 px", "ship"), ("truck", "vehicles 32 px", "truck")],
-          "pets": [("", "flowers", "flower"), ("", "aircraft", "airplane")], "food": [("", "flowers", "flower"), ("", "aircraft", "airplane")]}
+LABELS = {
+    "animals": [
+        ("bicycle", "objects", "bicycle"),
+        ("car", "objects", "car"),
+        ("flower", "objects", "flower"),
+        ("airplane", "vehicles 32 px", "airplane"),
+        ("automobile", "vehicles 32 px", "car"),
+        ("ship", "vehicles 32 px", "ship"),
+        ("truck", "vehicles 32 px", "truck"),
+    ],
+    "pets": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
+    "food": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
+}
 
 
 @dataclass
 class Problem:
     "One ID set against others."
+
     name: str
     x: np.ndarray  # (n, d)
     t: np.ndarray  # (C, d)
@@ -52,22 +64,49 @@ class Problem:
         "With words and distances."
         is_id, ids = self.domain == "id", np.array([f"{self.name}_{i:05d}" for i in range(len(self.x))], object)
         roles = np.where(is_id, "id", "ood").astype(object)
-        return log_from_embeddings(self.x, self.t, self.classes, ids=ids.tolist(), domains=self.domain.tolist(), roles=roles.tolist(),
-                                   labels=[v if k and v in self.classes else None for v, k in zip(self.label.tolist(), is_id, strict=True)],
-                                   reference=reference_rows(ids, roles, 0.2), words=BANK, word_embeddings=VECTORS)
+        return log_from_embeddings(
+            self.x,
+            self.t,
+            self.classes,
+            ids=ids.tolist(),
+            domains=self.domain.tolist(),
+            roles=roles.tolist(),
+            labels=[v if k and v in self.classes else None for v, k in zip(self.label.tolist(), is_id, strict=True)],
+            reference=reference_rows(ids, roles, 0.2),
+            words=BANK,
+            word_embeddings=VECTORS,
+        )
 
 
 def problems(folder: Path) -> list[Problem]:
     "Animals, pets, food."
     z = np.load(folder / "clip_vitb32_photos.npz")
     names = {"none": "id", "covariate": "animals 32 px", "semantic": "objects", "both": "vehicles 32 px"}
-    found = [Problem("animals", unit_rows(z["image_embeddings"]), unit_rows(z["text_embeddings"]), z["class_names"].tolist(), np.array([names[s] for s in z["shift"]]), z["label"])]
+    found = [
+        Problem(
+            "animals",
+            unit_rows(z["image_embeddings"]),
+            unit_rows(z["text_embeddings"]),
+            z["class_names"].tolist(),
+            np.array([names[s] for s in z["shift"]]),
+            z["label"],
+        )
+    ]
     z = np.load(folder / "clip_vitb32_sets.npz")
     for name in ("pets", "food"):
         mine = z["class_set"] == name
         classes = z["class_names"][mine].tolist()
         domain = np.where(z["domain"] == name, np.where(np.isin(z["label"], classes), "id", "near"), z["domain"])
-        found.append(Problem(name, unit_rows(z["image_embeddings"]), unit_rows(z["text_embeddings"][mine]), classes, domain, z["label"]))
+        found.append(
+            Problem(
+                name,
+                unit_rows(z["image_embeddings"]),
+                unit_rows(z["text_embeddings"][mine]),
+                classes,
+                domain,
+                z["label"],
+            )
+        )
     return found
 
 
@@ -104,7 +143,22 @@ def kinds(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     own = pd.concat([t[p.domain[t.index] == "id"]["reason"] for t in tables])
     print("familiar, ID rows:", rate((own == "familiar").to_numpy()))
     far = np.isin(p.domain[tables[0].index], [d for d in set(p.domain) if d not in ("id", "near", "animals 32 px")])
-    print("not_in_list, far rows:", rate((tables[0]["reason"][far] == "not_in_list").to_numpy()), "and by the other half", rate((tables[1]["reason"][np.isin(p.domain[tables[1].index], [d for d in set(p.domain) if d not in ("id", "near", "animals 32 px")])] == "not_in_list").to_numpy()))
+    print(
+        "not_in_list, far rows:",
+        rate((tables[0]["reason"][far] == "not_in_list").to_numpy()),
+        "and by the other half",
+        rate(
+            (
+                tables[1]["reason"][
+                    np.isin(
+                        p.domain[tables[1].index],
+                        [d for d in set(p.domain) if d not in ("id", "near", "animals 32 px")],
+                    )
+                ]
+                == "not_in_list"
+            ).to_numpy()
+        ),
+    )
 
 
 def balanced(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -114,7 +168,12 @@ def balanced(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     rows, right, y = ok.index.to_numpy(), ok.to_numpy(), truth[ok.index]
 
     def value(w: np.ndarray) -> float:
-        return float(np.mean([np.average(right[y == k], weights=w[rows][y == k]) for k in ("familiar", "not_in_list", "picture")]))
+        return float(
+            np.mean(
+                [np.average(right[y == k], weights=w[rows][y == k]) for k in ("familiar", "not_in_list", "picture")]
+            )
+        )
+
     rng, n = np.random.default_rng(0), len(p.domain)
     draws = np.quantile([value(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(2000)], [0.025, 0.975])
     print(f"three answers, balanced accuracy {value(np.ones(n)):.3f} [{draws[0]:.3f}, {draws[1]:.3f}]")
@@ -127,8 +186,19 @@ def named(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         good = {known.node(w) for w in RIGHT[entry]["right"]}
         t = tables[0]
         mine = t[(p.domain[t.index] == domain) & ((p.label[t.index] == label) if label else True)]
-        ok = np.array([k == "not_in_list" and known.node(n) in good for k, n in zip(mine["reason"], mine["reason_name"], strict=True)])
-        out[f"{domain} {label}".strip()] = {"rows": len(mine), "kind and word right": rate(ok), "names": ", ".join(f"{n or k} {c}" for (k, n), c in mine[["reason", "reason_name"]].value_counts().head(4).items())}
+        ok = np.array(
+            [
+                k == "not_in_list" and known.node(n) in good
+                for k, n in zip(mine["reason"], mine["reason_name"], strict=True)
+            ]
+        )
+        out[f"{domain} {label}".strip()] = {
+            "rows": len(mine),
+            "kind and word right": rate(ok),
+            "names": ", ".join(
+                f"{n or k} {c}" for (k, n), c in mine[["reason", "reason_name"]].value_counts().head(4).items()
+            ),
+        }
     print(pd.DataFrame(out).T.to_string())
 
 
@@ -157,8 +227,12 @@ def held_out(p: Problem, log: Log) -> pd.DataFrame:
     for _ in range(200):
         counts = pd.Series(rng.choice(unique, len(unique))).value_counts().reindex(groups).fillna(0).to_numpy()
         w = counts * weight
-        draws.append(calibration_error(judged["probability"], new, np.where(new, w / w[new].sum(), w / w[~new].sum()))[0])
-    print(f"held-out classes: {new.sum()} rows not in the list, {(~new).sum()} familiar, even odds; ECE of P(not_in_list) {error:.3f} [{np.quantile(draws, 0.025):.3f}, {np.quantile(draws, 0.975):.3f}]")
+        draws.append(
+            calibration_error(judged["probability"], new, np.where(new, w / w[new].sum(), w / w[~new].sum()))[0]
+        )
+    print(
+        f"held-out classes: {new.sum()} rows not in the list, {(~new).sum()} familiar, even odds; ECE of P(not_in_list) {error:.3f} [{np.quantile(draws, 0.025):.3f}, {np.quantile(draws, 0.975):.3f}]"
+    )
     print(table.round(3).T.to_string())
     return known
 
@@ -170,9 +244,13 @@ def stated(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame], title: str) ->
     t, d = t[use], p.domain[t.index][use]
     truth = np.where(d == "id", "familiar", np.where(d == "animals 32 px", "picture", "not_in_list"))
     sets = [s for s in dict.fromkeys(d.tolist()) if s != "id"]
-    weight = np.select([d == s for s in ("id", *sets)], [0.5 / (d == "id").sum(), *(0.5 / len(sets) / (d == s).sum() for s in sets)])
+    weight = np.select(
+        [d == s for s in ("id", *sets)], [0.5 / (d == "id").sum(), *(0.5 / len(sets) / (d == s).sum() for s in sets)]
+    )
     error, table = calibration_error(t["reason_probability"], t["reason"].to_numpy() == truth, weight)
-    print(f"{title}: ECE of the first reason {error:.3f}, mean stated {np.average(t['reason_probability'], weights=weight):.3f}, right {np.average(t['reason'].to_numpy() == truth, weights=weight):.3f}")
+    print(
+        f"{title}: ECE of the first reason {error:.3f}, mean stated {np.average(t['reason_probability'], weights=weight):.3f}, right {np.average(t['reason'].to_numpy() == truth, weights=weight):.3f}"
+    )
 
 
 def twice(log: Log) -> None:
@@ -180,7 +258,13 @@ def twice(log: Log) -> None:
     fitted, rows = Reasons.fit(log), np.random.default_rng(0).permutation(len(log))[:200]
     whole = reasons(log, fitted)
     alone = [reasons(log.select([i]), fitted)[0] for i in rows[:50]]
-    print("the same words twice:", sum(a == whole[i] for a, i in zip(alone, rows[:50], strict=True)), "of 50 alone,", sum(a == whole[i] for a, i in zip(reasons(log.select(rows), fitted), rows, strict=True)), "of 200 in another order")
+    print(
+        "the same words twice:",
+        sum(a == whole[i] for a, i in zip(alone, rows[:50], strict=True)),
+        "of 50 alone,",
+        sum(a == whole[i] for a, i in zip(reasons(log.select(rows), fitted), rows, strict=True)),
+        "of 200 in another order",
+    )
 
 
 def in_words(p: Problem) -> None:
@@ -192,7 +276,21 @@ def in_words(p: Problem) -> None:
         inside = np.arange(len(rows)) < (p.domain == d).sum()
         table = set_words(p.x[rows], inside, BANK.names, VECTORS)
         print(f"{d}, {table['told'].sum()} words told:", set_sentence(table, inside, 4))
-    print("random halves, words told:", [int(set_words(p.x[own], np.random.default_rng(s + 100).permutation(len(own)) < len(own) // 2, BANK.names, VECTORS, shuffles=100)["told"].sum()) for s in range(10)])
+    print(
+        "random halves, words told:",
+        [
+            int(
+                set_words(
+                    p.x[own],
+                    np.random.default_rng(s + 100).permutation(len(own)) < len(own) // 2,
+                    BANK.names,
+                    VECTORS,
+                    shuffles=100,
+                )["told"].sum()
+            )
+            for s in range(10)
+        ],
+    )
 
 
 def faults(path: Path) -> None:
@@ -206,8 +304,16 @@ def faults(path: Path) -> None:
         first, second = learn[learn["photo"] % 2 == 0], learn[learn["photo"] % 2 == 1]
         usual = PictureReference.fit(first.loc[first["cause"] == "none", list(MEASURES)])
         model = PictureCauses.fit([(usual, first)], [first["cause"]])
+
         def log_of(t: pd.DataFrame) -> Log:
-            return bare_log(np.tile([1.0, 0.2], (len(t), 1)), dummy[:1], ["food"], ids=[f"{i:06d}" for i in range(len(t))], roles=np.where(t["cause"] == "none", "id", "ood").tolist())
+            return bare_log(
+                np.tile([1.0, 0.2], (len(t), 1)),
+                dummy[:1],
+                ["food"],
+                ids=[f"{i:06d}" for i in range(len(t))],
+                roles=np.where(t["cause"] == "none", "id", "ood").tolist(),
+            )
+
         clean = second[second["cause"] == "none"]
         fitted = Reasons.fit(log_of(clean), clean, usual, model)
         plain = fitted
@@ -215,14 +321,24 @@ def faults(path: Path) -> None:
         fitted = fitted.calibrate(strengths.assign(kind=np.where(second["cause"] == "none", "familiar", "picture")))
         judge = rows.iloc[new]
         table = reason_table(log_of(judge), fitted, judge)
-        parts.append(judge[["cause", "severity"]].assign(**{c: table[c].to_numpy() for c in table}, plain=reason_table(log_of(judge), plain, judge)["reason_probability"].to_numpy()))
+        parts.append(
+            judge[["cause", "severity"]].assign(
+                **{c: table[c].to_numpy() for c in table},
+                plain=reason_table(log_of(judge), plain, judge)["reason_probability"].to_numpy(),
+            )
+        )
     judged = pd.concat(parts)
     clean = (judged["cause"] == "none").to_numpy()
     right = np.where(clean, judged["reason"] == "familiar", judged["reason"] == "picture")
     weight = np.where(clean, 0.5 / clean.sum(), 0.5 / (~clean).sum())
     print(f"\n## {path.stem}: pixels alone, {clean.sum()} photographs\n")
     print("familiar, as they are:", rate(right[clean]), " picture, with a fault:", rate(right[~clean]))
-    print({f"severity {s}": round(float(right[(judged["severity"] == s).to_numpy() & ~clean].mean()), 3) for s in range(1, 6)})
+    print(
+        {
+            f"severity {s}": round(float(right[(judged["severity"] == s).to_numpy() & ~clean].mean()), 3)
+            for s in range(1, 6)
+        }
+    )
     for name, column in (("learnt", "reason_probability"), ("from p-values", "plain")):
         print(f"ECE of the first reason, {name}: {calibration_error(judged[column], right, weight)[0]:.3f}")
 

@@ -15,6 +15,15 @@ from .figures import card_figures
 
 # %% ../../nbs/05_axes/00_axes.ipynb #602435a0
 _all_ = [
-    "AttributionAxes", "AxisCard", "Mode", "fit_axes", "fit_rows", "card_figures", "feature_name",
-    "matching", "moments", "paper", "sparse_pca",
+    "AttributionAxes",
+    "AxisCard",
+    "Mode",
+    "fit_axes",
+    "fit_rows",
+    "card_figures",
+    "feature_name",
+    "matching",
+    "moments",
+    "paper",
+    "sparse_pca",
 ]

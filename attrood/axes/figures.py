@@ -100,7 +100,10 @@ def plot_density(
     low, high = np.percentile(xy, [0.5, 99.5], axis=0)
     pad = 0.15 * np.where(high > low, high - low, 1)
     gx, gy = np.meshgrid(*(np.linspace(a, b, 120) for a, b in zip(low - pad, high + pad, strict=True)))
-    for rows, name, color, line in ((i, "ID", ground_style.COLORS[0], "solid"), (~i, "OoD", ground_style.COLORS[1], "dashed")):
+    for rows, name, color, line in (
+        (i, "ID", ground_style.COLORS[0], "solid"),
+        (~i, "OoD", ground_style.COLORS[1], "dashed"),
+    ):
         points = xy[rows][:: max(1, rows.sum() // 3000)]
         ax.scatter(points[:, 0], points[:, 1], s=5, alpha=0.25, color=color, linewidths=0)
         if len(points) < 5 or np.linalg.matrix_rank(np.cov(points.T)) < 2:
@@ -147,7 +150,12 @@ def plot_loadings(
     fig = fig or plt.figure(figsize=(7, 1.0 + 0.26 * len(used)), dpi=100, layout="constrained")
     panels = np.atleast_1d(fig.subplots(1, k, sharey=True, sharex=True))
     for j, ax in enumerate(panels):
-        ax.barh(range(len(used)), w[j, used], color=[ground_style.COLORS[0] if v > 0 else ground_style.COLORS[1] for v in w[j, used]], height=0.7)
+        ax.barh(
+            range(len(used)),
+            w[j, used],
+            color=[ground_style.COLORS[0] if v > 0 else ground_style.COLORS[1] for v in w[j, used]],
+            height=0.7,
+        )
         if intervals is not None:
             lo, hi = (np.asarray(b, dtype=float)[j, used] for b in intervals)
             ax.hlines(range(len(used)), lo, hi, color="black", lw=1)

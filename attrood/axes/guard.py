@@ -49,7 +49,9 @@ def _correlation(
 # %% ../../nbs/05_axes/02_guard.ipynb #a45fc063
 def correlation_rank(
     C: npt.NDArray[np.float64],  # (m, m) correlations
-    tolerance: float = defaults.settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+    tolerance: float = defaults.settled(
+        "rank_tolerance"
+    ),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # 0 to m
     "The numerical rank of columns with these correlations."
     eigenvalues = np.linalg.eigvalsh(C)  # squared singular values
@@ -58,7 +60,9 @@ def correlation_rank(
 # %% ../../nbs/05_axes/02_guard.ipynb #e06acdcb
 def numerical_rank(
     X: npt.ArrayLike,  # (n, m) one row per image, one column per feature
-    tolerance: float = defaults.settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+    tolerance: float = defaults.settled(
+        "rank_tolerance"
+    ),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # rank of the centred columns, 0 to m
     "The number of linearly independent columns of X after centring and scaling."
     return correlation_rank(_correlation(X), tolerance)

@@ -14,5 +14,12 @@ from .thumbnails import thumbnails
 
 # %% ../../nbs/01_data/00_data.ipynb #74d31ed9
 _all_ = [
-    "Source", "Sample", "open_source", "check_sources", "Preprocessing", "thumbnails", "members", "pictures",
+    "Source",
+    "Sample",
+    "open_source",
+    "check_sources",
+    "Preprocessing",
+    "thumbnails",
+    "members",
+    "pictures",
 ]

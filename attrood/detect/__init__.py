@@ -12,6 +12,13 @@ from .evaluation import decide, decision_drift, evaluate_log, fit_decision
 
 # %% ../../nbs/07_detect/00_detect.ipynb #607b5134
 _all_ = [
-    "evaluate_log", "fit_decision", "decide", "decision_drift", "comparison", "detectors", "evaluation",
-    "intervals", "metrics",
+    "evaluate_log",
+    "fit_decision",
+    "decide",
+    "decision_drift",
+    "comparison",
+    "detectors",
+    "evaluation",
+    "intervals",
+    "metrics",
 ]

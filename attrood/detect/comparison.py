@@ -192,7 +192,11 @@ def _domain_rows(
     if d.shape != y.shape:
         raise ValueError(f"domains must have one name for each of the {y.size} rows, got shape {d.shape}")
     names = sorted(set(d[y]))
-    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if len(names) > 1 or n != POOLED}
+    if POOLED in names and len(names) > 1:
+        raise ValueError(
+            f"domains must not be called {POOLED!r}, which is all OoD domains together: give that one another name"
+        )
+    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if n != POOLED}
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #d262f876
 def _opponents(

@@ -127,7 +127,14 @@ def plot_auroc_bars(
         x = np.arange(len(domains)) + (i - (len(names) - 1) / 2) * width
         ends = np.abs(rows[["auroc_low", "auroc_high"]].to_numpy().T - rows["auroc"].to_numpy())
         ax.bar(
-            x, rows["auroc"], width * 0.92, color=style.COLORS[i], alpha=0.75, label=name, hatch=HATCHES[i], edgecolor="white"
+            x,
+            rows["auroc"],
+            width * 0.92,
+            color=style.COLORS[i],
+            alpha=0.75,
+            label=name,
+            hatch=HATCHES[i],
+            edgecolor="white",
         )
         ax.errorbar(x, rows["auroc"], yerr=ends, fmt="none", ecolor="0.15", elinewidth=1, capsize=2)
     low = table[table["detector"].isin(names)]["auroc_low"].min()

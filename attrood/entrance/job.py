@@ -40,10 +40,13 @@ from ..why import score_log
 @dataclass(frozen=True)
 class Analysis:
     "Fitted axes and the scores of the log they were fitted on."
+
     card: AxisCard  # as in axes.json, with stability and decision
     scores: pd.DataFrame  # one row per image, as from `score_log`
     notes: list[str]  # warnings that came up on the way
-    detectors: pd.DataFrame | None = None  # detectors against the best single score on held-out rows; None if there are too few
+    detectors: pd.DataFrame | None = (
+        None  # detectors against the best single score on held-out rows; None if there are too few
+    )
 
 # %% ../../nbs/09_entrance/01_job.ipynb #26675fc9
 @contextmanager
@@ -63,18 +66,32 @@ def held_out_detectors(
     card: AxisCard,  # fitted axes: mode, number of axes, penalty and evidence are taken from it
     log: Log,  # what they were fitted on
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
-) -> pd.DataFrame | None:  # as `Evaluation.table`, with DeLong intervals; None with a warning if the log has too few images
+) -> (
+    pd.DataFrame | None
+):  # as `Evaluation.table`, with DeLong intervals; None with a warning if the log has too few images
     "Two detectors on axes beside the best single scores, per OoD domain, on held-out images."
-    alpha = card.alpha * (0.6 if card.mode == "paper" else 1)  # the paper's penalty stands beside a sum over rows: 60 % are left
+    alpha = card.alpha * (
+        0.6 if card.mode == "paper" else 1
+    )  # the paper's penalty stands beside a sum over rows: 60 % are left
     params = {"n_components": len(card.names), "alpha": alpha, "evidence": list(card.evidence)}
     try:
-        found = evaluate_log(log, mode=card.mode, axes_params=params, detectors=("mahalanobis", "logistic"), complete=(), n_boot=0, table=table)
+        found = evaluate_log(
+            log,
+            mode=card.mode,
+            axes_params=params,
+            detectors=("mahalanobis", "logistic"),
+            complete=(),
+            n_boot=0,
+            table=table,
+        )
     except ValueError as e:
         warnings.warn(f"no table of detectors: {e}", stacklevel=2)
         return None
     chosen = found.opponents.set_index(["domain", "opponent"])["score"].to_dict()
     pairs = zip(found.table["domain"], found.table["detector"], strict=True)
-    return found.table.assign(detector=[f"{d}: {chosen[place, d]}" if (place, d) in chosen else d for place, d in pairs])
+    return found.table.assign(
+        detector=[f"{d}: {chosen[place, d]}" if (place, d) in chosen else d for place, d in pairs]
+    )
 
 # %% ../../nbs/09_entrance/01_job.ipynb #95028a5e
 def analyse(
@@ -112,7 +129,9 @@ def stability_lines(
     "The verdicts of a card's resampling report, by axis name."
     if (report := card_stability(card)) is None:
         return []
-    return [f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)] + report.summary().splitlines()[-1:]
+    return [
+        f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)
+    ] + report.summary().splitlines()[-1:]
 
 # %% ../../nbs/09_entrance/01_job.ipynb #dbf58a65
 def _selection_lines(card: AxisCard) -> list[str]:
@@ -136,8 +155,10 @@ def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     rows, choice = card.provenance["rows"], card.selection
     fitted = f"{rows} images ({known} ID)"
     if images > rows:
-        fitted = (f"{rows} of {images} images ({card.provenance['id_rows']} of {known} ID); "
-                  f"the other {images - rows} are the reference of the scores")
+        fitted = (
+            f"{rows} of {images} images ({card.provenance['id_rows']} of {known} ID); "
+            f"the other {images - rows} are the reference of the scores"
+        )
     lines = [f"{card.mode} mode: {len(card.evidence)} columns of evidence, fitted on {fitted}"]
     if card.dropped:
         left = [f"  {n}: {why}" for n, why in card.dropped.items()]
@@ -146,19 +167,30 @@ def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     reason = f" ({choice['reason']})" if choice.get("reason") else ""
     lines += [*_selection_lines(card), "", f"chosen: k = {len(card.names)}, alpha = {card.alpha:g}{reason}"]
     formulas = [f"  {card.explained[j]:6.1%}  {card.formula(j, 2)}" for j in range(len(card.names))]
-    return [*lines, "", f"axes, in the order of the fit ({card.explained.sum():.1%} of the variance):", *formulas,
-            *(f"  tie: {t}" for t in card.labels.ties)]
+    return [
+        *lines,
+        "",
+        f"axes, in the order of the fit ({card.explained.sum():.1%} of the variance):",
+        *formulas,
+        *(f"  tie: {t}" for t in card.labels.ties),
+    ]
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d89916a9
 def _stability_text(card: AxisCard) -> list[str]:
     "How stable the axes are."
     st = card.stability or {}
     if "mean" in st:
-        seeds, cosines = ", ".join(map(str, st["seeds"])), ", ".join(f"{n} {c:.6f}" for n, c in zip(card.names, st["mean"], strict=True))
+        seeds, cosines = (
+            ", ".join(map(str, st["seeds"])),
+            ", ".join(f"{n} {c:.6f}" for n, c in zip(card.names, st["mean"], strict=True)),
+        )
         same = " (every fit is the same to the last bit: the solver does not use its seed here, so this is no evidence)"
         return ["", f"stability over solver seeds {seeds}: mean cosine {cosines}{same if st.get('identical') else ''}"]
-    head = ["", "stability (cosine of an axis with itself fitted again; fixed: it comes back; conditional: not in the cases named;",
-            "null: the same on permuted columns, where an axis of one column comes back too):"]
+    head = [
+        "",
+        "stability (cosine of an axis with itself fitted again; fixed: it comes back; conditional: not in the cases named;",
+        "null: the same on permuted columns, where an axis of one column comes back too):",
+    ]
     lines = stability_lines(card)
     return [*head, *("  " + line for line in lines)] if lines else []
 
@@ -180,7 +212,11 @@ def summary(
 ) -> str:  # several lines
     "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, images = analysis.card, len(analysis.scores)
-    lines = _fit_lines(card, images, int((analysis.scores["role"] == "id").sum())) + _stability_text(card) + _domain_text(analysis)
+    lines = (
+        _fit_lines(card, images, int((analysis.scores["role"] == "id").sum()))
+        + _stability_text(card)
+        + _domain_text(analysis)
+    )
     if (t := analysis.detectors) is not None:
         pooled = t[t["domain"] == comparison.POOLED].sort_values("auroc", ascending=False)
         found = [f"  {r.auroc:.3f} [{r.auroc_low:.3f}, {r.auroc_high:.3f}]  {r.detector}" for r in pooled.itertuples()]
@@ -194,7 +230,11 @@ def write_scores(
 ) -> Path:  # the path
     "Write scores as Parquet, atomically, the same bytes for the same scores."
     with atomic_path(path, "scores") as part:
-        pq.write_table(pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata({outputs.SCORES_KEY: b"1"}), part, compression="zstd")
+        pq.write_table(
+            pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata({outputs.SCORES_KEY: b"1"}),
+            part,
+            compression="zstd",
+        )
     return Path(path)
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d29eb37f
@@ -207,7 +247,10 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     z = analysis.scores[list(analysis.card.names)].to_numpy()
     files = []
-    for name, figure in [*card_figures(analysis.card, z, log.array("domain"), log.is_id), *stability_figures(analysis.card)]:
+    for name, figure in [
+        *card_figures(analysis.card, z, log.array("domain"), log.is_id),
+        *stability_figures(analysis.card),
+    ]:
         files += style.save_figure(figure, folder / name)
     return files
 
@@ -221,7 +264,7 @@ def write_analysis(
     analysis.card.write(folder / "axes.json")
     write_scores(analysis.scores, folder / "scores.parquet")
     if analysis.detectors is not None:
-        analysis.detectors.to_csv(folder / "detectors.csv", index=False)
+        outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
     write_figures(analysis, log, folder / "figures")
 
@@ -234,23 +277,50 @@ def read_comparison(
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
 # %% ../../nbs/09_entrance/01_job.ipynb #d842b033
+@contextmanager
+def _results(folder: Path, out: Path) -> Iterator[None]:
+    "Say in one line that a folder of results is damaged, whatever part of it is."
+    try:
+        yield
+    except (pa.ArrowException, ValueError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
+        if isinstance(e, ValueError) and any(str(path) in str(e) for path in (folder, out)):
+            raise
+        what = (
+            "a file cannot be read"
+            if isinstance(e, (pa.ArrowException, RecursionError))
+            else " ".join(str(e).split())[:80]
+        )
+        raise ValueError(
+            f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): run `attrood run -o {folder}` again"
+        ) from e
+
+
 def report_folder(
     folder: Path,  # with results of `write_analysis`
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
+    some: bool = False,  # refuse images among which is none of the report's
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
         raise ValueError(f"{folder} holds no {lost[0]}: run `attrood run -o {folder}` first")
     known = [folder / n for n in ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", outputs.RECORD)]
     outputs.check_output(out, "report", [*(f for f in known if f.exists()), *outputs.source_paths(images)])
-    card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
-    if (folder / "detectors.csv").exists():
-        text = {"domain": str, "detector": str}
-        detectors = pd.read_csv(folder / "detectors.csv", dtype=text, keep_default_na=False, na_values=[""])
-    pictures = thumbnails(images, report_images(card, scores)) if images else None
+    with _results(folder, out):
+        card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
+        if (folder / "detectors.csv").exists():
+            detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
+            detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
+        beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
+    pictures = thumbnails(images, wanted) if images else None
+    if some and images and not pictures:
+        where = ", ".join(str(s.location) for s in images)
+        raise ValueError(
+            f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from"
+        )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
-    return write_report(out, card, scores, detectors, pictures, read_comparison(folder), record=folder if listed else None)
+    with _results(folder, out):
+        return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/09_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
@@ -273,7 +343,11 @@ def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
     if workers == 1:
         yield from (function(*args, **options) for function, args, options in jobs)
         return
-    begin = {"initializer": ground_files.end_with_parent, "initargs": (os.getpid(),)} if "backend_kwargs" in signature(Parallel).parameters else {}  # joblib of late
+    begin = (
+        {"initializer": ground_files.end_with_parent, "initargs": (os.getpid(),)}
+        if "backend_kwargs" in signature(Parallel).parameters
+        else {}
+    )  # joblib of late
     try:
         yield from Parallel(workers, return_as="generator", **begin)(jobs)
         ended = True

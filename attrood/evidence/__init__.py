@@ -22,6 +22,14 @@ from .store import EmbeddingScores, add_evidence
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #e1e60e87
 _all_ = [
-    "EVIDENCE", "Evidence", "available_evidence", "evidence_frame", "EmbeddingScores", "add_evidence",
-    "log_from_embeddings", "registry", "from_embeddings", "picture_causes",
+    "EVIDENCE",
+    "Evidence",
+    "available_evidence",
+    "evidence_frame",
+    "EmbeddingScores",
+    "add_evidence",
+    "log_from_embeddings",
+    "registry",
+    "from_embeddings",
+    "picture_causes",
 ]

@@ -13,6 +13,14 @@ from .files import atomic_folder, atomic_path, write_json
 
 # %% ../../nbs/00_ground/00_ground.ipynb #aeff165b
 _all_ = [
-    "as_rows", "unit_rows", "atomic_path", "atomic_folder", "write_json", "arrays", "defaults", "files",
-    "outputs", "style",
+    "as_rows",
+    "unit_rows",
+    "atomic_path",
+    "atomic_folder",
+    "write_json",
+    "arrays",
+    "defaults",
+    "files",
+    "outputs",
+    "style",
 ]

@@ -353,7 +353,11 @@ DEFAULTS |= {
         ("why.reasons:OUTSIDE",),
     ),
     "reason_between": Default(
-        0.02, "as `reason_outside`, for images between two classes", "another log", "see `reason_outside`", ("why.reasons:BETWEEN",)
+        0.02,
+        "as `reason_outside`, for images between two classes",
+        "another log",
+        "see `reason_outside`",
+        ("why.reasons:BETWEEN",),
     ),
     "reason_found": Default(
         0.1,

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/04_inference/00_inference.ipynb #16e2a022
 _all_ = [
-    "infer", "InferOptions", "Encoder", "open_sources", "load_vlm", "prompts",
+    "infer",
+    "InferOptions",
+    "Encoder",
+    "open_sources",
+    "load_vlm",
+    "prompts",
 ]
 
 
@@ -26,5 +31,6 @@ def __getattr__(name: str) -> Any:
     "OpenCLIP's models, and with them torch, when they are asked for (PEP 562)."
     if name == "load_vlm":
         from attrood.inference.model import load_vlm
+
         return load_vlm
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

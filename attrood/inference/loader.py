@@ -26,6 +26,7 @@ from .folder import Batch
 # %% ../../nbs/04_inference/03_loader.ipynb #09c5ce30
 class Prepared(NamedTuple):
     "A batch ready for the model."
+
     batch: Batch  # its place in the run
     pixels: np.ndarray  # (n, H, W, 3) uint8
     ids: list[str]  # (n,)
@@ -61,7 +62,9 @@ def prepare(
         ids.append(sample.id)
         labels.append(sample.label)
         read, decode, geometry = read + t1 - t0, decode + t2 - t1, geometry + perf_counter() - t2
-    return Prepared(batch, pixels[: len(ids)], ids, labels, rejects, {"read": read, "decode": decode, "preprocess": geometry})
+    return Prepared(
+        batch, pixels[: len(ids)], ids, labels, rejects, {"read": read, "decode": decode, "preprocess": geometry}
+    )
 
 # %% ../../nbs/04_inference/03_loader.ipynb #01f5db60
 def cpu_count() -> int:

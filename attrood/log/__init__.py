@@ -14,6 +14,15 @@ from .schema import LogError
 
 # %% ../../nbs/02_log/00_log.ipynb #c3ed89fa
 _all_ = [
-    "Log", "LogError", "read_log", "write_log", "merge_logs", "bundled_log", "log_from_logits", "files",
-    "indicators", "make", "rows",
+    "Log",
+    "LogError",
+    "read_log",
+    "write_log",
+    "merge_logs",
+    "bundled_log",
+    "log_from_logits",
+    "files",
+    "indicators",
+    "make",
+    "rows",
 ]

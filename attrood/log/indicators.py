@@ -41,9 +41,11 @@ def entropy(
 
     Paper, equation (13). Temperature 1 on logits (1/scale on cosines).
     """
+
     def block(b: np.ndarray) -> np.ndarray:
         gap, e, total = arrays.shifted_exp(b)
         return np.log(total) - np.einsum("nc,nc->n", e, gap) / total
+
     return arrays.in_blocks(block, as_rows(logits))
 
 # %% ../../nbs/02_log/01_indicators.ipynb #204b51a4
@@ -79,10 +81,12 @@ def oodscore(
 
     Paper, equation (15), with the g that its published means imply. Temperature 1 on logits (1/scale on cosines).
     """
+
     def block(b: np.ndarray) -> np.ndarray:
         gap, e, total = arrays.shifted_exp(b)
         h = np.log(total) - np.einsum("nc,nc->n", e, gap) / total
         return combine_oodscore(1 / total, np.minimum(h / max(math.log(b.shape[1]), 1e-300), 1))  # h is 0 where C = 1
+
     return arrays.in_blocks(block, as_rows(logits))
 
 # %% ../../nbs/02_log/01_indicators.ipynb #55f5a61c

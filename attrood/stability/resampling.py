@@ -107,7 +107,9 @@ def _redraw(m: moments.Moments, seed: int) -> moments.Moments:
     return moments.Moments(m.count, m.mean, half @ np.swapaxes(half, -1, -2), m.low)
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #595cc4db
-def _null(total: moments.Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[moments.Moments, moments.Moments, str]:
+def _null(
+    total: moments.Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int
+) -> tuple[moments.Moments, moments.Moments, str]:
     "Permuted moments, a second draw around each, and how the first were made."
     if X is not None and X.size * n <= 2e7:
         first, kind = moments.permuted_moments(X, n, seed), "rows"
@@ -127,7 +129,9 @@ class Verdict:
         return f"{self.verdict}: {self.reason}"
 
 
-THRESHOLDS: dict[str, float] = dict(defaults.settled("verdict"))  # equal, fair: cosines; selected: share; loading: weight
+THRESHOLDS: dict[str, float] = dict(
+    defaults.settled("verdict")
+)  # equal, fair: cosines; selected: share; loading: weight
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #dfcd6fa3
 def _verdict(j: int, report: "StabilityReport", t: dict[str, float]) -> Verdict:
@@ -467,7 +471,12 @@ def card_stability(
 ) -> StabilityReport | None:  # None where its stability was not measured so
     "The resampling report that a card keeps."
     kept = card.stability or {}
-    return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"}) if "verdicts" in kept else None
+    if "verdicts" not in kept:
+        return None
+    try:
+        return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"})
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(f"stability of the axis card has a missing or broken part ({e}): fit the axes again") from e
 
 
 def stability_figures(

@@ -14,5 +14,14 @@ from .scoring import explain, score_log
 
 # %% ../../nbs/08_why/00_why.ipynb #0440ad6e
 _all_ = [
-    "explain", "Explainer", "describe", "score_log", "domains", "instability_study", "language", "study", "Reasons", "reason_table",
+    "explain",
+    "Explainer",
+    "describe",
+    "score_log",
+    "domains",
+    "instability_study",
+    "language",
+    "study",
+    "Reasons",
+    "reason_table",
 ]

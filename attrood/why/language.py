@@ -15,6 +15,7 @@ from typing import Any
 @dataclass(frozen=True)
 class Language:
     "The templates and terms of one language."
+
     templates: Mapping[str, str]  # part of a sentence -> its text
     groups: Mapping[str, tuple[str, str]]  # evidence group -> what the high and the low end of an axis mean
     actions: Mapping[str, str]  # suggested action -> in words
@@ -23,31 +24,64 @@ class Language:
 
 # %% ../../nbs/08_why/09_language.ipynb #5384a973
 REASONS_EN = {
-    "share": "{n} % of the familiar images", "all": "all {n} familiar images",
-    "word": "'{name}' fits better than every class, by more than on {share}", "closest": "the closest words are {words}",
-    "far": "farther from the familiar images than {share}", "near": "not farther from the familiar images than they are from each other",
+    "share": "{n} % of the familiar images",
+    "all": "all {n} familiar images",
+    "word": "'{name}' fits better than every class, by more than on {share}",
+    "closest": "the closest words are {words}",
+    "far": "farther from the familiar images than {share}",
+    "near": "not farther from the familiar images than they are from each other",
     "between": "'{a}' and '{b}' are closer to each other than the two best classes of {share}",
-    "picture": "more unusual pixels than {share}", "cause": "{name} is what the pixels say, with {n} %", "calm": "its pixels are usual",
+    "picture": "more unusual pixels than {share}",
+    "cause": "{name} is what the pixels say, with {n} %",
+    "calm": "its pixels are usual",
     "inside": "nothing stands out: {question} comes nearest to its limit, at {n} % of it",
-    "q_word": "a word", "q_far": "the distance", "q_between": "a second class", "q_picture": "the picture", "q_cause": "a camera fault",
-    "look": "another look", "pair": "{a} or {b}",
-    "do_accept": "accept", "do_class": "add the class '{name}'", "do_prompt": "say in the class names or the prompt what tells '{a}' from '{b}'",
-    "do_retake": "retake: {advice}", "do_medium": "exclude such pictures ({name}), or adapt to them",
-    "do_another": "exclude such pictures, retake them, or adapt to them", "do_look": "look at it",
-    "set": "What tells these {n} images from the {m} others: {what}.", "more": "more {more}", "less": "less {less}", "comma": ", ", "semicolon": "; ", "part": "{name} ({a} % against {b} %)",
+    "q_word": "a word",
+    "q_far": "the distance",
+    "q_between": "a second class",
+    "q_picture": "the picture",
+    "q_cause": "a camera fault",
+    "look": "another look",
+    "pair": "{a} or {b}",
+    "do_accept": "accept",
+    "do_class": "add the class '{name}'",
+    "do_prompt": "say in the class names or the prompt what tells '{a}' from '{b}'",
+    "do_retake": "retake: {advice}",
+    "do_medium": "exclude such pictures ({name}), or adapt to them",
+    "do_another": "exclude such pictures, retake them, or adapt to them",
+    "do_look": "look at it",
+    "set": "What tells these {n} images from the {m} others: {what}.",
+    "more": "more {more}",
+    "less": "less {less}",
+    "comma": ", ",
+    "semicolon": "; ",
+    "part": "{name} ({a} % against {b} %)",
     "none": "No word tells these {n} images from the {m} others.",
 }  # parts of a reason
 
 FAULTS_EN = {
-    "noisy": ("noisy", "more light or a longer exposure"), "compressed": ("compressed", "save with a higher quality"),
-    "enlarged": ("enlarged", "use the original size"), "partly covered": ("partly covered", "uncover it"),
-    "washed out": ("washed out", "more contrast, no haze or glare"), "dark": ("dark", "more light"), "bright": ("bright", "less light"),
-    "blurred": ("blurred", "focus, and hold still"), "harsh": ("harsh", "less sharpening"), "spotted": ("spotted", "clean the lens"),
-    "grey": ("grey", "take it in colour"), "vivid": ("vivid", "plain colours, no filter"), "red cast": ("red cast", "set the white balance"),
-    "green cast": ("green cast", "set the white balance"), "yellow cast": ("yellow cast", "set the white balance"),
-    "blue cast": ("blue cast", "set the white balance"), "bordered": ("bordered", "cut the border off"),
-    "lettered": ("lettered", "take the writing off"), "flat": ("flat", "fill the frame with the subject"), "small": ("small", "use more pixels"),
-    "large": ("large", "scale it down"), "wide": ("wide", "cut it to the usual shape"), "tall": ("tall", "cut it to the usual shape"),
+    "noisy": ("noisy", "more light or a longer exposure"),
+    "compressed": ("compressed", "save with a higher quality"),
+    "enlarged": ("enlarged", "use the original size"),
+    "partly covered": ("partly covered", "uncover it"),
+    "washed out": ("washed out", "more contrast, no haze or glare"),
+    "dark": ("dark", "more light"),
+    "bright": ("bright", "less light"),
+    "blurred": ("blurred", "focus, and hold still"),
+    "harsh": ("harsh", "less sharpening"),
+    "spotted": ("spotted", "clean the lens"),
+    "grey": ("grey", "take it in colour"),
+    "vivid": ("vivid", "plain colours, no filter"),
+    "red cast": ("red cast", "set the white balance"),
+    "green cast": ("green cast", "set the white balance"),
+    "yellow cast": ("yellow cast", "set the white balance"),
+    "blue cast": ("blue cast", "set the white balance"),
+    "bordered": ("bordered", "cut the border off"),
+    "lettered": ("lettered", "take the writing off"),
+    "flat": ("flat", "fill the frame with the subject"),
+    "small": ("small", "use more pixels"),
+    "large": ("large", "scale it down"),
+    "wide": ("wide", "cut it to the usual shape"),
+    "tall": ("tall", "cut it to the usual shape"),
     "unusual": ("unusual", "compare it with familiar pictures"),
 }  # fault -> name, what to change
 
@@ -57,8 +91,13 @@ ENGLISH = Language(
         "said": "Predicted '{prediction}'. ",
         "inside": "Every axis stays in the range of the ID images (the largest, {axis}, at {reach:.1f} times their reach). ",
         "reason": "The main reason is axis {axis} ({meaning}): {where}, {reach:.1f} times the reach of the ID images. ",
-        "parts": "It comes from {parts}. ", "and": " and ", "next": "Next is {axis} ({reach:.1f}). ",
-        "above": "higher than {share}", "below": "lower than {share}", "all": "every ID image", "percent": "{n} % of the ID images",
+        "parts": "It comes from {parts}. ",
+        "and": " and ",
+        "next": "Next is {axis} ({reach:.1f}). ",
+        "above": "higher than {share}",
+        "below": "lower than {share}",
+        "all": "every ID image",
+        "percent": "{n} % of the ID images",
         "action": "Suggestion: {action}.",
     },
     {
@@ -82,31 +121,65 @@ ENGLISH = Language(
 
 # %% ../../nbs/08_why/09_language.ipynb #a7438bc4
 REASONS_JA = {
-    "share": "見慣れた画像の {n} % ", "all": "見慣れた画像 {n} 枚すべて",
-    "word": "「{name}」がどのクラスよりも合い、その差は{share}より大きい", "closest": "最も近い語は{words}",
-    "far": "見慣れた画像からの距離が{share}より大きい", "near": "見慣れた画像からの距離は普通の範囲",
+    "share": "見慣れた画像の {n} % ",
+    "all": "見慣れた画像 {n} 枚すべて",
+    "word": "「{name}」がどのクラスよりも合い、その差は{share}より大きい",
+    "closest": "最も近い語は{words}",
+    "far": "見慣れた画像からの距離が{share}より大きい",
+    "near": "見慣れた画像からの距離は普通の範囲",
     "between": "「{a}」と「{b}」の差が、{share}における上位二クラスの差より小さい",
-    "picture": "画素の普通でない度合いが{share}より大きい", "cause": "画素によれば{name}（{n} %）", "calm": "画素は普通",
+    "picture": "画素の普通でない度合いが{share}より大きい",
+    "cause": "画素によれば{name}（{n} %）",
+    "calm": "画素は普通",
     "inside": "目立つ点はない：限度に最も近いのは{question}で、その {n} %",
-    "q_word": "語", "q_far": "距離", "q_between": "二番目のクラス", "q_picture": "画素", "q_cause": "撮影の不具合",
-    "look": "普段と違う写り", "pair": "{a} または {b}",
-    "do_accept": "採用", "do_class": "クラス「{name}」を追加する", "do_prompt": "「{a}」と「{b}」の違いをクラス名かプロンプトに書く",
-    "do_retake": "撮り直す：{advice}", "do_medium": "こうした画像（{name}）を除くか、適応させる",
-    "do_another": "こうした画像を除くか、撮り直すか、適応させる", "do_look": "目で確かめる",
-    "set": "この {n} 枚を他の {m} 枚から分けるもの：{what}。", "more": "{more}が多い", "less": "{less}が少ない", "comma": "、", "semicolon": "、", "part": "{name}（{a} %、他は {b} %）",
+    "q_word": "語",
+    "q_far": "距離",
+    "q_between": "二番目のクラス",
+    "q_picture": "画素",
+    "q_cause": "撮影の不具合",
+    "look": "普段と違う写り",
+    "pair": "{a} または {b}",
+    "do_accept": "採用",
+    "do_class": "クラス「{name}」を追加する",
+    "do_prompt": "「{a}」と「{b}」の違いをクラス名かプロンプトに書く",
+    "do_retake": "撮り直す：{advice}",
+    "do_medium": "こうした画像（{name}）を除くか、適応させる",
+    "do_another": "こうした画像を除くか、撮り直すか、適応させる",
+    "do_look": "目で確かめる",
+    "set": "この {n} 枚を他の {m} 枚から分けるもの：{what}。",
+    "more": "{more}が多い",
+    "less": "{less}が少ない",
+    "comma": "、",
+    "semicolon": "、",
+    "part": "{name}（{a} %、他は {b} %）",
     "none": "この {n} 枚を他の {m} 枚から分ける語はない。",
 }  # 理由の言葉
 
 FAULTS_JA = {
-    "noisy": ("ノイズ", "光を増やすか露光を長くする"), "compressed": ("圧縮", "高い画質で保存する"), "enlarged": ("拡大", "元の大きさで使う"),
-    "partly covered": ("一部が隠れている", "覆いを外す"), "washed out": ("白っぽい", "コントラストを上げ、かすみや反射を避ける"),
-    "dark": ("暗い", "光を増やす"), "bright": ("明るすぎる", "光を減らす"), "blurred": ("ぼけ", "ピントを合わせ、動かさない"),
-    "harsh": ("強すぎる輪郭", "鮮鋭化を弱める"), "spotted": ("斑点", "レンズを拭く"), "grey": ("白黒", "カラーで撮る"),
-    "vivid": ("鮮やかすぎる", "フィルタを使わない"), "red cast": ("赤み", "ホワイトバランスを合わせる"),
-    "green cast": ("緑み", "ホワイトバランスを合わせる"), "yellow cast": ("黄み", "ホワイトバランスを合わせる"),
-    "blue cast": ("青み", "ホワイトバランスを合わせる"), "bordered": ("枠", "枠を切り取る"), "lettered": ("文字入り", "文字を除く"),
-    "flat": ("平坦", "被写体を大きく写す"), "small": ("小さい", "画素を増やす"), "large": ("大きい", "縮小する"),
-    "wide": ("横長", "普段の形に切る"), "tall": ("縦長", "普段の形に切る"), "unusual": ("普通でない", "見慣れた写真と比べる"),
+    "noisy": ("ノイズ", "光を増やすか露光を長くする"),
+    "compressed": ("圧縮", "高い画質で保存する"),
+    "enlarged": ("拡大", "元の大きさで使う"),
+    "partly covered": ("一部が隠れている", "覆いを外す"),
+    "washed out": ("白っぽい", "コントラストを上げ、かすみや反射を避ける"),
+    "dark": ("暗い", "光を増やす"),
+    "bright": ("明るすぎる", "光を減らす"),
+    "blurred": ("ぼけ", "ピントを合わせ、動かさない"),
+    "harsh": ("強すぎる輪郭", "鮮鋭化を弱める"),
+    "spotted": ("斑点", "レンズを拭く"),
+    "grey": ("白黒", "カラーで撮る"),
+    "vivid": ("鮮やかすぎる", "フィルタを使わない"),
+    "red cast": ("赤み", "ホワイトバランスを合わせる"),
+    "green cast": ("緑み", "ホワイトバランスを合わせる"),
+    "yellow cast": ("黄み", "ホワイトバランスを合わせる"),
+    "blue cast": ("青み", "ホワイトバランスを合わせる"),
+    "bordered": ("枠", "枠を切り取る"),
+    "lettered": ("文字入り", "文字を除く"),
+    "flat": ("平坦", "被写体を大きく写す"),
+    "small": ("小さい", "画素を増やす"),
+    "large": ("大きい", "縮小する"),
+    "wide": ("横長", "普段の形に切る"),
+    "tall": ("縦長", "普段の形に切る"),
+    "unusual": ("普通でない", "見慣れた写真と比べる"),
 }  # 不具合 → 名前、変えること
 
 # %% ../../nbs/08_why/09_language.ipynb #94e38d1c
@@ -115,14 +188,22 @@ JAPANESE = Language(
         "said": "「{prediction}」と予測。",
         "inside": "どの軸でも ID 画像の範囲内（最大は {axis}、ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
         "reason": "主な理由は軸 {axis}（{meaning}）：{where}（ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
-        "parts": "内訳は {parts}。", "and": "、", "next": "次は {axis}（{reach:.1f} 倍）。",
-        "above": "ID 画像の{share}より高い", "below": "ID 画像の{share}より低い", "all": "すべて", "percent": " {n} % ",
+        "parts": "内訳は {parts}。",
+        "and": "、",
+        "next": "次は {axis}（{reach:.1f} 倍）。",
+        "above": "ID 画像の{share}より高い",
+        "below": "ID 画像の{share}より低い",
+        "all": "すべて",
+        "percent": " {n} % ",
         "action": "提案：{action}。",
     },
     {
-        "confidence": ("確信度の低下", "普段より高い確信度"), "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"),
-        "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"), "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"),
-        "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"), "perturbation": ("小さな変化に不安定", "小さな変化に安定"),
+        "confidence": ("確信度の低下", "普段より高い確信度"),
+        "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"),
+        "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"),
+        "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"),
+        "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"),
+        "perturbation": ("小さな変化に不安定", "小さな変化に安定"),
     },
     {
         "accept": "採用：見慣れた画像と変わらない",
@@ -159,7 +240,9 @@ def meaning(
 
 # %% ../../nbs/08_why/09_language.ipynb #99746c9b
 def sentence(
-    facts: Mapping[str, Any],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction
+    facts: Mapping[
+        str, Any
+    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction
     language: str = "en",  # code of the language
 ) -> str:
     "The sentence of a row from its facts."
@@ -168,8 +251,13 @@ def sentence(
     share = p if high else 100 - p
     number = f"{min(share, 99.9):.1f}" if share >= 99 else f"{share:.0f}"
     where = t["above" if high else "below"].format(share=t["all"] if share >= 100 else t["percent"].format(n=number))
-    values = {"axis": facts["axis"], "reach": abs(facts["excess"]), "end": 95 if high else 5, "where": where,
-              "meaning": meaning(facts["group"], high, language)}
+    values = {
+        "axis": facts["axis"],
+        "reach": abs(facts["excess"]),
+        "end": 95 if high else 5,
+        "where": where,
+        "meaning": meaning(facts["group"], high, language),
+    }
     said = t["said"].format(prediction=facts["prediction"]) if facts["prediction"] is not None else ""
     if not facts["outside"]:
         core = t["inside"].format(**values)

@@ -51,6 +51,7 @@ KEPT = 1000  # values of familiar images that are kept
 @dataclass(frozen=True)
 class Question:
     "What familiar images answer: one number each, the mean of columns in units of their reach."
+
     centre: list[float]  # medians of the columns
     scale: list[float]  # from there to the 95 % points
     levels: list[float]  # sorted answers of familiar images
@@ -65,7 +66,9 @@ class Question:
         centre, high = np.quantile(x, (0.5, 0.95), axis=0)
         made = cls(centre.tolist(), np.maximum(high - centre, 1e-9).tolist(), [])
         levels = np.sort(made.values(x))
-        return replace(made, levels=(levels if len(levels) <= KEPT else np.quantile(levels, np.linspace(0, 1, KEPT))).tolist())
+        return replace(
+            made, levels=(levels if len(levels) <= KEPT else np.quantile(levels, np.linspace(0, 1, KEPT))).tolist()
+        )
 
     def values(self, x: np.ndarray) -> np.ndarray:
         "(n,) answers, rounded: a batch moves no last digit."
@@ -77,7 +80,10 @@ class Question:
         return (values - middle) / max(self.limit - middle, 1e-9)
 
 # %% ../../nbs/08_why/10_reasons.ipynb #c7473f35
-OUTSIDE, BETWEEN = 0.08, 0.02  # shares of familiar images that lie outside, and that are said to lie between two classes
+OUTSIDE, BETWEEN = (
+    0.08,
+    0.02,
+)  # shares of familiar images that lie outside, and that are said to lie between two classes
 
 
 def with_limits(
@@ -88,7 +94,9 @@ def with_limits(
     "One p for all questions that the share of familiar images is beyond, in the order of their smallest p."
     n = len(next(iter(values.values())))
     ordered = {q: np.sort(v) for q, v in values.items()}
-    ranks = np.min([n - np.searchsorted(ordered[q], v, side="left") for q, v in values.items()], axis=0)  # each counts itself
+    ranks = np.min(
+        [n - np.searchsorted(ordered[q], v, side="left") for q, v in values.items()], axis=0
+    )  # each counts itself
     allowed = max(2, int(np.sort(ranks)[max(math.floor(share * (n + 1)) - 1, 0)]))
     return {q: replace(questions[q], limit=float(v[n - allowed + 1])) for q, v in ordered.items()}
 
@@ -99,6 +107,7 @@ KINDS = ("familiar", "not_in_list", "picture", "between_classes", "unclear")
 @dataclass(frozen=True)
 class Reason:
     "Why a row is as it is."
+
     kind: str  # one of `KINDS`
     name: str  # the word, the medium or fault, the two classes
     strength: float  # 0 is usual, more than 1 is beyond the limit
@@ -148,10 +157,16 @@ def _plain(fitted: picture_causes.PictureReference | picture_causes.PictureCause
 
 def _again(cls: type, values: Mapping[str, Any] | None) -> Any:
     "A fitted score from its fields; None in an array is nan."
+
     def array(v: Any) -> np.ndarray:
         made = np.array(v)
         return made.astype(float) if made.dtype == object else made
-    return None if values is None else cls(**{f.name: array(values[f.name]) if "ndarray" in str(f.type) else values[f.name] for f in fields(cls)})
+
+    return (
+        None
+        if values is None
+        else cls(**{f.name: array(values[f.name]) if "ndarray" in str(f.type) else values[f.name] for f in fields(cls)})
+    )
 
 
 def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
@@ -159,9 +174,15 @@ def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
     y = known["kind"].to_numpy().astype(str)
     others = sorted(set(y) - {"familiar"})
     if "familiar" not in y or not others or not set(others) <= set(KINDS):
-        raise ValueError(f"known must have rows of the kind familiar and of others among {', '.join(KINDS)}, got {', '.join(sorted(set(y)))}")
-    share = {k: (0.5 if k == "familiar" else 0.5 / len(others)) / (y == k).sum() * len(y) for k in (*others, "familiar")}
-    model = LogisticRegression(C=1.0, max_iter=1000).fit(capped(known[inputs].to_numpy()), y, sample_weight=pd.Series(y).map(share).to_numpy())
+        raise ValueError(
+            f"known must have rows of the kind familiar and of others among {', '.join(KINDS)}, got {', '.join(sorted(set(y)))}"
+        )
+    share = {
+        k: (0.5 if k == "familiar" else 0.5 / len(others)) / (y == k).sum() * len(y) for k in (*others, "familiar")
+    }
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(
+        capped(known[inputs].to_numpy()), y, sample_weight=pd.Series(y).map(share).to_numpy()
+    )
     full = np.c_[model.intercept_, model.coef_]
     rows = dict(zip(model.classes_, full if len(others) > 1 else np.r_[0 * full, full], strict=True))
     return {str(k): (rows[k] - rows["familiar"]).round(9).tolist() for k in others}
@@ -170,9 +191,12 @@ def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
 @dataclass(frozen=True, eq=False)
 class Reasons:
     "The limits of familiar images, and how to tell kinds apart."
+
     questions: dict[str, Question]  # by name
     rows: int  # familiar images behind the limits
-    weights: dict[str, list[float]] = field(default_factory=dict)  # known kind -> intercept and weight of each of `inputs`
+    weights: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # known kind -> intercept and weight of each of `inputs`
     inputs: list[str] = field(default_factory=list)  # questions that the weights are for
     picture: picture_causes.PictureReference | None = None  # familiar pictures
     causes: picture_causes.PictureCauses | None = None  # known faults
@@ -190,7 +214,9 @@ class Reasons:
         free = log.is_id & ~log.array("reference") if "reference" in log.table.column_names else log.is_id
         use = free if rows is None else np.asarray(rows, bool)
         if use.sum() < 50 or not log.is_id[use].all():
-            raise ValueError(f"rows must mark at least 50 ID rows that no score was fitted on, got {use.sum()} rows, {(use & ~log.is_id).sum()} of them not ID")
+            raise ValueError(
+                f"rows must mark at least 50 ID rows that no score was fitted on, got {use.sum()} rows, {(use & ~log.is_id).sum()} of them not ID"
+            )
         x = {q: v[use] for q, v in asked_of(log, pixels, picture, causes).items()}
         questions = {q: Question.fit(v) for q, v in x.items()}
         values = {q: questions[q].values(v) for q, v in x.items()}
@@ -203,23 +229,38 @@ class Reasons:
         "Strengths and p-values, a column per question."
         x = asked_of(log, pixels, self.picture, self.causes)
         if missing := [q for q in self.questions if q not in x]:
-            raise ValueError(f"log and pixels must allow the questions {', '.join(self.questions)}, {', '.join(missing)} is missing")
+            raise ValueError(
+                f"log and pixels must allow the questions {', '.join(self.questions)}, {', '.join(missing)} is missing"
+            )
         values = {q: a.values(x[q]) for q, a in self.questions.items()}
-        return (pd.DataFrame({q: self.questions[q].strengths(v) for q, v in values.items()}),
-                pd.DataFrame({q: conformal_p(self.questions[q].levels, v) for q, v in values.items()}))
+        return (
+            pd.DataFrame({q: self.questions[q].strengths(v) for q, v in values.items()}),
+            pd.DataFrame({q: conformal_p(self.questions[q].levels, v) for q, v in values.items()}),
+        )
 
     def calibrate(
         self,
         known: pd.DataFrame,  # a column of strengths per question, and `kind`, as `known_classes` makes it
     ) -> Self:
         "The same with probabilities learnt from known causes: half familiar, the other half shared among the other kinds."
-        whole = "picture" in set(known["kind"])  # distance is shared by all kinds: it tells them apart only where both are known
-        inputs = [q for q in self.questions if q in known and q in (("word", "far", "picture", "cause") if whole else ("word",))]
+        whole = "picture" in set(
+            known["kind"]
+        )  # distance is shared by all kinds: it tells them apart only where both are known
+        inputs = [
+            q
+            for q in self.questions
+            if q in known and q in (("word", "far", "picture", "cause") if whole else ("word",))
+        ]
         return replace(self, weights=_weights(known, inputs), inputs=inputs)
 
     def to_dict(self) -> dict[str, Any]:
         "Plain values, for JSON."
-        own = {"questions": {q: asdict(a) for q, a in self.questions.items()}, "rows": self.rows, "weights": self.weights, "inputs": self.inputs}
+        own = {
+            "questions": {q: asdict(a) for q, a in self.questions.items()},
+            "rows": self.rows,
+            "weights": self.weights,
+            "inputs": self.inputs,
+        }
         return {"version": 1, **own, "picture": _plain(self.picture), "causes": _plain(self.causes)}
 
     @classmethod
@@ -228,8 +269,12 @@ class Reasons:
         if values.get("version") != 1:
             raise ValueError(f"values must be reasons of version 1, got {values.get('version')!r}")
         own = {k: v for k, v in values.items() if k not in ("version", "questions", "picture", "causes")}
-        return cls({q: Question(**a) for q, a in values["questions"].items()}, **own,
-                   picture=_again(picture_causes.PictureReference, values["picture"]), causes=_again(picture_causes.PictureCauses, values["causes"]))
+        return cls(
+            {q: Question(**a) for q, a in values["questions"].items()},
+            **own,
+            picture=_again(picture_causes.PictureReference, values["picture"]),
+            causes=_again(picture_causes.PictureCauses, values["causes"]),
+        )
 
 # %% ../../nbs/08_why/10_reasons.ipynb #1cdf0b6d
 LEAST = 1 / 3  # probability below which a kind is `unclear`
@@ -247,8 +292,12 @@ def kind_probabilities(
     word = against["word"] / 3
     pixels = np.mean(seen, axis=0) / 3 if seen else none
     look = against["far"] / 3 / (1 + 3 * (word + pixels))
-    made = {"not_in_list": word, "picture": pixels if seen else look, "between_classes": against["between"] / 3 / (1 + 3 * (word + pixels + look)),
-            "unclear": look if seen else none}
+    made = {
+        "not_in_list": word,
+        "picture": pixels if seen else look,
+        "between_classes": against["between"] / 3 / (1 + 3 * (word + pixels + look)),
+        "unclear": look if seen else none,
+    }
     if fitted.weights:
         x = np.c_[np.ones(len(p)), capped(strengths[fitted.inputs].to_numpy())]
         made |= {k: np.exp((x * np.array(w)).sum(axis=1)) for k, w in fitted.weights.items()}
@@ -266,15 +315,31 @@ def kinds_of(
 ) -> np.ndarray:  # (n,) one of `KINDS`
     "The kind of each row."
     none = np.zeros(len(strengths), bool)
-    out = {q: (strengths[q] > 1).to_numpy() if q in strengths else none for q in ("word", "far", "between", "picture", "cause")}
+    out = {
+        q: (strengths[q] > 1).to_numpy() if q in strengths else none
+        for q in ("word", "far", "between", "picture", "cause")
+    }
     seen = out["picture"] | out["cause"] | out["word"] & by_medium
     look = np.full(len(none), "unclear" if "picture" in strengths else "picture", object)
-    kinds = np.select([out["word"] & ~by_medium, seen, out["far"], out["between"]], ["not_in_list", "picture", look, "between_classes"], "familiar")
+    kinds = np.select(
+        [out["word"] & ~by_medium, seen, out["far"], out["between"]],
+        ["not_in_list", "picture", look, "between_classes"],
+        "familiar",
+    )
     sure = probabilities[np.arange(len(kinds)), [KINDS.index(k) for k in kinds]]
-    return np.where((sure < LEAST) & np.isin(kinds, ["familiar", *learnt] if learnt else []), "unclear", kinds).astype(object)
+    return np.where((sure < LEAST) & np.isin(kinds, ["familiar", *learnt] if learnt else []), "unclear", kinds).astype(
+        object
+    )
 
 # %% ../../nbs/08_why/10_reasons.ipynb #e9a2d0a7
-FAULT_OF = {"blur": "blurred", "noise": "noisy", "jpeg": "compressed", "low_resolution": "enlarged", "contrast": "washed out", "occlusion": "partly covered"}
+FAULT_OF = {
+    "blur": "blurred",
+    "noise": "noisy",
+    "jpeg": "compressed",
+    "low_resolution": "enlarged",
+    "contrast": "washed out",
+    "occlusion": "partly covered",
+}
 
 
 def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd.DataFrame) -> dict[str, list[Any]]:
@@ -290,15 +355,27 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
     if "cause" in strengths and fitted.causes is not None and fitted.picture is not None and pixels is not None:
         table = fitted.causes.probabilities(fitted.picture, pixels).drop(columns=fitted.causes.usual)
         best, sure = table.idxmax(axis=1).tolist(), table.max(axis=1).round(6).tolist()
-        fault = [(FAULT_OF.get(str(b), str(b)), s, f[2]) if c > 1 else f for b, s, f, c in zip(best, sure, fault, strengths["cause"], strict=True)]
-    return {"word": word, "medium": medium.tolist(), "fault": fault, "pair": classes[top[:, :2]].tolist(),
-            "closest": log.array("words")[:, :3].tolist() if "words" in has else [[]] * n}
+        fault = [
+            (FAULT_OF.get(str(b), str(b)), s, f[2]) if c > 1 else f
+            for b, s, f, c in zip(best, sure, fault, strengths["cause"], strict=True)
+        ]
+    return {
+        "word": word,
+        "medium": medium.tolist(),
+        "fault": fault,
+        "pair": classes[top[:, :2]].tolist(),
+        "closest": log.array("words")[:, :3].tolist() if "words" in has else [[]] * n,
+    }
 
 # %% ../../nbs/08_why/10_reasons.ipynb #f5b120c1
 def _share(p: float, kept: int, rows: int, t: Mapping[str, str]) -> str:
     "The familiar images below, in words."
     below = 100 * (1 - (p * (kept + 1) - 1) / kept)
-    return t["all"].format(n=rows) if below >= 100 - 1e-6 else t["share"].format(n=f"{math.floor(10 * max(below, 0) + 1e-6) / 10:g}")
+    return (
+        t["all"].format(n=rows)
+        if below >= 100 - 1e-6
+        else t["share"].format(n=f"{math.floor(10 * max(below, 0) + 1e-6) / 10:g}")
+    )
 
 
 def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
@@ -307,7 +384,11 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     t, s, p, fault = table.reasons, row["strengths"], row["shares"], row["fault"]
     called, advice = table.faults.get(str(fault[0]), (str(fault[0]), str(fault[0])))
     pair = dict(zip("ab", row["pair"], strict=False))
-    lines = {q: t[q].format(share=p[q], name=row["word"], **pair) for q in ("word", "far", "between", "picture") if q in s and (q != "between" or len(pair) > 1)}
+    lines = {
+        q: t[q].format(share=p[q], name=row["word"], **pair)
+        for q in ("word", "far", "between", "picture")
+        if q in s and (q != "between" or len(pair) > 1)
+    }
     asked = max(s, key=lambda q: (s[q], q))
     tried = [q for q in s if s[q] > 1]
     if kind == "not_in_list" or kind == "picture" and row["medium"] and s.get("word", 0) > 1:
@@ -317,14 +398,35 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     if kind == "picture" and fault[0]:
         cause = [t["cause"].format(name=called, n=round(100 * fault[1]))] if fault[1] else []
         said = [lines["picture"], *cause, *fault[2]]
-        return Reason(kind, called, max(s["picture"], s.get("cause", -9.0)), tuple(said), row["sure"][kind], t["do_retake"].format(advice=advice))
+        return Reason(
+            kind,
+            called,
+            max(s["picture"], s.get("cause", -9.0)),
+            tuple(said),
+            row["sure"][kind],
+            t["do_retake"].format(advice=advice),
+        )
     if kind == "picture":
         return Reason(kind, t["look"], s["far"], (lines["far"],), row["sure"][kind], t["do_another"])
     if kind == "between_classes":
-        return Reason(kind, t["pair"].format(**pair), s["between"], (lines["between"],), row["sure"][kind], t["do_prompt"].format(**pair))
+        return Reason(
+            kind,
+            t["pair"].format(**pair),
+            s["between"],
+            (lines["between"],),
+            row["sure"][kind],
+            t["do_prompt"].format(**pair),
+        )
     inside = (t["inside"].format(question=t["q_" + asked], n=max(0, math.floor(100 * s[asked]))),)
     said = [lines[q] for q in tried if q in lines] + [t["calm"]] * ("picture" in s and s["picture"] <= 1)
-    return Reason(kind, "", s[asked], inside if kind == "familiar" else tuple(said), row["sure"][kind], t["do_accept" if kind == "familiar" else "do_look"])
+    return Reason(
+        kind,
+        "",
+        s[asked],
+        inside if kind == "familiar" else tuple(said),
+        row["sure"][kind],
+        t["do_accept" if kind == "familiar" else "do_look"],
+    )
 
 # %% ../../nbs/08_why/10_reasons.ipynb #821b0711
 def _rows(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, language: str) -> list[list[Reason]]:
@@ -337,9 +439,15 @@ def _rows(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, language: str)
     out = []
     for i, kind in enumerate(first):
         s = values[i]
-        row = {k: v[i] for k, v in about.items()} | {"strengths": s, "sure": dict(zip(KINDS, sure[i].tolist(), strict=True)),
-                                                     "shares": {q: _share(v, kept[str(q)], fitted.rows, t) for q, v in rare[i].items()}}
-        more = [("picture" if row["medium"] else "not_in_list", s.get("word", 0)), ("picture", max(s.get("picture", 0), s.get("cause", 0)))]
+        row = {k: v[i] for k, v in about.items()} | {
+            "strengths": s,
+            "sure": dict(zip(KINDS, sure[i].tolist(), strict=True)),
+            "shares": {q: _share(v, kept[str(q)], fitted.rows, t) for q, v in rare[i].items()},
+        }
+        more = [
+            ("picture" if row["medium"] else "not_in_list", s.get("word", 0)),
+            ("picture", max(s.get("picture", 0), s.get("cause", 0))),
+        ]
         also = [k for k, v in sorted(more, key=lambda m: -m[1]) if v > 1 and k != kind]
         out.append([_reason(k, row, language) for k in dict.fromkeys([kind, *also])])
     return out
@@ -363,8 +471,14 @@ def reason_table(
 ) -> pd.DataFrame:  # (n rows) reason, reason_name, reason_probability, action
     "The first reason of each row, as columns beside the scores."
     first = [r[0] for r in reasons(log, fitted, pixels, language)]
-    return pd.DataFrame({"reason": [r.kind for r in first], "reason_name": [r.name for r in first],
-                         "reason_probability": [r.probability for r in first], "action": [r.action for r in first]})
+    return pd.DataFrame(
+        {
+            "reason": [r.kind for r in first],
+            "reason_name": [r.name for r in first],
+            "reason_probability": [r.probability for r in first],
+            "action": [r.action for r in first],
+        }
+    )
 
 # %% ../../nbs/08_why/10_reasons.ipynb #cf2379b6
 def known_classes(
@@ -378,10 +492,16 @@ def known_classes(
     folds: int = 5,  # parts of the classes that are left out in turn
 ) -> pd.DataFrame:  # strengths, a column per question, kind, fold, row, label
     "Strengths of ID images whose class is in the list, and of others whose class was left out of it."
-    x, t, y = unit_rows(image_embeddings, "image_embeddings"), unit_rows(text_embeddings, "text_embeddings"), np.asarray(labels, dtype=object)
+    x, t, y = (
+        unit_rows(image_embeddings, "image_embeddings"),
+        unit_rows(text_embeddings, "text_embeddings"),
+        np.asarray(labels, dtype=object),
+    )
     names = [c for c in class_names if c in set(y)]
     if len(names) < 5 or len(y) != len(x):
-        raise ValueError(f"labels must have one entry per image ({len(x)}) and name at least 5 classes, got {len(y)} entries and {len(names)} classes")
+        raise ValueError(
+            f"labels must have one entry per image ({len(x)}) and name at least 5 classes, got {len(y)} entries and {len(names)} classes"
+        )
     ids = np.array([f"{i:09d}" for i in range(len(x))], object)
     fits = row_marks.reference_rows(ids, np.full(len(x), "id", object), 0.2)
     out = []
@@ -389,10 +509,25 @@ def known_classes(
         gone = names[fold :: min(folds, len(names))]
         kept = [i for i, c in enumerate(class_names) if c not in gone]
         more = words.join(type(words).of(gone))
-        vectors = np.vstack([unit_rows(word_embeddings, "word_embeddings"), *(t[[class_names.index(w)]] for w in more.texts[len(words) :])])
+        vectors = np.vstack(
+            [
+                unit_rows(word_embeddings, "word_embeddings"),
+                *(t[[class_names.index(w)]] for w in more.texts[len(words) :]),
+            ]
+        )
         there = ~np.isin(y, gone)
-        log = log_from_embeddings(x, t[kept], [class_names[i] for i in kept], logit_scale, ids=ids.tolist(), roles=np.where(there, "id", "ood").tolist(),
-                                  labels=[v if k else None for v, k in zip(y, there, strict=True)], reference=fits & there, words=more, word_embeddings=vectors)
+        log = log_from_embeddings(
+            x,
+            t[kept],
+            [class_names[i] for i in kept],
+            logit_scale,
+            ids=ids.tolist(),
+            roles=np.where(there, "id", "ood").tolist(),
+            labels=[v if k else None for v, k in zip(y, there, strict=True)],
+            reference=fits & there,
+            words=more,
+            word_embeddings=vectors,
+        )
         new = np.flatnonzero(there & ~fits)
         learn = np.isin(np.arange(len(x)), new[::2])
         strengths = Reasons.fit(log, rows=learn).answers(log)[0]

@@ -42,15 +42,30 @@ def telling_columns(
     "How two sets differ in each column, @eq-delta, with a permutation null and false-discovery control."
     x, inside = np.asarray(x, float), np.asarray(inside, bool)
     if x.ndim != 2 or inside.shape != (len(x),) or min(inside.sum(), (~inside).sum()) < 5:
-        raise ValueError(f"inside must mark at least 5 of the {len(x)} rows and leave 5, got {inside.sum()} of {inside.shape}")
+        raise ValueError(
+            f"inside must mark at least 5 of the {len(x)} rows and leave 5, got {inside.sum()} of {inside.shape}"
+        )
     if len(names) != x.shape[1]:
         raise ValueError(f"names must have one entry per column ({x.shape[1]}), got {len(names)}")
     d, a, b = shuffled_means(x, inside, shuffles, seed), int(inside.sum()), int((~inside).sum())
-    z = d / np.sqrt(np.maximum(x.var(axis=0) * (a + b) ** 2 / (a * b * (a + b - 1)), 1e-24))  # spread under all shuffles
+    z = d / np.sqrt(
+        np.maximum(x.var(axis=0) * (a + b) ** 2 / (a * b * (a + b - 1)), 1e-24)
+    )  # spread under all shuffles
     null = np.sort(np.abs(z[1:]).ravel())
     p = (1 + len(null) - np.searchsorted(null, np.abs(z[0]), side="left")) / (1 + len(null))
     q = false_discovery_control(p)
-    table = pd.DataFrame({"name": list(names), "mean": x[inside].mean(axis=0), "other": x[~inside].mean(axis=0), "difference": d[0], "z": z[0], "p": p, "q": q, "told": q <= level})
+    table = pd.DataFrame(
+        {
+            "name": list(names),
+            "mean": x[inside].mean(axis=0),
+            "other": x[~inside].mean(axis=0),
+            "difference": d[0],
+            "z": z[0],
+            "p": p,
+            "q": q,
+            "told": q <= level,
+        }
+    )
     return table.sort_values(["difference", "name"], ascending=[False, True], ignore_index=True)
 
 # %% ../../nbs/08_why/11_set_words.ipynb #31afceb8
@@ -100,5 +115,10 @@ def set_sentence(
 
     def part(name: str, mean: float, other: float) -> str:
         return t["part"].format(name=name, a=round(100 * mean), b=round(100 * other))
-    parts = [t[k].format(**{k: comma.join(part(*row) for row in v[["name", "mean", "other"]].itertuples(index=False))}) for k, v in (("more", more), ("less", less)) if len(v)]
+
+    parts = [
+        t[k].format(**{k: comma.join(part(*row) for row in v[["name", "mean", "other"]].itertuples(index=False))})
+        for k, v in (("more", more), ("less", less))
+        if len(v)
+    ]
     return t["set"].format(**counts, what=t["semicolon"].join(parts))
