@@ -14,10 +14,20 @@ import pandas as pd
 
 from ..evidence import from_embeddings, log_from_embeddings
 from ..ground import unit_rows
+from ..log import Log
 from ..log import rows as row_marks
 from .reasons import Reasons
 
-# %% ../../nbs/08_why/13_known_classes.ipynb #fda66277
+# %% ../../nbs/08_why/13_known_classes.ipynb #569a87d7
+def _judged(log: Log, there: np.ndarray, fits: np.ndarray) -> pd.DataFrame:
+    "Strengths and kinds of the rows that fitted no score; no kind for every second familiar one, which the limits come from."
+    rows = np.arange(len(log))
+    learn = np.isin(rows, np.flatnonzero(there & ~fits)[::2])
+    kind = np.where(there, "familiar", "not_in_list").astype(object)
+    kind[learn] = None
+    return Reasons.fit(log, rows=learn).answers(log)[0].assign(kind=kind, row=rows)[~fits]
+
+
 def known_classes(
     image_embeddings: npt.ArrayLike,  # (n, d) ID images
     text_embeddings: npt.ArrayLike,  # (C, d) of the classes
@@ -65,11 +75,7 @@ def known_classes(
             words=more,
             word_embeddings=vectors,
         )
-        new = np.flatnonzero(there & ~fits)
-        learn = np.isin(np.arange(len(x)), new[::2])
-        strengths = Reasons.fit(log, rows=learn).answers(log)[0]
-        kind = np.where(there, "familiar", "not_in_list")
-        out.append(strengths.assign(kind=kind, fold=fold, row=np.arange(len(x)), label=y)[~fits & ~learn])
+        out.append(_judged(log, there, fits).assign(fold=fold, label=y[~fits]).dropna(subset=["kind"]))
     return pd.concat(out, ignore_index=True)
 
 # %% ../../nbs/08_why/13_known_classes.ipynb #64914808

@@ -312,44 +312,32 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
         for q in ("word", "far", "between", "picture")
         if q in s and (q != "between" or len(pair) > 1)
     }
-    asked = max(s, key=lambda q: (s[q], q))
-    tried = [q for q in s if s[q] > 1]
+
+    def made(name: str, strength: float, said: Sequence[str], action: str) -> Reason:
+        return Reason(kind, name, strength, tuple(said), row["sure"][kind], action)
+
     if kind == "not_in_list" or kind == "picture" and row["medium"] and s.get("word", 0) > 1:
         said = [lines["word"], *([t["closest"].format(words=", ".join(row["closest"]))] if row["closest"] else [])]
-        action = t["do_class" if kind == "not_in_list" else "do_medium"].format(name=row["word"])
-        return Reason(kind, row["word"], s["word"], tuple(said), row["sure"][kind], action)
+        return made(
+            row["word"],
+            s["word"],
+            said,
+            t["do_class" if kind == "not_in_list" else "do_medium"].format(name=row["word"]),
+        )
     if kind == "picture" and fault[0]:
         cause = [t["cause"].format(name=called, n=round(100 * fault[1]))] if fault[1] else []
-        said = [lines["picture"], *cause, *fault[2]]
-        return Reason(
-            kind,
-            called,
-            max(s["picture"], s.get("cause", -9.0)),
-            tuple(said),
-            row["sure"][kind],
-            t["do_retake"].format(advice=advice),
-        )
+        strength = max(s["picture"], s.get("cause", -9.0))
+        return made(called, strength, [lines["picture"], *cause, *fault[2]], t["do_retake"].format(advice=advice))
     if kind == "picture":
-        return Reason(kind, t["look"], s["far"], (lines["far"],), row["sure"][kind], t["do_another"])
+        return made(t["look"], s["far"], [lines["far"]], t["do_another"])
     if kind == "between_classes":
-        return Reason(
-            kind,
-            t["pair"].format(**pair),
-            s["between"],
-            (lines["between"],),
-            row["sure"][kind],
-            t["do_prompt"].format(**pair),
-        )
-    inside = (t["inside"].format(question=t["q_" + asked], n=max(0, math.floor(100 * s[asked]))),)
-    said = [lines[q] for q in tried if q in lines] + [t["calm"]] * ("picture" in s and s["picture"] <= 1)
-    return Reason(
-        kind,
-        "",
-        s[asked],
-        inside if kind == "familiar" else tuple(said),
-        row["sure"][kind],
-        t["do_accept" if kind == "familiar" else "do_look"],
-    )
+        return made(t["pair"].format(**pair), s["between"], [lines["between"]], t["do_prompt"].format(**pair))
+    asked = max(s, key=lambda q: (s[q], q))
+    inside = [t["inside"].format(question=t["q_" + asked], n=max(0, math.floor(100 * s[asked])))]
+    if kind == "familiar":
+        return made("", s[asked], inside, t["do_accept"])
+    calm = [t["calm"]] * ("picture" in s and s["picture"] <= 1)
+    return made("", s[asked], [lines[q] for q in s if s[q] > 1 and q in lines] + calm or inside, t["do_look"])
 
 # %% ../../nbs/08_why/10_reasons.ipynb #c4f1a52e
 def _rows(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, language: str) -> list[list[Reason]]:
