@@ -24,7 +24,7 @@ from attrood.evidence.picture_causes import HARMLESS, PictureCauses
 from attrood.evidence.picture_reference import PictureReference
 from attrood.why.causes import CAUSES, perturb
 
-FAULTS = [name for name, cause in CAUSES.items() if cause.group == "camera"]
+FAULTS = [name for name, cause in CAUSES.items() if cause.kind == "camera"]
 NAMES = list(MEASURES)
 
 

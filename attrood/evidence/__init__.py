@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'available_evidence', 'evidence_frame', 'EmbeddingScores', 'add_evidence',
-           'log_from_embeddings', 'registry', 'from_embeddings', 'extras', 'picture', 'vocabulary']
+           'log_from_embeddings', 'registry', 'from_embeddings', 'extras', 'picture', 'picture_causes', 'vocabulary']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from attrood.evidence import (  # their scores register themselves
@@ -15,6 +15,7 @@ from attrood.evidence import (  # their scores register themselves
     neglabel,
     patches,
     picture,
+    picture_causes,
     registry,
     vocabulary,
 )
@@ -35,5 +36,6 @@ _all_ = [
     "from_embeddings",
     "extras",
     "picture",
+    "picture_causes",
     "vocabulary",
 ]

@@ -196,6 +196,10 @@ class PictureReference(_Placed):
             len(x),
         )
 
+    def findings(self, table: pd.DataFrame, threshold: float = 1.0, most: int = 3) -> "list[list[Finding]]":
+        "What is unusual about pictures, in words; see `findings`."
+        return findings(self, table, threshold, most)
+
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #b58c12ea
 def percentiles(
     reference: PictureReference,  # fitted on familiar images

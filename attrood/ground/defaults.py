@@ -346,6 +346,34 @@ DEFAULTS |= {
         "one log",
         "the animals log: whether a class fits was asked after suggestions had been seen; two other readings did worse",
     ),
+    "reason_outside": Default(
+        0.08,
+        "higher: more familiar images get a reason, fewer strange ones are called familiar",
+        "another log",
+        "one in ten with `reason_between`; shares of kinds on the real sets animals, pets, food had been seen at limits of 0.025 to 0.05 each",
+        ("why.limits:OUTSIDE",),
+    ),
+    "reason_between": Default(
+        0.02,
+        "as `reason_outside`, for images between two classes",
+        "another log",
+        "see `reason_outside`",
+        ("why.limits:BETWEEN",),
+    ),
+    "reason_found": Default(
+        0.1,
+        "lower: probabilities from p-values trust the test more",
+        "another log",
+        "finds three in four at p = 0.05; the mean over all exponents, tried first, stated 0.69 where 0.95 was right on pets and food",
+        ("why.limits:FOUND",),
+    ),
+    "reason_least": Default(
+        1 / 3,
+        "higher: more is unclear",
+        "argument",
+        "twice as probable not as it is",
+        ("why.reasons:LEAST",),
+    ),
 }
 
 # %% ../../nbs/00_ground/04_defaults.ipynb #fewdef01

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Log', 'LogError', 'read_log', 'write_log', 'merge_logs', 'bundled_log', 'log_from_logits', 'files', 'indicators',
-           'make', 'rows', 'schema']
+           'make', 'rows']
 
 # %% ../../nbs/02_log/00_log.ipynb #1aad3e64
-from . import files, indicators, make, rows, schema
+from . import files, indicators, make, rows
 from .files import Log, bundled_log, merge_logs, read_log, write_log
 from .make import log_from_logits
 from .schema import LogError
@@ -25,5 +25,4 @@ _all_ = [
     "indicators",
     "make",
     "rows",
-    "schema",
 ]
