@@ -157,6 +157,98 @@ class _Stepped(_Entered):
             self.extra = {}
         self.at = data + -(-size // _BLOCK) * _BLOCK
 
+# %% ../../nbs/01_data/06_archives.ipynb #8c79dbee
+class _Headers:
+    "Reading an archive, and what its headers say of the members that follow."
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.end = file, file.seek(0, 2)
+        self.at, self.zeros = 0, 0
+        self.members: list[Member] = []
+        self.extra: dict[str, str] = {}  # of the next member
+        self.shared: dict[str, str] = {}  # of all that follow in this archive
+
+    def read(self, offset: int, size: int) -> bytes:
+        "Some bytes; `ValueError` if the archive ends before."
+        if size < 0 or offset + size > self.end:
+            raise ValueError(f"it ends within the member at byte {self.at:,}: it was cut off")
+        self.file.seek(offset)
+        return self.file.read(size)
+
+    def more(self, kind: bytes, data: bytes) -> None:
+        "A header that speaks of the next member, or of all that follow."
+        if kind in _LONG:
+            self.extra[_LONG[kind]] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        elif kind == tarfile.XGLTYPE:
+            self.shared |= _pax_records(data)
+        else:
+            self.extra |= _pax_records(data)
+
+# %% ../../nbs/01_data/06_archives.ipynb #0ef43b3d
+class _Entered(_Headers):
+    "Members with the place of their bytes."
+
+    def member(self, info: tarfile.TarInfo, extra: dict[str, str], data: int, size: int) -> int:
+        "Enter a member; where its data begins."
+        block = self.read(self.at, _BLOCK)
+        while info.type == tarfile.GNUTYPE_SPARSE and block[482 if data == self.at + _BLOCK else 504]:
+            block, data = self.read(data, _BLOCK), data + _BLOCK
+        if size < 0 or data + size > self.end:
+            raise ValueError(f"it ends within the member {extra.get('path', info.name)!r}: it was cut off")
+        kind = _KINDS.get(
+            info.type, "" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) else "special member"
+        )
+        if any(k.startswith("GNU.sparse.") for k in extra):
+            kind = "sparse file"
+        name = _plain_name(extra.get("GNU.sparse.name") or extra.get("path") or info.name)
+        if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+            target = extra.get("linkpath") or info.linkname
+            kind = "link to " + (
+                _plain_name(target)
+                if info.type == tarfile.LNKTYPE
+                else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+            )
+        self.members.append(Member(name, data, size, kind))
+        return data
+
+# %% ../../nbs/01_data/06_archives.ipynb #ab893c58
+class _Stepped(_Entered):
+    "Stepping from header to header."
+
+    def header(self, block: bytes) -> None:
+        "Take in one header and step over its data."
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError as e:
+            raise ValueError(
+                f"the header at byte {self.at:,} is damaged ({e})" if self.at else f"its first header is none ({e})"
+            ) from e
+        extra, data = self.shared | self.extra, self.at + _BLOCK
+        size = info.size
+        if info.type in _LONG or info.type in _PAX:
+            self.more(info.type, self.read(data, size))
+        else:
+            try:
+                size = int(extra.get("size", size))
+            except ValueError as e:
+                raise ValueError(f"the header at byte {self.at:,} has a size that is no number") from e
+            size = (
+                0
+                if info.type
+                in (
+                    tarfile.DIRTYPE,
+                    tarfile.LNKTYPE,
+                    tarfile.SYMTYPE,
+                    tarfile.CHRTYPE,
+                    tarfile.BLKTYPE,
+                    tarfile.FIFOTYPE,
+                )
+                else size
+            )
+            data = self.member(info, extra, data, size)
+            self.extra = {}
+        self.at = data + -(-size // _BLOCK) * _BLOCK
+
 # %% ../../nbs/01_data/06_archives.ipynb #690e61fe
 class _Scan(_Stepped):
     "One pass over the headers of an archive."

@@ -349,3 +349,108 @@ class Preprocessing(_Pixels):
     def to_dict(self) -> dict[str, Any]:
         "As plain values for a manifest."
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+# %% ../../nbs/01_data/03_pictures.ipynb #784cc125
+class _Geometry:
+    "The size that a picture is resized to."
+
+    size: tuple[int, int]  # (H, W) the model sees
+    resize_mode: str  # "shortest", "longest" or "squash"
+
+    def target(
+        self,
+        width: int,  # of the picture, pixels
+        height: int,  # of the picture, pixels
+    ) -> tuple[int, int]:
+        "The (width, height) that a picture is resized to, before the crop."
+        h, w = self.size
+        if self.resize_mode == "squash":
+            return w, h
+        if self.resize_mode == "shortest" and h == w:  # torchvision.transforms.Resize(int)
+            return (w, int(w * height / width)) if width <= height else (int(w * width / height), w)
+        ratio = (max if self.resize_mode == "longest" else min)(
+            height / h, width / w
+        )  # open_clip.transform.ResizeKeepRatio
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+# %% ../../nbs/01_data/03_pictures.ipynb #b22fc8dc
+class _Pixels(_Geometry):
+    "A picture as the model sees it, in 8-bit pixels."
+
+    interpolation: str  # "bicubic" or "bilinear"
+    fill_color: int  # padding of "longest"
+
+    def pixels(
+        self,
+        image: Image.Image | np.ndarray,  # RGB, or (h, w, 3) uint8
+    ) -> np.ndarray:  # (H, W, 3) uint8
+        "Resize, then crop or pad at the centre; `ImageError` for a picture of more than `MAX_ASPECT` to 1."
+        h, w = self.size
+        across, down = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+        if max(across, down) > MAX_ASPECT * min(across, down):
+            raise ImageError(f"too narrow: {across} x {down} pixels, at most {MAX_ASPECT} to 1 are taken")
+        if isinstance(image, np.ndarray):
+            if image.shape[:2] == (h, w):
+                return image
+            image = Image.fromarray(image)
+        new = self.target(*image.size)
+        bilinear = self.interpolation == "bilinear" and not (self.resize_mode == "shortest" and h != w)
+        if new != image.size:
+            image = image.resize(new, Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC)
+        if image.size == (w, h):
+            return np.asarray(image)
+        short = max(0, h - image.height), max(0, w - image.width)  # rows, columns to pad
+        if any(short):
+            canvas = Image.new("RGB", (image.width + short[1], image.height + short[0]), (self.fill_color,) * 3)
+            canvas.paste(image, (short[1] // 2, short[0] // 2))
+            image = canvas
+        top, left = int(round((image.height - h) / 2.0)), int(round((image.width - w) / 2.0))
+        return np.asarray(image.crop((left, top, left + w, top + h)))
+
+# %% ../../nbs/01_data/03_pictures.ipynb #642781a3
+def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    "The fields of `Preprocessing` from OpenCLIP's configuration."
+
+    def three(v: Any) -> tuple[float, ...]:
+        return tuple(float(x) for x in (v if isinstance(v, list | tuple) else (v,) * 3))
+
+    size = config["size"]
+    mode, interpolation = config.get("resize_mode") or "shortest", config.get("interpolation") or "bicubic"
+    if mode not in ("shortest", "longest", "squash"):
+        raise ValueError(f"resize_mode must be shortest, longest or squash, got {mode!r}")
+    return {
+        "size": (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[-1])),
+        "mean": three(config["mean"]),
+        "std": three(config["std"]),
+        "interpolation": "bilinear" if interpolation == "bilinear" else "bicubic",
+        "resize_mode": mode,
+        "fill_color": int(config.get("fill_color") or 0),
+    }
+
+# %% ../../nbs/01_data/03_pictures.ipynb #a74a5e7a
+@dataclass(frozen=True)
+class Preprocessing(_Pixels):
+    "A model's image preprocessing: its numbers, and its geometry as a function of one picture."
+
+    size: tuple[int, int] = (224, 224)  # (H, W) the model sees
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of each channel, pixels in [0, 1]
+    std: tuple[float, ...] = (
+        0.26862954,
+        0.26130258,
+        0.27577711,
+    )  # standard deviation of each channel, pixels in [0, 1]
+    interpolation: str = "bicubic"  # "bicubic" or "bilinear"
+    resize_mode: str = "shortest"  # "shortest" side to size and crop, "longest" side to size and pad, or "squash"
+    fill_color: int = 0  # padding of "longest"
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],  # OpenCLIP's `model.visual.preprocess_cfg`
+    ) -> "Preprocessing":
+        "From OpenCLIP's preprocessing configuration."
+        return cls(**_numbers(config))
+
+    def to_dict(self) -> dict[str, Any]:
+        "As plain values for a manifest."
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

@@ -122,6 +122,74 @@ class _Described(_Set):
         }
         return entry | ({"white": dict(self.white)} if self.white else {})
 
+# %% ../../nbs/01_data/01_sources.ipynb #29592254
+class _Set:
+    "What a kind of source has to know: its parts, its rows and its labels."
+
+    rows: np.ndarray  # (n,) positions in the set, in reading order
+
+    def _open(self) -> None:
+        "Find the files and check them."
+
+    def parts(self) -> Mapping[str, int]:
+        "Named parts of the set and their lengths."
+        raise NotImplementedError
+
+    def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
+        "Key, data and label of some rows."
+        raise NotImplementedError
+
+    def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it, in Unicode's composed form."
+        return []
+
+    def content(self) -> str:
+        "What changes when the set changes: hashed by `fingerprint`."
+        return ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+# %% ../../nbs/01_data/01_sources.ipynb #ec7ecabd
+class _Described(_Set):
+    "What a manifest keeps of a source, and a hash by which a change is seen."
+
+    location: str  # folder, file, glob or TFDS name, as given
+    domain: str  # name of the set
+    role: str  # "id" or "ood"
+    split: str  # slice, or split of a TFDS set
+    sample: int | None  # random rows
+    seed: int  # of the random rows
+    others: Counter[str]  # what lies in it and is no image
+    white: Mapping[str, float] | None  # grey values shown white
+    kind: str  # folder, parquet, tar …
+
+    def fingerprint(self) -> str:
+        "Sixteen hexadecimal digits that change with the set, the split or the order of its rows."
+        h = hashlib.sha256(
+            f"{self.kind}\n{self.domain}\n{self.role}\n{self.content()}\n".encode("utf-8", "backslashreplace")
+        )
+        h.update(json.dumps(self.white, sort_keys=True).encode())
+        h.update(np.ascontiguousarray(self.rows, dtype="<i8").tobytes())
+        return h.hexdigest()[:16]
+
+    def describe(self) -> dict[str, Any]:
+        "The entry of this source in a log's manifest."
+        split = self.split + (f"@{self.sample} seed {self.seed}" if self.sample else "")
+        entry = {
+            "domain": self.domain,
+            "role": self.role,
+            "source": _utf8(self.location),
+            "kind": self.kind,
+            "split": split,
+            "version": "",
+            "license": "",
+            "rows": len(self),
+            "others": dict(sorted(self.others.items())),
+            "fingerprint": self.fingerprint(),
+        }
+        return entry | ({"white": dict(self.white)} if self.white else {})
+
 # %% ../../nbs/01_data/01_sources.ipynb #8e4e638e
 @dataclass(eq=False)
 class Source(_Described):
@@ -244,6 +312,104 @@ class FolderSource(Source):
     def content(self) -> str:
         "What changes when the set changes: names, sizes and times of change, and the content of a sample."
         return json.dumps([sorted(self._stamps.items()), content_digest([f"{self.root}/{n}" for n in self.files])])
+
+# %% ../../nbs/01_data/01_sources.ipynb #03741a12
+class _ParquetFiles(Source):
+    "The files of a Parquet set: their row groups, columns and metadata, checked against one another."
+
+    def _open(self) -> None:
+        self.files, self.others = archive_files(self.location, (".parquet", ".pq"))
+        opened: list[tuple[pq.FileMetaData, pa.Schema]] = []
+        for file in self.files:
+            try:
+                meta = pq.read_metadata(file)
+                opened.append((meta, meta.schema.to_arrow_schema()))
+            except (pa.ArrowException, OSError) as e:
+                raise ValueError(f"{file} is no readable Parquet ({first_line(e)})") from e
+        self._groups = [(f, g) for f, (m, _) in enumerate(opened) for g in range(m.num_row_groups)]
+        self._starts = np.cumsum([0, *(opened[f][0].row_group(g).num_rows for f, g in self._groups)])
+        picked = [pick_columns(schema, file) for file, (_, schema) in zip(self.files, opened, strict=True)]
+        if odd := next((i for i, p in enumerate(picked) if p != picked[0]), 0):
+            raise ValueError(
+                f"all files must have the same columns: {self.files[0]} has {picked[0]}, {self.files[odd]} has "
+                f"{picked[odd]}"
+            )
+        self.image, self.label, self.key = picked[0]
+        tables = [
+            {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (s.metadata or {}).items()}
+            for _, s in opened
+        ]
+        self.metadata, self._names = (
+            tables[0],
+            [feature_names(parsed(t.get("huggingface")), self.label) for t in tables],
+        )
+        self._cache: tuple[int, pa.Table] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None}  # a row group does not travel
+
+    def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
+        return {"": int(self._starts[-1])}
+
+# %% ../../nbs/01_data/01_sources.ipynb #a2b503c2
+class _ParquetRows(_ParquetFiles):
+    "Rows of a Parquet set, one row group in memory at a time."
+
+    def _group(self, g: int) -> pa.Table:
+        "One row group, kept until the next one is asked for."
+        if self._cache is None or self._cache[0] != g:
+            self._cache = None
+            f, number = self._groups[g]
+            try:
+                table = pq.ParquetFile(self.files[f]).read_row_group(
+                    number, columns=[c for c in (self.key, self.label, self.image) if c], use_threads=False
+                )
+            except (pa.ArrowException, OSError) as e:
+                raise ValueError(
+                    f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again "
+                    "or leave it out"
+                ) from e
+            self._cache = g, table
+        return self._cache[1]
+
+    def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
+        out, groups = [], np.searchsorted(self._starts, rows, side="right") - 1
+        for g, chunk in itertools.groupby(zip(groups, rows, strict=True), key=lambda p: p[0]):
+            numbers, f = [int(r) for _, r in chunk], self._groups[int(g)][0]
+            table, where = self._group(int(g)), [r - int(self._starts[g]) for r in numbers]
+            cells = {c: cell_values(table.column(c), where) for c in (self.image, self.label, self.key) if c}
+            for k, r in enumerate(numbers):
+                key = (
+                    key_text(cells[self.key][k], f"column {self.key!r} of {self.files[f]}") if self.key else f"{r:08d}"
+                )
+                label = (
+                    label_text(cells[self.label][k], self._names[f], f"label of row {key} in {self.files[f]}")
+                    if self.label
+                    else None
+                )
+                out.append((key, image_data(cells[self.image][k], Path(self.files[f]).parent), label))
+        return out
+
+# %% ../../nbs/01_data/01_sources.ipynb #712780db
+class _ParquetLabels(_ParquetRows):
+    "Labels of a Parquet set."
+
+    def _column(self, name: str) -> Iterator[tuple[int, list[Any]]]:
+        "Number of the file, and the values of one column of it."
+        for f, file in enumerate(self.files):
+            yield f, cell_values(pq.ParquetFile(file).read(columns=[name]).column(0))
+
+    def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it, in Unicode's composed form."
+        if all(self._names):
+            return [composed(n) for n in dict.fromkeys(n for names in self._names for n in names or ())]
+        found = {
+            label_text(v, self._names[f], f"label in {self.files[f]}")
+            for f, values in (self._column(self.label) if self.label else ())
+            for v in values
+        }
+        return sorted(x for x in found if x is not None)
 
 # %% ../../nbs/01_data/01_sources.ipynb #03741a12
 class _ParquetFiles(Source):
@@ -493,6 +659,127 @@ class TarSource(_TarMembers):
     def content(self) -> str:
         "What changes when the set changes: names, sizes and times of change of the shards, the content of a sample."
         return json.dumps([*file_stamps(self.files), len(self._index)])
+
+# %% ../../nbs/01_data/01_sources.ipynb #ae00eee9
+class _TarFiles(Source):
+    "The shards of a tar set and an index of their members."
+
+    def _open(self) -> None:
+        self.files, self.others = archive_files(self.location, TAR)
+        self._index = []  # (file, key, image member, label or None)
+        stems = [Path(f).stem for f in self.files]
+        if len(set(stems)) < len(stems):  # shards of one name in several folders
+            common = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in self.files])
+            stems = [
+                os.path.splitext(os.path.relpath(os.path.abspath(f), common))[0].replace(os.sep, "/")
+                for f in self.files
+            ]
+        for f, (file, stem) in enumerate(zip(self.files, stems, strict=True)):
+            with open(file, "rb") as shard:
+
+                def head(member: Any, shard: Any = shard) -> bytes:
+                    shard.seek(member.offset)
+                    return shard.read(min(32, member.size))
+
+                pictures, more = pair_members(scan_tar(file), head)
+            prefix = f"{_utf8(stem)}/" if len(self.files) > 1 else ""
+            self._index += [(f, prefix + _utf8(p.key), p.member, p.label) for p in pictures]
+            self.others += more
+        if not self._index:
+            raise ValueError(
+                f"{self.location} holds no image member, but "
+                f"{', '.join(f'{n} {kind}' for kind, n in self.others.most_common(5)) or 'nothing'}"
+            )
+
+    def parts(self) -> Mapping[str, int]:
+        "The parts of the set and their lengths."
+        return {"": len(self._index)}
+
+# %% ../../nbs/01_data/01_sources.ipynb #4d35295b
+class _TarLabels(_TarFiles):
+    "What the text beside a picture says."
+
+    @staticmethod
+    def _label(kind: str, data: bytes, where: str = "label") -> str | None:
+        "A label member: text, a JSON text or number, or an object with `label` or `class`; a JSON list is no label."
+        if kind != "json":
+            return decode_text(data, where).strip() or None
+        try:
+            record = json.loads(data)
+        except (ValueError, RecursionError) as e:
+            raise ValueError(f"{where} is no JSON that can be read ({first_line(e)})") from e
+        if isinstance(record, Mapping):
+            record = next(
+                (record[k] for k in ("label", "class", "class_name", "cls") if record.get(k) is not None), None
+            )
+        return (
+            None if isinstance(record, list) and not data.lstrip().startswith(b"{") else label_text(record, None, where)
+        )
+
+# %% ../../nbs/01_data/01_sources.ipynb #2f28d334
+class _TarMembers(_TarLabels):
+    "Bytes and labels of members."
+
+    def _bytes(self, f: int, member: Any, file: Any) -> Any:
+        "The bytes of a member, or why there are none."
+        if member.kind:
+            return Lost(
+                f"{member.kind}, which the archive does not hold"
+                if member.kind.startswith("link")
+                else f"stored as a {member.kind}: pack the archive again without --sparse"
+            )
+        if member.size > MAX_BYTES:
+            return Lost(f"it has {member.size:,} bytes, more than {MAX_BYTES:,}")
+        file.seek(member.offset)
+        data = file.read(member.size)
+        if len(data) < member.size:
+            raise ValueError(f"{self.files[f]} was changed while it was read: start again")
+        return data
+
+    def _labels(self, rows: np.ndarray) -> Iterator[tuple[Any, str | None, Any]]:
+        "Index entry, label and open file of some rows."
+        for f, chunk in itertools.groupby((self._index[i] for i in rows), key=lambda e: e[0]):
+            with open(self.files[f], "rb") as file:
+                for entry in chunk:
+                    label = entry[3]
+                    yield (
+                        entry,
+                        self._label(
+                            label[0], self._bytes(f, label[1], file), f"label {label[1].name} in {self.files[f]}"
+                        )
+                        if label
+                        else None,
+                        file,
+                    )
+
+# %% ../../nbs/01_data/01_sources.ipynb #a26a467d
+class TarSource(_TarMembers):
+    "Images of uncompressed tar shards in the WebDataset layout."
+
+    kind = "tar"
+
+    def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
+        return [
+            (key, undeveloped(member.name) or self._bytes(f, member, file), label)
+            for (f, key, member, _), label, file in self._labels(rows)
+        ]
+
+    def class_names(self) -> list[str]:
+        "The labels of the set as they are written in it, in Unicode's composed form."
+        return sorted({label for _, label, _ in self._labels(np.arange(len(self._index))) if label is not None})
+
+    def content(self) -> str:
+        "What changes when the set changes: names, sizes and times of change of the shards, the content of a sample."
+        return json.dumps([*file_stamps(self.files), len(self._index)])
+
+# %% ../../nbs/01_data/01_sources.ipynb #dea6fed2
+def _digest(picture: Any) -> str:
+    "A hash of a picture in memory, or of the file that a path names."
+    if isinstance(picture, str | Path):
+        return content_digest([picture])
+    return hashlib.sha256(
+        picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).tobytes()
+    ).hexdigest()
 
 # %% ../../nbs/01_data/01_sources.ipynb #dea6fed2
 def _digest(picture: Any) -> str:

@@ -164,6 +164,78 @@ class _Mined(Fitted):
             {"percentile": percentile, "keep": keep},
         )
 
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #32bb8ef7
+def _mined_words(
+    corpora: Sequence[tuple[Sequence[str], npt.ArrayLike]], classes: npt.ArrayLike, percentile: float, keep: float
+) -> tuple[list[str], np.ndarray]:
+    "Negative labels of each corpus on its own, and their embeddings."
+    words: list[str] = []
+    rows: list[np.ndarray] = []
+    for names, embeddings in corpora:
+        e = unit_rows(embeddings, "embeddings")
+        if len(names) != len(e):
+            raise ValueError(f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings")
+        best = mine_negatives(e, classes, percentile, keep)
+        words += [names[i] for i in best]
+        rows.append(e[best])
+    if not words:
+        raise ValueError(
+            f"corpora must hold enough words that a share of {keep} is at least one, got "
+            f"{sum(len(w) for w, _ in corpora)} words"
+        )
+    return words, np.concatenate(rows)
+
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #86cf16b0
+_NEGLABEL = (
+    Evidence(
+        "neglabel",
+        "text",
+        "NegLabel, Jiang et al. 2024",
+        "−mean over groups of Σ p of the classes",
+        params={"temperature": "1/scale"},
+        needs=frozenset({"text", "words"}),
+    ),
+)
+
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #f91dbcb0
+@dataclass(frozen=True, eq=False)
+class _Mined(Fitted):
+    "Classes and mined words."
+
+    classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
+    negatives: np.ndarray  # (M, d) unit text embeddings of the mined words
+    words: list[str]  # (M,) the mined words, nouns first, least similar first
+    scale: float = 100.0  # logit scale
+    groups: int = 100  # G
+    seed: int = 0  # of the shuffle
+    rule: dict[str, float] = field(default_factory=dict)  # percentile and keep, as mined
+
+    @classmethod
+    def mine(
+        cls,
+        classes: npt.ArrayLike,  # (C, d) text embeddings of the ID classes
+        corpora: Sequence[
+            tuple[Sequence[str], npt.ArrayLike]
+        ],  # (words, (W, d) embeddings), one pair for nouns, one for adjectives
+        scale: float = 100.0,  # logit scale
+        percentile: float = 0.95,  # quantile over the classes
+        keep: float = 0.15,  # share kept of each corpus
+        groups: int = 100,  # G, lowered to the number of negatives
+        seed: int = 0,  # of the shuffle
+    ) -> Self:  # the score with its words
+        "Mine negative labels from each corpus on its own."
+        words, rows = _mined_words(corpora, classes, percentile, keep)
+        t = unit_rows(classes, "classes")
+        return cls(
+            t,
+            rows,
+            words,
+            float(scale),
+            min(groups, len(words)),
+            seed,
+            {"percentile": percentile, "keep": keep},
+        )
+
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #ee50349c
 @dataclass(frozen=True, eq=False)
 class NegLabel(_Mined, FittedScore):

@@ -361,6 +361,165 @@ def _text_rows(group: str = "text") -> list[Evidence]:
         ),
     ]
 
+# %% ../../nbs/03_evidence/01_registry.ipynb #61ba3aad
+def _at(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
+    return {"score": partial(f, **params), "params": {"temperature": "1/scale"} | params}
+
+
+def _on_cosines(f: Callable[..., np.ndarray], temperature: float, **params: Any) -> dict[str, Any]:
+    return _at(f, temperature=temperature, **params) | {"cosine": True}
+
+
+def _plain(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
+    return {"score": partial(f, **params), "params": params}
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #3f8ccdad
+def _confidence_rows(group: str = "confidence") -> list[Evidence]:
+    "Scores of confidence in the best class."
+    return [
+        Evidence("mcm", group, "MCM, Ming et al. 2022", "−max softmax(s/1)", **_on_cosines(scores.mcm, 1.0)),
+        Evidence(
+            "mcm_t0.1",
+            group,
+            "MCM, Ming et al. 2022; temperature ours",
+            "−max softmax(s/0.1)",
+            **_on_cosines(scores.mcm, 0.1),
+        ),
+        Evidence("probability_margin", group, "Scheffer et al. 2001", "p₂ − p₁", **_at(scores.probability_margin)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #02bbe298
+def _uncertainty_rows(group: str = "uncertainty") -> list[Evidence]:
+    "Entropies at three temperatures."
+    return [
+        Evidence(
+            "entropy_t0.02",
+            group,
+            "MCM code; temperature ours",
+            "entropy at 0.02",
+            **_on_cosines(scores.softmax_entropy, 0.02),
+        ),
+        Evidence(
+            "entropy_t0.1",
+            group,
+            "MCM code; temperature ours",
+            "entropy at 0.1",
+            **_on_cosines(scores.softmax_entropy, 0.1),
+        ),
+        Evidence(
+            "entropy_t1",
+            group,
+            "MCM code",
+            "entropy at 1, less log C",
+            **_on_cosines(scores.softmax_entropy, 1.0, deficit=True),
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #b27db156
+def _concentration_rows(group: str = "uncertainty") -> list[Evidence]:
+    "How the probabilities concentrate on few classes."
+    return [
+        Evidence("collision_entropy", group, "Rényi 1961", "−log Σ p²", **_at(scores.collision_entropy)),
+        Evidence(
+            "collision_entropy_t0.1",
+            group,
+            "Rényi 1961; temperature ours",
+            "−log Σ p² at 0.1",
+            **_on_cosines(scores.collision_entropy, 0.1),
+        ),
+        Evidence("softmax_variance", group, "MCM code", "−Var p", **_at(scores.softmax_variance)),
+        Evidence(
+            "gen",
+            group,
+            "GEN, Liu et al. 2023; OpenOOD",
+            "Σ p^γ(1−p)^γ over the 100 largest",
+            **_at(scores.gen, gamma=0.1, top=100),
+        ),
+        Evidence(
+            "gen_top10",
+            group,
+            "GEN, Liu et al. 2023; M ours",
+            "Σ p^γ(1−p)^γ over the 10 largest",
+            **_at(scores.gen, gamma=0.1, top=10),
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #39115b39
+def _energy_rows(group: str = "energy") -> list[Evidence]:
+    "Energies on cosines."
+    return [
+        Evidence("energy_cosine", group, "MCM code", "−log Σ exp(s)", **_on_cosines(scores.energy_cosine, 1.0)),
+        Evidence(
+            "energy_t0.1",
+            group,
+            "MCM code; temperature ours",
+            "−0.1 log Σ exp(s/0.1)",
+            **_on_cosines(scores.energy_cosine, 0.1),
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #9f958c40
+DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_energy
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #1b77ee8c
+def _delta_rows(group: str = "energy") -> list[Evidence]:
+    "Rises of the energy when the best classes are cropped."
+    return [
+        Evidence(
+            "delta_energy",
+            group,
+            DELTA,
+            "−ΔE, 2 cropped at once",
+            **_at(scores.delta_energy, crop=2, mode="joint"),
+            cosine=True,
+        ),
+        Evidence(
+            "delta_energy_c5",
+            group,
+            DELTA,
+            "−ΔE, 5 cropped at once",
+            **_at(scores.delta_energy, crop=5, mode="joint"),
+            cosine=True,
+        ),
+        Evidence(
+            "delta_energy_mean",
+            group,
+            DELTA,
+            "−ΔE, mean of 5 crops",
+            **_at(scores.delta_energy, crop=5, mode="mean"),
+            cosine=True,
+        ),
+        Evidence(
+            "delta_energy_t0.1",
+            group,
+            DELTA,
+            "−ΔE at 0.1, 2 cropped",
+            **_on_cosines(scores.delta_energy, 0.1, crop=2, mode="joint"),
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #42ffd3d6
+def _geometry_rows(group: str = "geometry") -> list[Evidence]:
+    "Scores of where the cosines lie."
+    return [
+        Evidence("max_cosine", group, "MCM code (max-logit)", "−s₁", **_plain(scores.max_cosine), cosine=True),
+        Evidence("max_logit", group, "Hendrycks et al. 2022", "−(scale s₁ + bias)", **_plain(scores.max_logit)),
+        Evidence("cosine_margin", group, "standard", "s₂ − s₁", **_plain(scores.cosine_margin)),
+        Evidence("cosine_spread", group, "ours", "−sd of s", **_plain(scores.cosine_spread)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #364b20e1
+def _text_rows(group: str = "text") -> list[Evidence]:
+    "Scores of a row against all of its texts."
+    return [
+        Evidence("mean_text", group, "ours", "−mean of s", **_plain(scores.mean_text)),
+        Evidence("peakedness", group, "ours", "mean of s − s₁", **_plain(scores.peakedness)),
+        Evidence("peak_z", group, "ours", "(mean of s − s₁)/sd of s", **_plain(scores.peak_z)),
+        Evidence(
+            "peak_over_runners", group, "ours", "mean of s₂…s₁₀ − s₁", **_plain(scores.peak_over_runners, runners=9)
+        ),
+    ]
+
 # %% ../../nbs/03_evidence/01_registry.ipynb #dbeb7b14
 def row_evidence() -> list[Evidence]:  # entries with a score of a view
     "The training-free scores of a row of similarities."
@@ -385,6 +544,38 @@ FAMILIES = (
     "text_random",
     "text_empty",
 )  # changes that keep the meaning
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #6018c574
+def copies_evidence(
+    families: Iterable[str] = FAMILIES,  # names of causes that keep the meaning
+) -> list[Evidence]:  # a drift for each family, and two of all copies together
+    "What changed copies of an image say: drift of its embedding, flips, loss of margin."
+    p, wani = "perturbation", "Wani et al. 2026"
+    return [
+        *(
+            Evidence(f"drift_{f}", p, wani, f"mean 1 − cos(h(x), h(x′)) over {f}", needs=frozenset({"copies"}))
+            for f in families
+        ),
+        Evidence(
+            "flip_rate",
+            p,
+            wani,
+            "share of changed copies with another answer",
+            params=MODEL,
+            needs=frozenset({"copies", "text"}),
+        ),
+        Evidence(
+            "margin_loss",
+            p,
+            wani,
+            "mean fall of the answer's margin",
+            params=MODEL,
+            needs=frozenset({"copies", "text"}),
+        ),
+    ]
+
+
+register(*paper_evidence(), *row_evidence(), *copies_evidence())
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #6018c574
 def copies_evidence(

@@ -60,6 +60,16 @@ class _Parts:
     compiled: Any = field(default=None, repr=False)  # torch.compile of the image tower, if asked for
     activation: str = ""  # between its layers, such as GELU or QuickGELU: another one gives other vectors
 
+    def text_side(
+        self,
+        texts: Sequence[str],  # class names and templates
+    ) -> str:
+        "What decides text vectors beside weights and prompts: the activation, and the tokens in their length."
+        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
+        return (
+            f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
+        )
+
 # %% ../../nbs/04_inference/02_model.ipynb #96ad4c8e
 class _Batches(_Parts):
     "Pictures ready for the device, and the precision they are computed in."
@@ -100,13 +110,6 @@ class _Images(_Batches):
             out = (self.compiled or self.model.encode_image)(x)
         return torch.nn.functional.normalize(out.float(), dim=-1)
 
-    def encode_images(
-        self,
-        pixels: np.ndarray,  # (n, H, W, 3) uint8
-    ) -> np.ndarray:  # (n, d) float32 unit rows
-        "Image vectors of 8-bit pixels."
-        return self.encode_tensor(self.to_tensor(pixels)).cpu().numpy()
-
     def encode_patches(
         self,
         pixels: np.ndarray,  # (n, H, W, 3) uint8
@@ -119,6 +122,13 @@ class _Images(_Batches):
 # %% ../../nbs/04_inference/02_model.ipynb #5f8885ce
 class VLM(_Images):
     "An OpenCLIP model ready for zero-shot inference."
+
+    def encode_images(
+        self,
+        pixels: np.ndarray,  # (n, H, W, 3) uint8
+    ) -> np.ndarray:  # (n, d) float32 unit rows
+        "Image vectors of 8-bit pixels."
+        return self.encode_tensor(self.to_tensor(pixels)).cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(
@@ -141,16 +151,6 @@ class VLM(_Images):
     ) -> np.ndarray:  # (C, d) float32 unit rows
         "One vector per class: the mean over its prompts, scaled to length one."
         return class_vectors(self, class_names, templates, cache)
-
-    def text_side(
-        self,
-        texts: Sequence[str],  # class names and templates
-    ) -> str:
-        "What decides text vectors beside weights and prompts: the activation, and the tokens in their length."
-        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
-        return (
-            f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
-        )
 
     @property
     def software(self) -> dict[str, str]:

@@ -32,7 +32,7 @@ def _ray() -> Any:
         raise ImportError("engine 'ray' needs Ray Data: pip install 'attrood[ray]'") from e
     return ray
 
-# %% ../../nbs/04_inference/08_ray.ipynb #ac3184bb
+
 def _started(address: str | None) -> Any:
     "Ray, started here or joined by address if it is not yet, and without its chatter."
     ray = _ray()
