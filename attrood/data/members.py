@@ -197,37 +197,6 @@ class _Found:
             self.found[name] = stamp
         return ""
 
-# %% ../../nbs/01_data/05_members.ipynb #bb9f36b8
-class _Found:
-    "What a walk found, what it counted, which folders it visited."
-
-    def __init__(self, root: str) -> None:
-        self.root, self.above = root, os.path.realpath(root)
-        self.found: dict[str, list[int]] = {}
-        self.others: Counter[str] = Counter()
-        self.links: list[str] = []
-        self.seen: set[tuple[int, int]] = set()
-
-    def entry(self, e: "os.DirEntry[str]", name: str) -> str:
-        "Take one entry in; the name of a folder that is to be visited next, or nothing."
-        link = e.is_symlink()
-        if e.is_dir(follow_symlinks=False) or link and os.path.isdir(e.path):
-            if e.name.startswith(".") or e.name.lower() in _SYSTEM:
-                self.others["hidden folder"] += 1
-            elif not link:
-                return name
-            elif f"{self.above}{os.sep}".startswith(f"{os.path.realpath(e.path)}".rstrip(os.sep) + os.sep):
-                self.others["link to a folder above"] += 1
-            else:
-                self.links.append(name)
-            return ""
-        kind, stamp = file_kind(e.path, e.name)
-        if kind:
-            self.others[kind] += 1
-        else:
-            self.found[name] = stamp
-        return ""
-
 # %% ../../nbs/01_data/05_members.ipynb #abc4dd3d
 class _Walk(_Found):
     "One walk: what was found, what was counted, which folders were visited."

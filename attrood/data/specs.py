@@ -108,56 +108,6 @@ class _TfdsReaders(_TfdsFiles):
             )
         return self._sources[part]
 
-# %% ../../nbs/01_data/02_specs.ipynb #402e2705
-class _TfdsFiles(Source):
-    "A set on disk: its features, splits and readers."
-
-    def _open(self) -> None:
-        tfds = _tfds()
-        self._sources: dict[str, Any] = {}
-        builder = _tfds_builder(self.location, self.data_dir, self.download)
-        features = builder.info.features
-        if builder.info.file_format.file_suffix != "array_record":
-            raise ValueError(
-                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs "
-                "TensorFlow: prepare it as array_record in another data_dir"
-            )
-        images = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
-        if not images:
-            raise ValueError(f"data set {self.location} has no image feature, only {', '.join(features)}")
-        self._builder, self._image = builder, images[0]
-        labels = [k for k, v in features.items() if isinstance(v, tfds.features.ClassLabel)]
-        self._label = "label" if "label" in labels else labels[0] if labels else None
-        self._names = [composed(n) for n in features[self._label].names] if self._label else []
-        self.version, self.license = (
-            str(builder.version),
-            str(getattr(builder.info.redistribution_info, "license", "") or ""),
-        )
-        self._folder = str(builder.data_dir)
-        self._parts = {k: int(v.num_examples) for k, v in builder.info.splits.items()}
-
-    def parts(self) -> Mapping[str, int]:
-        "The parts of the set and their lengths."
-        return self._parts
-
-# %% ../../nbs/01_data/02_specs.ipynb #bf8f033e
-class _TfdsReaders(_TfdsFiles):
-    "Readers of the splits, opened on first use."
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_builder": None, "_sources": {}}
-
-    def _source(self, part: str) -> Any:
-        "The random-access reader of one split, opened on first use."
-        if part not in self._sources:
-            tfds = _tfds()
-            if self._builder is None:
-                self._builder = _tfds_builder(self.location, self.data_dir, False)
-            self._sources[part] = self._builder.as_data_source(
-                split=part, decoders={self._image: tfds.decode.SkipDecoding()}
-            )
-        return self._sources[part]
-
 # %% ../../nbs/01_data/02_specs.ipynb #c88e662a
 class TFDSSource(_TfdsReaders):
     "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."

@@ -28,17 +28,6 @@ _CENTRED = (
     ),
 )
 
-# %% ../../nbs/03_evidence/06_alignment.ipynb #0644710c
-_CENTRED = (
-    Evidence(
-        "centred_cosine",
-        "geometry",
-        "ours; Liang et al. 2022",
-        "−max cos(x − mean image, text − mean text)",
-        needs=frozenset({"reference", "text"}),
-    ),
-)
-
 # %% ../../nbs/03_evidence/06_alignment.ipynb #26292251
 @dataclass(frozen=True, eq=False)
 class CentredCosine(FittedScore):
@@ -77,17 +66,6 @@ class CentredCosine(FittedScore):
             return -(away @ self.text.T).max(axis=1) / np.where(length > 0, length, 1)
 
         return arrays.in_blocks(block, self.check(features, len(self.image_mean)))
-
-# %% ../../nbs/03_evidence/06_alignment.ipynb #d8796d94
-_GAP = (
-    Evidence(
-        "gap_projection",
-        "text",
-        "ours; Liang et al. 2022",
-        "projection on image mean − text mean",
-        needs=frozenset({"reference", "text"}),
-    ),
-)
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #d8796d94
 _GAP = (

@@ -127,60 +127,6 @@ class _Gaussians(Fitted):
     def params(self) -> dict[str, Any]:
         return {"classes": len(self.means)}
 
-# %% ../../nbs/03_evidence/05_distances.ipynb #23538f66
-_MAHALANOBIS = (
-    Evidence(
-        "mahalanobis",
-        "geometry",
-        "Lee et al. 2018",
-        "min (x−μ)ᵀΣ⁻¹(x−μ)",
-        params={"shrinkage": "ledoit-wolf"},
-        needs=frozenset({"reference"}),
-    ),
-    Evidence(
-        "relative_mahalanobis",
-        "geometry",
-        "Ren et al. 2021",
-        "Mahalanobis less that of one Gaussian",
-        params={"shrinkage": "ledoit-wolf"},
-        needs=frozenset({"reference"}),
-    ),
-)
-
-# %% ../../nbs/03_evidence/05_distances.ipynb #27d2f0ef
-@dataclass(frozen=True, eq=False)
-class _Gaussians(Fitted):
-    "Class means and covariances, as they are fitted."
-
-    means: np.ndarray  # (K, d) class means
-    root: np.ndarray  # (d, r) whitening of the within-class covariance
-    background: np.ndarray  # (d,) mean of all rows
-    background_root: np.ndarray  # (d, r) whitening of the total covariance
-    relative: bool = False  # take off the distance to the single Gaussian
-
-    @classmethod
-    def fit(
-        cls,
-        features: npt.ArrayLike,  # (n, d) ID reference rows
-        labels: npt.ArrayLike | Sequence[Any],  # (n,) their classes
-        relative: bool = False,  # take off the distance to the single Gaussian
-        shrinkage: str = "ledoit-wolf",  # "ledoit-wolf" or "empirical"
-    ) -> Self:  # fitted
-        "Class means and covariances of the reference rows."
-        x = as_rows(features, "features").astype(np.float64)
-        index, count = class_index(labels, len(x))
-        means, centre = class_means(x, index, count), x.mean(axis=0)
-        within, offset = covariance(x - means[index], shrinkage), (means - centre)[index]
-        return cls(means, whitening(within), centre, whitening(within + offset.T @ offset / len(x)), relative)
-
-    @classmethod
-    def fits(cls, reference: Features) -> dict[str, Self]:
-        x, y = reference.embedding, reference.classes
-        return {"mahalanobis": cls.fit(x, y), "relative_mahalanobis": cls.fit(x, y, relative=True)}
-
-    def params(self) -> dict[str, Any]:
-        return {"classes": len(self.means)}
-
 # %% ../../nbs/03_evidence/05_distances.ipynb #4cea11ab
 @dataclass(frozen=True, eq=False)
 class Mahalanobis(_Gaussians, FittedScore):
@@ -216,59 +162,6 @@ def default_dimension(
 ) -> int:  # D
     "Directions as the authors choose them (1000 from d = 2048, 512 from 768, else half), at most a quarter of n."
     return max(1, min(1000 if d >= 2048 else 512 if d >= 768 else d // 2, n // 4))
-
-# %% ../../nbs/03_evidence/05_distances.ipynb #626cf2c0
-_VIM = (
-    Evidence(
-        "vim",
-        "geometry",
-        "ViM, Wang et al. 2022",
-        "α‖residual‖ − log Σ exp(logit)",
-        params={"temperature": "1/scale"},
-        needs=frozenset({"reference", "text"}),
-    ),
-    Evidence("residual", "geometry", "ViM, Wang et al. 2022", "‖residual‖", needs=frozenset({"reference", "text"})),
-)
-
-# %% ../../nbs/03_evidence/05_distances.ipynb #3cc15e7a
-@dataclass(frozen=True, eq=False)
-class _Subspace(Fitted):
-    "A principal subspace and the scale of its residual, as they are fitted."
-
-    weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
-    bias: np.ndarray  # (C,) b, added to the logits
-    origin: np.ndarray  # (d,) o, the point that residuals are measured from
-    null: np.ndarray  # (d, d − D) orthonormal basis of what the principal directions leave
-    alpha: float  # factor from residual to virtual logit
-
-    @classmethod
-    def fit(
-        cls,
-        features: npt.ArrayLike,  # (n, d) ID reference rows
-        weights: npt.ArrayLike,  # (C, d) last layer; text embeddings times the logit scale
-        bias: npt.ArrayLike = 0.0,  # (C,) or one number
-        dimension: int | None = None,  # D; None for `default_dimension`
-    ) -> Self:  # fitted
-        "Principal directions of the reference rows, and the scale of the virtual logit."
-        x, W = as_rows(features, "features").astype(np.float64), as_rows(weights, "weights").astype(np.float64)
-        if x.shape[1] != W.shape[1]:
-            raise ValueError(f"weights must have {x.shape[1]} columns, as features have, got {W.shape[1]}")
-        D, most = default_dimension(x.shape[1], len(x)) if dimension is None else dimension, min(x.shape[1], len(x)) - 1
-        if not 1 <= D <= most:
-            raise ValueError(f"dimension must be in 1..{most}, below the width and the number of features, got {D}")
-        b = np.broadcast_to(np.asarray(bias, np.float64), len(W)).copy()
-        origin = -np.linalg.pinv(W) @ b
-        centred = x - origin
-        null = np.linalg.eigh(centred.T @ centred / len(x))[1][:, : x.shape[1] - D]
-        alpha = (x @ W.T + b).max(axis=1).mean() / np.linalg.norm(centred @ null, axis=1).mean()
-        return cls(W, b, origin, null, float(alpha))
-
-    @classmethod
-    def fits(cls, reference: Features) -> dict[str, Self]:
-        return {cls.kind: cls.fit(reference.embedding, reference.scale * reference.text, reference.bias)}
-
-    def params(self) -> dict[str, Any]:
-        return {"dimension": len(self.origin) - self.null.shape[1], "alpha": round(self.alpha, 6)}
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #626cf2c0
 _VIM = (
@@ -394,45 +287,6 @@ class _Bank(Fitted):
     def params(self) -> dict[str, Any]:
         return {"k": self.k, "reference_rows": len(self.bank)}
 
-# %% ../../nbs/03_evidence/05_distances.ipynb #09dbb132
-_KNN = (
-    Evidence(
-        "knn",
-        "geometry",
-        "Sun et al. 2022",
-        "squared distance to the k-th neighbour",
-        needs=frozenset({"reference"}),
-    ),
-)
-
-# %% ../../nbs/03_evidence/05_distances.ipynb #2cc9bfea
-@dataclass(frozen=True, eq=False)
-class _Bank(Fitted):
-    "Reference rows, as they are kept."
-
-    bank: np.ndarray  # (n, d) float32 unit rows
-    k: int = 50  # which neighbour
-
-    @classmethod
-    def fit(
-        cls,
-        features: npt.ArrayLike,  # (n, d) ID reference rows
-        k: int = 50,  # which neighbour, 1..n
-    ) -> Self:  # fitted
-        "Keep the reference rows."
-        x = unit_rows(features, "features")
-        if not 1 <= k <= len(x):
-            raise ValueError(f"k must be in 1..{len(x)}, the number of reference rows, got {k}")
-        return cls(x.astype(np.float32), int(k))
-
-    @classmethod
-    def fits(cls, reference: Features) -> dict[str, Self]:
-        x, k = reference.embedding, reference.options.get("k")
-        return {"knn": cls.fit(x, min(50, max(1, len(x) // 20)) if k is None else k)}
-
-    def params(self) -> dict[str, Any]:
-        return {"k": self.k, "reference_rows": len(self.bank)}
-
 # %% ../../nbs/03_evidence/05_distances.ipynb #e493e2f7
 @dataclass(frozen=True, eq=False)
 class KNN(_Bank, FittedScore):
@@ -501,18 +355,6 @@ class Prototypes(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         return 1 - (unit_rows(self.check(features, self.means.shape[1])) @ self.means.T).max(axis=1)
-
-# %% ../../nbs/03_evidence/05_distances.ipynb #676d6fd8
-_KL_MATCHING = (
-    Evidence(
-        "kl_matching",
-        "uncertainty",
-        "Hendrycks et al. 2022",
-        "min KL(p ‖ mean p of a predicted class)",
-        params={"temperature": "1/scale"},
-        needs=frozenset({"reference", "text"}),
-    ),
-)
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #676d6fd8
 _KL_MATCHING = (

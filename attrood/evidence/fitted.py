@@ -112,20 +112,6 @@ class _Checked(Fitted):
             )
         return x
 
-# %% ../../nbs/03_evidence/04_fitted.ipynb #506fab8c
-@dataclass(frozen=True, eq=False)
-class _Checked(Fitted):
-    "A check of what is scored against what was fitted."
-
-    def check(self, features: npt.ArrayLike, width: int) -> np.ndarray:
-        "(n, width) features as float64, or an error that says what is wrong."
-        x = as_rows(features, "features").astype(np.float64, copy=False)
-        if x.shape[1] != width:
-            raise ValueError(
-                f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}"
-            )
-        return x
-
 # %% ../../nbs/03_evidence/04_fitted.ipynb #187b000a
 @dataclass(frozen=True, eq=False)
 class FittedScore(_Checked):

@@ -175,42 +175,6 @@ def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fractio
         name is not None for name in names
     )
 
-# %% ../../nbs/03_evidence/09_store.ipynb #4544e820
-def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    "Options that some score takes."
-    taken = sorted({o for kind in FILES.values() if issubclass(kind, FittedScore) for o in kind.options})
-    if lost := sorted(set(options) - set(taken)):
-        raise TypeError(f"options must be among {', '.join(taken)}, got {lost[0]!r}")
-    return options
-
-# %% ../../nbs/03_evidence/09_store.ipynb #5337d7ec
-def _reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    "Reference rows of unit length that fit to the text, or none."
-    if not len(x):
-        return np.empty((0, t.shape[1]))
-    x = unit_rows(x, "image_embeddings")
-    if x.shape[1] != t.shape[1]:
-        raise ValueError(f"text_embeddings must have {x.shape[1]} columns, as image_embeddings have, got {t.shape[1]}")
-    if len(x) < 2:
-        raise ValueError(f"image_embeddings must hold at least 2 reference rows, got {len(x)}")
-    return x
-
-# %% ../../nbs/03_evidence/09_store.ipynb #db53a9e9
-def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fraction: float) -> tuple[Features, bool]:
-    "Reference rows of the parts of a log, read one at a time; whether all of them have a label."
-    rows, labels = [], []
-    for part in parts:
-        log = part if isinstance(part, Log) else read_log(part)
-        t, mask = check_text(log, text_embeddings), log_rows.marked_rows(log, fraction)
-        rows.append(log.array("image_embedding")[mask])
-        labels.append(log.array("label")[mask])
-    if not rows:
-        raise ValueError("log must have at least one part, got none")
-    names, m = np.concatenate(labels), log.manifest
-    return Features(np.concatenate(rows), t, m.logit_scale, m.logit_bias, names), all(
-        name is not None for name in names
-    )
-
 # %% ../../nbs/03_evidence/09_store.ipynb #0a8789fc
 class EmbeddingScores(KeptScores):
     "Scores of image embeddings that a log stores: fitted on arrays or on a log, kept in a folder."

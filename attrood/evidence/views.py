@@ -49,34 +49,6 @@ class _Questions:
         "(n,) Σ p · (peak − s)/τ, at least 0: what the entropy adds to the sum."
         raise NotImplementedError
 
-# %% ../../nbs/03_evidence/02_views.ipynb #23211008
-class _Questions:
-    "What a view answers about its rows."
-
-    def top(self, k: int) -> np.ndarray:
-        "(n, min(k, C)) largest similarities, in falling order."
-        raise NotImplementedError
-
-    def mean(self) -> np.ndarray:
-        "(n,) mean similarity."
-        raise NotImplementedError
-
-    def std(self) -> np.ndarray:
-        "(n,) population standard deviation of the similarities."
-        raise NotImplementedError
-
-    def sum_gap(self, tau: float) -> np.ndarray:
-        "(n,) log Σ exp((s − peak)/τ), at least 0."
-        raise NotImplementedError
-
-    def rest_gap(self, tau: float, c: int) -> np.ndarray:
-        "(n,) the same sum without the c largest; −inf where nothing is left."
-        raise NotImplementedError
-
-    def mean_gap(self, tau: float) -> np.ndarray:
-        "(n,) Σ p · (peak − s)/τ, at least 0: what the entropy adds to the sum."
-        raise NotImplementedError
-
 # %% ../../nbs/03_evidence/02_views.ipynb #cbe96163
 class View(_Questions):
     """What scores may ask of n rows of C similarities.
@@ -185,62 +157,6 @@ class _ArraySums(_ArrayTop):
         gap, e, total = self.exp(tau)
         return -np.einsum("nc,nc->n", e, gap) / total
 
-# %% ../../nbs/03_evidence/02_views.ipynb #d3bcb0d0
-class _ArrayTop(View):
-    "All similarities of a block: the largest, moments, exponentials."
-
-    s: np.ndarray  # (n, C) checked rows
-    _exp: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]]
-    _top: np.ndarray
-
-    def top(self, k: int) -> np.ndarray:
-        k = min(k, self.count)
-        if self._top.shape[1] < k:
-            self._top = largest(self.s, k if k < 3 else min(max(k, 10), self.count))
-        return self._top[:, :k]
-
-    def mean(self) -> np.ndarray:
-        return self.s.mean(axis=1)
-
-    def std(self) -> np.ndarray:
-        d = self.s - self.s.mean(axis=1, keepdims=True)
-        return np.sqrt(np.einsum("nc,nc->n", d, d) / self.s.dtype.type(self.count))
-
-    def exp(self, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        "Gaps to the peak over τ (n, C), their exponentials (n, C) and sums (n,), kept for the next score."
-        if tau not in self._exp:
-            self._exp[tau] = arrays.shifted_exp(self.s, tau, self.top(1))
-        return self._exp[tau]
-
-# %% ../../nbs/03_evidence/02_views.ipynb #946c4b04
-class _ArraySums(_ArrayTop):
-    "Sums of exponentials over all similarities of a block."
-
-    def sum_gap(self, tau: float) -> np.ndarray:
-        if tau not in self._exp and 2 * tau in self._exp:
-            e = self._exp[2 * tau][1]  # e^{g/τ} is the square of e^{g/2τ}
-            return np.log(np.einsum("nc,nc->n", e, e))
-        return np.log(self.exp(tau)[2])
-
-    def rest_gap(self, tau: float, c: int) -> np.ndarray:
-        e = self.exp(tau)[1]
-        if c >= self.count:
-            return np.full(len(e), -np.inf, e.dtype)
-        if c == 0:
-            return self.sum_gap(tau)
-        last = self.top(c)[:, -1:]
-        below = self.s < last
-        ties = self.count - c - np.count_nonzero(below, axis=1)  # equal to the c-th value, but not among the c
-        with np.errstate(divide="ignore"):
-            return np.log(
-                np.einsum("nc,nc->n", e, below)
-                + ties.astype(e.dtype) * np.exp((last - self.top(1))[:, 0] / e.dtype.type(tau))
-            )
-
-    def mean_gap(self, tau: float) -> np.ndarray:
-        gap, e, total = self.exp(tau)
-        return -np.einsum("nc,nc->n", e, gap) / total
-
 # %% ../../nbs/03_evidence/02_views.ipynb #53ea989e
 class ArrayView(_ArraySums):
     "All similarities of a block of rows."
@@ -272,74 +188,6 @@ def manifest_entry(
     m = log.manifest
     value = m.get(key, default) if isinstance(m, Mapping) else getattr(m, key, default)
     return default if value is None else value
-
-# %% ../../nbs/03_evidence/02_views.ipynb #9e988fc5
-class _LogColumns(View):
-    "Columns of a log, and what they say of the largest similarities."
-
-    _log: Any  # with `manifest` and `array`
-    _rows: slice
-    _columns: dict[str, np.ndarray]
-
-    def column(self, name: str) -> np.ndarray:
-        "(n, …) one column of the log as float64."
-        if name not in self._columns:
-            self._columns[name] = np.asarray(self._log.array(name), np.float64)
-        return self._columns[name][self._rows]
-
-    @property
-    def kept(self) -> np.ndarray:
-        "(n, k) similarities that the log kept, in falling order."
-        return self.column("top_cosine")
-
-    def top(self, k: int) -> np.ndarray:
-        have = self.kept.shape[1]
-        if min(k, self.count) > have:
-            raise NeedsMoreError(f"the {k} largest similarities are needed, the log keeps {have} of {self.count}")
-        return self.kept[:, :k]
-
-    def mean(self) -> np.ndarray:
-        return self.column("cosine_mean")
-
-    def std(self) -> np.ndarray:
-        return self.column("cosine_std")
-
-    def gaps(self, tau: float) -> np.ndarray:
-        "(n, k) gaps of the kept similarities to the peak, over τ."
-        return (self.kept - self.kept[:, :1]) / tau
-
-# %% ../../nbs/03_evidence/02_views.ipynb #8efcf90c
-class _LogSums(_LogColumns):
-    "Sums of exponentials from what a log kept of them."
-
-    temperatures: list[float]
-
-    def sum_gap(self, tau: float) -> np.ndarray:
-        if np.isclose(tau, self.tau, rtol=1e-6):  # the confidence is exp(−ℓ) at the model's temperature
-            return -np.log(self.column("conf"))
-        match = [i for i, t in enumerate(self.temperatures) if np.isclose(t, tau, rtol=1e-6)]
-        if match:
-            gap = self.column("lse")[:, match[0]] - self.kept[:, 0] / tau
-            return np.clip(gap, 0, np.log(self.count))
-        if self.kept.shape[1] == self.count:
-            return np.log(np.exp(self.gaps(tau)).sum(axis=1))
-        raise NeedsMoreError(
-            f"the sum at temperature {tau:g} is needed, the log keeps it at "
-            f"{', '.join(f'{t:g}' for t in self.temperatures)}"
-        )
-
-    def rest_gap(self, tau: float, c: int) -> np.ndarray:
-        self.top(c)
-        e = np.exp(self.gaps(tau))
-        known = e[:, c:].sum(axis=1)
-        most = known + (self.count - e.shape[1]) * e[:, -1]
-        rest = (
-            known
-            if e.shape[1] == self.count
-            else np.clip(np.exp(self.sum_gap(tau)) - e[:, :c].sum(axis=1), known, most)
-        )
-        with np.errstate(divide="ignore"):
-            return np.log(rest)
 
 # %% ../../nbs/03_evidence/02_views.ipynb #9e988fc5
 class _LogColumns(View):

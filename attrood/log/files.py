@@ -64,46 +64,6 @@ class _Rows:
         picked = np.flatnonzero(np.asarray(mask))
         return picked[np.argsort(self.array("id")[picked], kind="stable")]
 
-# %% ../../nbs/02_log/03_files.ipynb #a6d6a7ad
-class _Rows:
-    "Columns of a log as arrays, and which rows a mask picks."
-
-    table: pa.Table  # one row per image
-    name: str  # in error texts
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    def array(
-        self,
-        name: str,  # of the column
-    ) -> np.ndarray:
-        "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
-        if name not in self.table.column_names:
-            raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
-        column = self.table[name].combine_chunks()
-        if pa.types.is_fixed_size_list(column.type):
-            return column.flatten().to_numpy(zero_copy_only=False).reshape(len(self), column.type.list_size)
-        return column.to_numpy(zero_copy_only=False)
-
-    @property
-    def is_id(self) -> np.ndarray:
-        "(n,) bool, True for rows of the ID set."
-        return self.array("role") == "id"
-
-    def frame(self) -> pd.DataFrame:
-        "The scalar columns as a data frame (list columns left out)."
-        flat = [c for c in self.table.column_names if not pa.types.is_fixed_size_list(self.table.schema.field(c).type)]
-        return self.table.select(flat).to_pandas()
-
-    def positions(
-        self,
-        mask: npt.ArrayLike,  # (n,) bool
-    ) -> np.ndarray:  # (m,) int, positions of the rows picked
-        "The rows of a mask in the order of their ids, so that sums over them have the same last bits in any order."
-        picked = np.flatnonzero(np.asarray(mask))
-        return picked[np.argsort(self.array("id")[picked], kind="stable")]
-
 # %% ../../nbs/02_log/03_files.ipynb #c3440ea5
 @dataclass(frozen=True)
 class Log(_Rows):
@@ -350,35 +310,6 @@ def _plain_column(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
     if values.null_count or not size:
         return column
     return pa.chunked_array([pa.FixedSizeListArray.from_arrays(values, size)])
-
-# %% ../../nbs/02_log/03_files.ipynb #8607930f
-def _plain_table(table: pa.Table, file: Path) -> pa.Table:
-    "A table of a log with columns of plain types; `LogError` where Arrow cannot make them."
-    if len(set(table.column_names)) < len(table.column_names):
-        twice = next(n for n in table.column_names if table.column_names.count(n) > 1)
-        raise LogError(f"{file} has the column {twice!r} more than once: write the log again")
-    made = {}
-    for name in table.column_names:
-        try:
-            made[name] = _plain_column(table[name], name in TEXTS)
-        except (pa.ArrowException, ValueError) as e:
-            raise LogError(f"{file}: column {name!r} of type {table[name].type} cannot be read") from e
-        if (
-            name == "top_index"
-            and pa.types.is_fixed_size_list(made[name].type)
-            and pa.types.is_integer(made[name].type.value_type)
-        ):
-            made[name] = _small(made[name])
-    return pa.table(made)
-
-# %% ../../nbs/02_log/03_files.ipynb #09f55f10
-def _small(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    "Numbers of classes as attrood writes them, 32 bits; others stay, for the check to name."
-    small = pa.list_(pa.int32(), column.type.list_size)
-    try:
-        return column if column.type == small else column.cast(small)
-    except pa.ArrowInvalid:
-        return column
 
 # %% ../../nbs/02_log/03_files.ipynb #8607930f
 def _plain_table(table: pa.Table, file: Path) -> pa.Table:

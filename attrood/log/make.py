@@ -166,28 +166,6 @@ def _sides(
         )
     return x, t, names
 
-# %% ../../nbs/02_log/04_make.ipynb #b6985e97
-def _sides(
-    image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike, class_names: Sequence[str], logit_scale: float
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    "Unit rows of images and texts and the names of the classes, checked; a warning for CLIP's raw parameter as scale."
-    x, t, names = (
-        unit_rows(image_embeddings, "image_embeddings"),
-        unit_rows(text_embeddings, "text_embeddings"),
-        class_names_of(class_names),
-    )
-    if x.shape[1] != t.shape[1] or len(t) != len(names):
-        raise ValueError(
-            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need "
-            "(n, d), (C, d), C names"
-        )
-    if abs(logit_scale - np.log(100)) < 1e-3:
-        warnings.warn(
-            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
-            stacklevel=3,
-        )
-    return x, t, names
-
 # %% ../../nbs/02_log/04_make.ipynb #0f9adce8
 def bare_log(
     image_embeddings: npt.ArrayLike,  # (n, d), any scale

@@ -80,40 +80,6 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
         raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
     return raw
 
-# %% ../../nbs/02_log/02_schema.ipynb #ddd84181
-class _Asked:
-    "What a log was asked with."
-
-    class_names: list[str]  # (C,)
-    text_sha256: str  # hash of the text embeddings
-
-    def asks_with(
-        self,
-        text_embeddings: np.ndarray,  # (C, d) unit rows
-    ) -> bool:  # True too where the log does not know its text
-        "Whether these are the text embeddings that the log was made with."
-        return len(text_embeddings) == len(self.class_names) and self.text_sha256 in ("", text_hash(text_embeddings))
-
-# %% ../../nbs/02_log/02_schema.ipynb #a8416a5e
-def _parsed(text: str | bytes) -> dict[str, Any]:
-    "The mapping that a manifest's JSON holds, of this schema version and with the fields that every log has."
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise LogError(f"the manifest is not JSON ({str(e).splitlines()[0]}): write the log again") from e
-    if not isinstance(raw, dict):
-        raise LogError(f"the manifest must be a mapping, it is a {type(raw).__name__}: write the log again")
-    version = raw.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise LogError(
-            f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads "
-            f"version {SCHEMA_VERSION}: write the log again or change attrood's version"
-        )
-    lost = [f for f in ("class_names", "logit_scale") if f not in raw]
-    if lost:
-        raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
-    return raw
-
 # %% ../../nbs/02_log/02_schema.ipynb #9df1e69e
 @dataclass(frozen=True)
 class Manifest(_Asked):
