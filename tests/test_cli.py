@@ -87,6 +87,8 @@ def test_card_that_needs_more_than_the_log_has(attrood, tmp_path, small_log):
     assert attrood("fit", "log.parquet", "-o", "axes.json", "--evidence", "conf", "--evidence", "energy", "--evidence", "entropy").returncode == 0
     card = json.loads((tmp_path / "axes.json").read_text())
     card["evidence"][1]["name"] = "knn50"
+    for axis in card["axes"]:
+        axis["weights"] = {"knn50" if name == "energy" else name: w for name, w in axis["weights"].items()}
     (tmp_path / "axes.json").write_text(json.dumps(card))
     done = attrood("score", "log.parquet", "--axes", "axes.json")
     assert (done.returncode, (tmp_path / "scores.parquet").exists()) == (2, False)
