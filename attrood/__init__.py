@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {  # the subpackages, in the order of the paper; each imports from those above it
-    "ground": "arrays, files, style", "data": "where images come from", "log": "what is kept of a model's answer", "evidence": "from a log row to scores",
-    "inference": "a model over images (OpenCLIP's need torch)", "axes": "features, sparse PCA, selection, names, card", "stability": "do the axes come back",
-    "detect": "thresholds, detectors, metrics", "why": "reasons, causes, instability", "entrance": "the whole job, report, command line",
+    "ground": "arrays, files, style",
+    "data": "where images come from",
+    "log": "what is kept of a model's answer",
+    "evidence": "from a log row to scores",
+    "inference": "a model over images (OpenCLIP's need torch)",
+    "axes": "features, sparse PCA, selection, names, card",
+    "stability": "do the axes come back",
+    "detect": "thresholds, detectors, metrics",
+    "why": "reasons, causes, instability",
+    "entrance": "the whole job, report, command line",
 }
 _DOOR = {  # name: the room whose door has it, and what it is for; a line here and one above add a name
     "bundled_log": ("log", "a real log that comes with the package"),
@@ -63,8 +70,24 @@ def _map() -> str:
     "What `help(attrood)` says."
     names = [f"    {name:<21}{what}" for name, (_, what) in _DOOR.items()]
     rooms = [f"    attrood.{room:<13}{what}" for room, what in _ROOMS.items()]
-    example = ["    import attrood as at", "    log = at.bundled_log()", "    axes = at.fit_axes(log)", "    scores = at.score_log(axes, log)"]
-    return "\n".join(["Says why an image is out of distribution for a vision-language model.", "", *example, "", "At the door:", *names, "Rooms:", *rooms])
+    example = [
+        "    import attrood as at",
+        "    log = at.bundled_log()",
+        "    axes = at.fit_axes(log)",
+        "    scores = at.score_log(axes, log)",
+    ]
+    return "\n".join(
+        [
+            "Says why an image is out of distribution for a vision-language model.",
+            "",
+            *example,
+            "",
+            "At the door:",
+            *names,
+            "Rooms:",
+            *rooms,
+        ]
+    )
 
 
 __doc__ = _map()

@@ -18,12 +18,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.decomposition import SparsePCA
 
-from attrood.axes import alpha_max, block_moments, bootstrap_moments, moments, null_moments, pool, sparse_pca
 from attrood.axes.moment_cv import fold_moments, moment_cv
-from attrood.axes.moments import merge
+from attrood.axes.moments import block_moments, bootstrap_moments, merge, moments, null_moments, pool
 from attrood.axes.paper import choose_1se
+from attrood.axes.sparse_pca import alpha_max, sparse_pca
 
-NOW = time.process_time  # seconds of this process on one thread, so that other work on the machine does not count; --wall changes it
+NOW = (
+    time.process_time
+)  # seconds of this process on one thread, so that other work on the machine does not count; --wall changes it
 KS, ALPHAS, SEEDS = (1, 2, 3, 4), (0.5, 1.0, 2.0, 4.0, 8.0), (42, 43, 44)
 
 
@@ -81,7 +83,10 @@ def stages(n, cells, repeats=3):
     timed = [sklearn_fit(X[: n * 4 // 5], k, a) for k, a in cells]
     whole = sklearn_fit(X, 3, 0.5)
     theirs = 100 * float(np.mean(timed)) + (1 + len(SEEDS)) * whole
-    print(f"| {n:,} | {theirs:,.1f} | {len(timed) + 1} of 104 fits timed | {mine:.3f} | {theirs / mine:,.0f} | {four:.3f} | {theirs / four:,.0f} |", flush=True)
+    print(
+        f"| {n:,} | {theirs:,.1f} | {len(timed) + 1} of 104 fits timed | {mine:.3f} | {theirs / mine:,.0f} | {four:.3f} | {theirs / four:,.0f} |",
+        flush=True,
+    )
 
 
 def one_pass(n, m):
@@ -123,7 +128,9 @@ def bootstraps(m, k, n=20_000, replicates=1000):
         axes = sparse_pca(boot.scatter, k, 0.2 * alpha_max(boot.scatter), init=fit.components)
         null = null_moments(total, replicates)
         chance = sparse_pca(null.scatter, k, 0.2 * alpha_max(null.scatter), n_starts=4)
-        return np.quantile(matched(fit.components, axes.components), 0.05), np.quantile(matched(fit.components, chance.components), 0.95)
+        return np.quantile(matched(fit.components, axes.components), 0.05), np.quantile(
+            matched(fit.components, chance.components), 0.95
+        )
 
     seconds, (stable, chance) = clock(run, 2)
     print(f"| {m} | {k} | {seconds:.2f} | {stable:.4f} | {chance:.3f} |", flush=True)
@@ -149,20 +156,28 @@ def main():
         global NOW
         NOW = time.perf_counter
     grid = [(k, a) for k in KS for a in ALPHAS]
-    print("## Stages 5 to 8 at M = 5\n\n| rows | scikit-learn, s | how | one start as there, s | ratio | four starts, s | ratio |\n|---|---|---|---|---|---|---|")
+    print(
+        "## Stages 5 to 8 at M = 5\n\n| rows | scikit-learn, s | how | one start as there, s | ratio | four starts, s | ratio |\n|---|---|---|---|---|---|---|"
+    )
     stages(20_000, grid)
     if not args.quick:
         stages(1_000_000, [(1, 1.0), (2, 2.0), (3, 1.0), (4, 4.0)], repeats=1)
     print("\n## One pass\n\n| matrix | X.T @ X, ms | moments, ms | ratio |\n|---|---|---|---|")
     for n, m in ((1_000_000, 5), (200_000, 25), (100_000, 50)):
         one_pass(n, m)
-    print("\n## Time against rows, streamed in chunks of 1e6, M = 5\n\n| rows | making, s | moments, s | ns per row | fit, ms |\n|---|---|---|---|---|")
+    print(
+        "\n## Time against rows, streamed in chunks of 1e6, M = 5\n\n| rows | making, s | moments, s | ns per row | fit, ms |\n|---|---|---|---|---|"
+    )
     for n in (10**4, 10**5, 10**6) + (() if args.quick else (10**7,)) + ((10**8,) if args.big else ()):
         streamed(n)
-    print("\n## 1,000 bootstraps with matching and null, 20,000 rows\n\n| M | k | s | 5 % cosine | 95 % null cosine |\n|---|---|---|---|---|")
+    print(
+        "\n## 1,000 bootstraps with matching and null, 20,000 rows\n\n| M | k | s | 5 % cosine | 95 % null cosine |\n|---|---|---|---|---|"
+    )
     for m, k in ((5, 3), (25, 5)):
         bootstraps(m, k)
-    print("\n## One fit, 16 starts, 20,000 rows\n\n| M | k | scikit-learn, s | this package on the scatter, ms | ratio with the pass over rows |\n|---|---|---|---|---|")
+    print(
+        "\n## One fit, 16 starts, 20,000 rows\n\n| M | k | scikit-learn, s | this package on the scatter, ms | ratio with the pass over rows |\n|---|---|---|---|---|"
+    )
     for m, k in ((5, 3), (25, 5), (50, 6)):
         fits(m, k)
 

@@ -7,6 +7,7 @@ A set is a folder of images in class folders or a Parquet table with the columns
 camera fault of `attrood.causes.CAUSES`, picture i and fault j at severity (i + j) mod 5 + 1, and, of every third picture, with the harmless changes. Of the other sets, every second unchanged picture
 is the familiar image, and the rest is judged. Measures are kept in --out and read back from there.
 """
+
 import argparse
 import time
 from pathlib import Path
@@ -46,10 +47,15 @@ def measure(path: Path, every: int, side: int) -> pd.DataFrame:
             short = min(image.size)
             left, top = (image.width - short) // 2, (image.height - short) // 2
             image = image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BICUBIC)
-        made = [("none", "", 0, image)] + [(c, "", (i + j) % 5 + 1, perturb(image, c, (i + j) % 5 + 1, 0, str(key))) for j, c in enumerate(FAULTS)]
+        made = [("none", "", 0, image)] + [
+            (c, "", (i + j) % 5 + 1, perturb(image, c, (i + j) % 5 + 1, 0, str(key))) for j, c in enumerate(FAULTS)
+        ]
         if i % 3 == 0:
             made += [("none", name, 0, change(image)) for name, change in HARMLESS.items()]
-        rows += [{"photo": i, "cause": c, "change": change, "severity": s, **picture_measures(np.asarray(p))} for c, change, s, p in made]
+        rows += [
+            {"photo": i, "cause": c, "change": change, "severity": s, **picture_measures(np.asarray(p))}
+            for c, change, s, p in made
+        ]
     return pd.DataFrame(rows)
 
 
@@ -60,8 +66,13 @@ def accuracy(rows: pd.DataFrame, told: np.ndarray) -> dict[str, float]:
 
     def balanced(chosen: np.ndarray) -> float:
         return float(np.mean([right[clean].mean(), *(right[chosen & (cause == c)].mean() for c in FAULTS)]))
+
     return {f"s{s}": balanced(severity == s) for s in range(1, 6)} | {
-        "1-5": balanced(severity > 0), "2-5": balanced(severity > 1), "false": 1 - right[clean].mean(), "harmless": 1 - right[harmless].mean() if harmless.any() else np.nan}
+        "1-5": balanced(severity > 0),
+        "2-5": balanced(severity > 1),
+        "false": 1 - right[clean].mean(),
+        "harmless": 1 - right[harmless].mean() if harmless.any() else np.nan,
+    }
 
 
 def familiar(rows: pd.DataFrame) -> PictureReference:
@@ -85,7 +96,9 @@ def main() -> None:
             for image in images:
                 picture_measures(image)
             best = min(best, (time.process_time() - start) / len(images))
-        return print(f"{1e3 * best:.1f} ms of CPU a picture, {len(images)} pictures of {np.mean([i.shape[:2] for i in images], axis=0).round()} pixels in the mean")
+        return print(
+            f"{1e3 * best:.1f} ms of CPU a picture, {len(images)} pictures of {np.mean([i.shape[:2] for i in images], axis=0).round()} pixels in the mean"
+        )
     args.out.mkdir(exist_ok=True)
     tables = {}
     for path, every in zip(args.sets, args.every * (len(args.sets) if len(args.every) == 1 else 1), strict=True):
@@ -98,13 +111,19 @@ def main() -> None:
     told = np.empty(len(rows), object)
     for fit, new in GroupKFold(5).split(rows, groups=rows["photo"]):
         known = familiar(rows.iloc[fit])
-        told[new] = PictureCauses.fit([(known, rows.iloc[fit])], [rows.iloc[fit]["cause"]]).probabilities(known, rows.iloc[new]).idxmax(axis=1)
+        told[new] = (
+            PictureCauses.fit([(known, rows.iloc[fit])], [rows.iloc[fit]["cause"]])
+            .probabilities(known, rows.iloc[new])
+            .idxmax(axis=1)
+        )
     results[f"{first}, folds"] = accuracy(rows, told)
     known = familiar(rows)
     model = PictureCauses.fit([(known, rows)], [rows["cause"]])
     for name in others:
         there, new = (tables[name][tables[name]["photo"] % 2 == k] for k in (0, 1))
-        results[f"{first} to {name}"] = accuracy(new, model.probabilities(familiar(there), new).idxmax(axis=1).to_numpy())
+        results[f"{first} to {name}"] = accuracy(
+            new, model.probabilities(familiar(there), new).idxmax(axis=1).to_numpy()
+        )
     print(pd.DataFrame(results).T.round(3).to_string())
 
 

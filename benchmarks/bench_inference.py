@@ -7,6 +7,7 @@ image by image and batched (text encoded once, kindly), and attrood, without the
 ratios inside one repeat, so that other load on the machine hits all alike. Beside the rate stands the processor time per image, which other load hardly
 touches. Weights are random: speed does not depend on them.
 """
+
 import argparse
 import io
 import json
@@ -35,8 +36,14 @@ from attrood.inference.model import VLM  # noqa: E402
 
 SHARED = next((p / "shared/data" for p in ROOT.parents if (p / "shared/data/images").is_dir()), None)
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
-SMALL = {f"ViT {layers}x{width}": {"embed_dim": width, "vision_cfg": {"image_size": 64, "layers": layers, "width": width, "head_width": 32, "patch_size": 16}, "text_cfg": TEXT}
-         for layers, width in ((4, 128), (2, 64))}
+SMALL = {
+    f"ViT {layers}x{width}": {
+        "embed_dim": width,
+        "vision_cfg": {"image_size": 64, "layers": layers, "width": width, "head_width": 32, "patch_size": 16},
+        "text_cfg": TEXT,
+    }
+    for layers, width in ((4, 128), (2, 64))
+}
 
 
 def photographs(folder: Path, n: int) -> list[Path]:
@@ -58,10 +65,14 @@ def thumbnails(folder: Path, n: int) -> Path:
     if SHARED:
         table = pq.ParquetFile(SHARED / "images/food101_64_test.parquet").read(columns=["image"]).slice(0, n)
     else:
+
         def jpeg(i: int) -> bytes:
             f = io.BytesIO()
-            Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)).resize((64, 64)).save(f, "JPEG", quality=90)
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)).resize((64, 64)).save(
+                f, "JPEG", quality=90
+            )
             return f.getvalue()
+
         table = pa.table({"image": [jpeg(i) for i in range(n)]})
     pq.write_table(table, folder / "thumbs.parquet", row_group_size=2000)
     return folder / "thumbs.parquet"
@@ -80,10 +91,14 @@ def model_alone(vlm: VLM, n: int, batch: int) -> float:
 @torch.inference_mode()
 def plain_loop(vlm: VLM, images: list, batch: int, text: torch.Tensor) -> float:
     "The loop of OpenCLIP's README; `images` are paths or encoded bytes."
-    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**vlm.model.visual.preprocess_cfg), is_train=False)
+    transform = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**vlm.model.visual.preprocess_cfg), is_train=False
+    )
     start = time.perf_counter()
     for i in range(0, len(images), batch):
-        x = torch.stack([transform(Image.open(p if isinstance(p, Path) else io.BytesIO(p))) for p in images[i : i + batch]]).to(vlm.device)
+        x = torch.stack(
+            [transform(Image.open(p if isinstance(p, Path) else io.BytesIO(p))) for p in images[i : i + batch]]
+        ).to(vlm.device)
         with vlm.lowered():
             features = vlm.model.encode_image(x).float()
         features /= features.norm(dim=-1, keepdim=True)
@@ -93,14 +108,39 @@ def plain_loop(vlm: VLM, images: list, batch: int, text: torch.Tensor) -> float:
 
 def attrood_rate(vlm: VLM, source: str, folder: Path, batch: int, classes: list[str], **options) -> tuple[float, dict]:
     start = time.perf_counter()
-    done = infer(source, (), vlm, out=folder / f"log{time.time_ns()}", classes=classes, batch_size=batch, progress=False, **options)
+    done = infer(
+        source,
+        (),
+        vlm,
+        out=folder / f"log{time.time_ns()}",
+        classes=classes,
+        batch_size=batch,
+        progress=False,
+        **options,
+    )
     return done.images / (time.perf_counter() - start), done.times
 
 
-def compare(name: str, vlm: VLM, images: list, source: str, folder: Path, batch: int, repeats: int, one_by_one: int, options: dict) -> dict:
+def compare(
+    name: str,
+    vlm: VLM,
+    images: list,
+    source: str,
+    folder: Path,
+    batch: int,
+    repeats: int,
+    one_by_one: int,
+    options: dict,
+) -> dict:
     classes = open_clip.IMAGENET_CLASSNAMES[:20]
     text = torch.from_numpy(vlm.text_embeddings(classes, ["a photo of a {}."])).to(vlm.device)
-    rows: dict[str, list[float]] = {"model alone": [], "plain, image by image": [], "plain, batched": [], "attrood": [], "attrood with evidence": []}
+    rows: dict[str, list[float]] = {
+        "model alone": [],
+        "plain, image by image": [],
+        "plain, batched": [],
+        "attrood": [],
+        "attrood with evidence": [],
+    }
     cpu: dict[str, list[float]] = {k: [] for k in rows}
 
     def timed(who: str, n: int, call) -> float:
@@ -109,6 +149,7 @@ def compare(name: str, vlm: VLM, images: list, source: str, folder: Path, batch:
         cpu[who].append(1000 * (time.process_time() - start) / n)
         rows[who].append(rate)
         return rate
+
     plain_loop(vlm, images[:batch], batch, text)
     times: dict = {}
     whole = len(images) // batch * batch  # the model alone also warms up with one batch
@@ -121,17 +162,26 @@ def compare(name: str, vlm: VLM, images: list, source: str, folder: Path, batch:
             rate, spent = attrood_rate(vlm, source, folder, batch, classes, evidence=evidence, **options)
             times.update({} if evidence else spent)
             return rate
+
         timed("attrood", len(images), lambda: ours(False))
         after = model_alone(vlm, len(images), batch)
         rows["model alone"][-1] = (rows["model alone"][-1] + after) / 2
         timed("attrood with evidence", len(images), lambda: ours(True))
         print(name, {k: f"{v[-1]:.1f}/s {cpu[k][-1]:.2f} ms" for k, v in rows.items()}, flush=True)
     ratio = lambda a, b: statistics.median(x / y for x, y in zip(rows[a], rows[b], strict=True))  # noqa: E731
-    return {"case": name, **{k: round(statistics.median(v), 1) for k, v in rows.items()}, "attrood / model alone": round(ratio("attrood", "model alone"), 3),
-            "processor time, model alone / attrood": round(statistics.median(x / y for x, y in zip(cpu["model alone"], cpu["attrood"], strict=True)), 3),
-            "attrood / batched": round(ratio("attrood", "plain, batched"), 2), "attrood / one by one": round(ratio("attrood", "plain, image by image"), 2),
-            "attrood with evidence / batched": round(ratio("attrood with evidence", "plain, batched"), 2),
-            **{f"processor ms per image, {k}": round(statistics.median(v), 2) for k, v in cpu.items()}, "times": {k: round(v, 2) for k, v in times.items()}}
+    return {
+        "case": name,
+        **{k: round(statistics.median(v), 1) for k, v in rows.items()},
+        "attrood / model alone": round(ratio("attrood", "model alone"), 3),
+        "processor time, model alone / attrood": round(
+            statistics.median(x / y for x, y in zip(cpu["model alone"], cpu["attrood"], strict=True)), 3
+        ),
+        "attrood / batched": round(ratio("attrood", "plain, batched"), 2),
+        "attrood / one by one": round(ratio("attrood", "plain, image by image"), 2),
+        "attrood with evidence / batched": round(ratio("attrood with evidence", "plain, batched"), 2),
+        **{f"processor ms per image, {k}": round(statistics.median(v), 2) for k, v in cpu.items()},
+        "times": {k: round(v, 2) for k, v in times.items()},
+    }
 
 
 def main() -> None:
@@ -148,7 +198,9 @@ def main() -> None:
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {cpu_count()} cores, device {a.device}, {a.precision}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {cpu_count()} cores, device {a.device}, {a.precision}"
+    )
     with tempfile.TemporaryDirectory() as td:
         folder, results = Path(td), []
         os.environ["ATTROOD_CACHE"] = str(folder / "cache")
@@ -156,7 +208,19 @@ def main() -> None:
         if a.only != "thumbs":
             files = photographs(folder, a.images)
             vlm = load_vlm("ViT-B-32", "random:0", a.device, a.precision)
-            results.append(compare("photographs, ViT-B/32", vlm, files, str(folder / "photos"), folder, a.batch_size, a.repeats, min(8, a.images), options))
+            results.append(
+                compare(
+                    "photographs, ViT-B/32",
+                    vlm,
+                    files,
+                    str(folder / "photos"),
+                    folder,
+                    a.batch_size,
+                    a.repeats,
+                    min(8, a.images),
+                    options,
+                )
+            )
         if a.only != "photos":
             source = thumbnails(folder, a.small_images)
             images = pq.read_table(source).column("image").to_pylist()
@@ -164,7 +228,19 @@ def main() -> None:
                 file = folder / f"attrood-bench-{name.replace(' ', '-')}.json"
                 file.write_text(json.dumps(config))
                 vlm = load_vlm(str(file), "random:0", a.device, a.precision)
-                results.append(compare(f"64-pixel Parquet, {name}", vlm, images, str(source), folder, a.batch_size, a.repeats, min(200, len(images)), options))
+                results.append(
+                    compare(
+                        f"64-pixel Parquet, {name}",
+                        vlm,
+                        images,
+                        str(source),
+                        folder,
+                        a.batch_size,
+                        a.repeats,
+                        min(200, len(images)),
+                        options,
+                    )
+                )
     for r in results:
         print(json.dumps(r))
     keys = [k for k in results[0] if k not in ("case", "times")]

@@ -5,6 +5,7 @@ Usage: python benchmarks/bench_scores.py [--rows 1000000] [--classes 100] [--chu
 The limit is NumPy's own exp and sum over the same array in the same chunks: a softmax score cannot do with less. pytorch-ood runs on the same
 chunks where it has the score. The best of the repeats counts, in processor seconds of one thread, which other work on the machine disturbs least. `all scores` is `array_evidence`, which shares work between them.
 """
+
 import argparse
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def rate(f: Callable[[np.ndarray], object], z: np.ndarray, rows: int, chunk: int
     for _ in range(repeats):
         begin = time.process_time()
         for i in starts:
-            f(z[i:i + chunk])
+            f(z[i : i + chunk])
         best = min(best, time.process_time() - begin)
     return len(starts) * chunk / best
 
@@ -36,6 +37,7 @@ def ours(classes: int) -> dict[str, Callable[[np.ndarray], object]]:
 
     def one(name: str) -> Callable[[np.ndarray], object]:
         return lambda z: array_evidence(z, scale, names=[name])
+
     return PAPER | {n: one(n) for n, e in EVIDENCE.items() if e.of_row and n not in PAPER}
 
 
@@ -47,7 +49,13 @@ def peers() -> dict[str, Callable[[np.ndarray], object]]:
     except ImportError:
         return {}
     torch.set_num_threads(1)
-    made = {"msp": d.MaxSoftmax(None), "entropy": d.Entropy(None), "energy": d.EnergyBased(None), "max_logit": d.MaxLogit(None), "gen": d.GEN(None, M=100)}
+    made = {
+        "msp": d.MaxSoftmax(None),
+        "entropy": d.Entropy(None),
+        "energy": d.EnergyBased(None),
+        "max_logit": d.MaxLogit(None),
+        "gen": d.GEN(None, M=100),
+    }
     return {name: lambda z, m=m: m.predict_logits(torch.from_numpy(z)) for name, m in made.items()}
 
 
@@ -66,7 +74,11 @@ def main() -> None:
     print(f"{'NumPy exp and sum (limit)':26}{limit / 1e6:9.2f}{'':13}{1:14.0%}")
     for name, f in ours(a.classes).items():
         r = rate(f, logits if name in PAPER else pool, *run)
-        print(f"{name:26}{r / 1e6:9.2f}{other[name] / 1e6 if name in other else float('nan'):13.2f}{r / limit:14.0%}".replace("          nan", " " * 13))
+        print(
+            f"{name:26}{r / 1e6:9.2f}{other[name] / 1e6 if name in other else float('nan'):13.2f}{r / limit:14.0%}".replace(
+                "          nan", " " * 13
+            )
+        )
     everything = rate(lambda z: array_evidence(z, 100.0), pool, a.rows, a.chunk, 1)
     count = array_evidence(pool[:1], 100.0).shape[1]
     print(f"{f'all {count} scores':26}{everything / 1e6:9.3f}{'':13}{everything / limit:14.1%}")

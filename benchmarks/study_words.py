@@ -7,6 +7,7 @@ against each other, their near classes, textures, video frames, flowers, aircraf
 A hash of the ids gives a fifth of the ID rows to the fit; every number is of other rows. Which word is right for a label stands in words_right.json, written before any rule of naming was tried (its note says what had been seen); synonyms of these count.
 `--grid` prints the choice of the two constants of the names, one group of sets left out at a time.
 """
+
 import argparse
 import json
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from attrood.detect.intervals import rate_interval
 from attrood.detect.metrics import auroc
-from attrood.evidence import array_evidence, embedding_evidence
+from attrood.evidence import embedding_evidence
 from attrood.evidence.distances import KNN
 from attrood.evidence.meanings import class_words, thesaurus
+from attrood.evidence.registry import array_evidence
 from attrood.evidence.vocabulary import bundled_bank
 from attrood.evidence.words import (
     WordEvidence,
@@ -35,21 +37,30 @@ from attrood.evidence.words import (
     word_names,
 )
 from attrood.ground import unit_rows
-from attrood.log import reference_rows
+from attrood.log.rows import reference_rows
 
 LEVEL = 0.95  # share of familiar images below, from which a value is called beyond them
 BANK, VECTORS, _ = bundled_bank()
 RIGHT = {k: v for k, v in json.loads((Path(__file__).parent / "words_right.json").read_text()).items() if k != "note"}
 LABELS = {  # label and set whose names are judged, and the entry of words_right.json
-    "animals": [("bicycle", "objects", "bicycle"), ("car", "objects", "car"), ("flower", "objects", "flower"), ("airplane", "vehicles 32 px", "airplane"), ("automobile", "vehicles 32 px", "car"),
-                ("ship", "vehicles 32 px", "ship"), ("truck", "vehicles 32 px", "truck")],
-    "pets": [("", "flowers", "flower"), ("", "aircraft", "airplane")], "food": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
+    "animals": [
+        ("bicycle", "objects", "bicycle"),
+        ("car", "objects", "car"),
+        ("flower", "objects", "flower"),
+        ("airplane", "vehicles 32 px", "airplane"),
+        ("automobile", "vehicles 32 px", "car"),
+        ("ship", "vehicles 32 px", "ship"),
+        ("truck", "vehicles 32 px", "truck"),
+    ],
+    "pets": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
+    "food": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
 }
 
 
 @dataclass
 class Problem:
     "One ID set against others."
+
     name: str
     x: np.ndarray  # (n, d) unit image embeddings
     t: np.ndarray  # (C, d) unit text embeddings
@@ -73,15 +84,33 @@ def problems(folder: Path) -> list[Problem]:
     z = np.load(folder / "clip_vitb32_photos.npz")
     names = {"none": "id", "covariate": "animals 32 px", "semantic": "objects", "both": "vehicles 32 px"}
     domain = np.array([names[s] for s in z["shift"]])
-    found = [Problem("animals", unit_rows(z["image_embeddings"]), unit_rows(z["text_embeddings"]), z["class_names"].tolist(), domain, z["label"],
-                     reference_rows(z["sample_id"], np.where(domain == "id", "id", "ood")))]
+    found = [
+        Problem(
+            "animals",
+            unit_rows(z["image_embeddings"]),
+            unit_rows(z["text_embeddings"]),
+            z["class_names"].tolist(),
+            domain,
+            z["label"],
+            reference_rows(z["sample_id"], np.where(domain == "id", "id", "ood")),
+        )
+    ]
     z = np.load(folder / "clip_vitb32_sets.npz")
     for name in ("pets", "food"):
         mine = z["class_set"] == name
         classes = z["class_names"][mine].tolist()
         domain = np.where(z["domain"] == name, np.where(np.isin(z["label"], classes), "id", "near"), z["domain"])
-        found.append(Problem(name, unit_rows(z["image_embeddings"]), unit_rows(z["text_embeddings"][mine]), classes, domain, z["label"],
-                             reference_rows(z["sample_id"], np.where(domain == "id", "id", "ood"))))
+        found.append(
+            Problem(
+                name,
+                unit_rows(z["image_embeddings"]),
+                unit_rows(z["text_embeddings"][mine]),
+                classes,
+                domain,
+                z["label"],
+                reference_rows(z["sample_id"], np.where(domain == "id", "id", "ood")),
+            )
+        )
     return found
 
 
@@ -109,18 +138,39 @@ def removed(ps: list[Problem]) -> None:
 def scores(p: Problem, words: WordEvidence) -> None:
     "AUROC of the evidence, of the best score in hindsight, and of a classifier that has seen the set."
     columns = word_columns(words, p.x)
-    others = dict(array_evidence(p.x @ p.t.T, 100.0, 0.0)) | embedding_evidence(p.x, p.t, 100.0, p.reference, p.label)[0]
+    others = (
+        dict(array_evidence(p.x @ p.t.T, 100.0, 0.0)) | embedding_evidence(p.x, p.t, 100.0, p.reference, p.label)[0]
+    )
     table = {}
     for d in p.sets:
-        y, rows = np.r_[np.zeros(p.new.sum()), np.ones((p.domain == d).sum())], np.r_[np.flatnonzero(p.new), np.flatnonzero(p.domain == d)]
+        y, rows = (
+            np.r_[np.zeros(p.new.sum()), np.ones((p.domain == d).sum())],
+            np.r_[np.flatnonzero(p.new), np.flatnonzero(p.domain == d)],
+        )
         value = {c: auroc(y, columns[c][rows]) for c in ("word_margin", "word_lead", "word_mass")}
         rest = {c: auroc(y, np.asarray(v)[rows]) for c, v in others.items() if c != "reference"}
         best = max(rest, key=rest.get)
-        seen = cross_val_predict(LogisticRegression(C=10, max_iter=300), p.x[rows], y, cv=StratifiedKFold(5, shuffle=True, random_state=0), method="decision_function")
-        table[d] = {**value, "best other, in hindsight": f"{rest[best]:.4f} {best}", "trained on the set": auroc(y, seen)}
+        seen = cross_val_predict(
+            LogisticRegression(C=10, max_iter=300),
+            p.x[rows],
+            y,
+            cv=StratifiedKFold(5, shuffle=True, random_state=0),
+            method="decision_function",
+        )
+        table[d] = {
+            **value,
+            "best other, in hindsight": f"{rest[best]:.4f} {best}",
+            "trained on the set": auroc(y, seen),
+        }
     frame = pd.DataFrame(table).T
     show(f"{p.name}: AUROC against {p.new.sum()} new ID rows ({p.reference.sum()} in the fit)", frame)
-    print(f"{len(rest)} other scores; mean over far sets ({', '.join(p.far)}):", {c: round(float(frame.loc[p.far, c].astype(float).mean()), 4) for c in ("word_margin", "word_lead", "word_mass")})
+    print(
+        f"{len(rest)} other scores; mean over far sets ({', '.join(p.far)}):",
+        {
+            c: round(float(frame.loc[p.far, c].astype(float).mean()), 4)
+            for c in ("word_margin", "word_lead", "word_mass")
+        },
+    )
 
 
 def answers(p: Problem, words: WordEvidence) -> np.ndarray:
@@ -137,12 +187,25 @@ def told(p: Problem, words: WordEvidence) -> None:
     "Shares of the three answers, and balanced accuracy where the causes are known."
     given = answers(p, words)
     rows = {"id (new)": p.new, **{d: p.domain == d for d in p.sets}}
-    show(f"{p.name}: three answers, level {LEVEL}", pd.DataFrame({d: {a: f"{(given[r] == a).mean():.3f}" for a in ("familiar", "not_in_list", "picture")} | {"rows": r.sum()} for d, r in rows.items()}).T)
+    show(
+        f"{p.name}: three answers, level {LEVEL}",
+        pd.DataFrame(
+            {
+                d: {a: f"{(given[r] == a).mean():.3f}" for a in ("familiar", "not_in_list", "picture")}
+                | {"rows": r.sum()}
+                for d, r in rows.items()
+            }
+        ).T,
+    )
     if p.name == "animals":
         truth = np.where(p.domain == "id", "familiar", np.where(p.domain == "animals 32 px", "picture", "not_in_list"))
         use = ~p.reference
+
         def balanced(rows: np.ndarray) -> float:
-            return float(np.mean([(given[rows][truth[rows] == a] == a).mean() for a in ("familiar", "not_in_list", "picture")]))
+            return float(
+                np.mean([(given[rows][truth[rows] == a] == a).mean() for a in ("familiar", "not_in_list", "picture")])
+            )
+
         rng, index = np.random.default_rng(0), np.flatnonzero(use)
         drawn = np.quantile([balanced(rng.choice(index, len(index))) for _ in range(2000)], [0.025, 0.975])
         print(f"balanced accuracy {balanced(index):.3f}, 95 % interval {drawn[0]:.3f} to {drawn[1]:.3f}")
@@ -166,8 +229,12 @@ def named(p: Problem, words: WordEvidence) -> None:
         low, high = rate_interval(int(ok.sum()), len(ok))[-2:]
         five = np.array([judged(t, entry).any() for t in top[rows]])
         table[f"{domain}: {label}" if label else domain] = {
-            "rows": len(ok), "right": f"{ok.mean():.3f} [{low:.2f}, {high:.2f}]", "best word right": round(judged(names["best"][rows].to_numpy(), entry).mean(), 3), "one of five right": round(five.mean(), 3),
-            "names": ", ".join(f"{w} {c}" for w, c in names["name"][rows].value_counts().head(6).items())}
+            "rows": len(ok),
+            "right": f"{ok.mean():.3f} [{low:.2f}, {high:.2f}]",
+            "best word right": round(judged(names["best"][rows].to_numpy(), entry).mean(), 3),
+            "one of five right": round(five.mean(), 3),
+            "names": ", ".join(f"{w} {c}" for w, c in names["name"][rows].value_counts().head(6).items()),
+        }
     show(f"{p.name}: names", pd.DataFrame(table).T)
 
 
@@ -177,8 +244,11 @@ def unnamed(p: Problem, words: WordEvidence) -> None:
     for d in ("xray", "patents", "textures", "actions", "near"):
         if d in p.sets:
             mine = names[given & (p.domain == d)]
-            table[d] = {"rows": len(mine), "median probability": mine["probability"].median().round(2),
-                        "names": ", ".join(f"{w} {c}" for w, c in mine["name"].value_counts().head(8).items())}
+            table[d] = {
+                "rows": len(mine),
+                "median probability": mine["probability"].median().round(2),
+                "names": ", ".join(f"{w} {c}" for w, c in mine["name"].value_counts().head(8).items()),
+            }
     if table:
         show(f"{p.name}: sets whose medium, pattern or kind has no word of its own", pd.DataFrame(table).T)
 
@@ -194,10 +264,26 @@ def few(p: Problem) -> None:
             words = fitted(p, mask)
             columns = word_columns(words, p.x)
             new = (p.domain == "id") & ~mask
-            far = [auroc(np.r_[np.zeros(new.sum()), np.ones((p.domain == d).sum())], np.r_[columns["word_margin"][new], columns["word_margin"][p.domain == d]]) for d in p.far]
-            got.append((np.mean(far), (familiar_share(words, "word_margin", columns["word_margin"][new]) <= LEVEL).mean(), (familiar_share(words, "word_lead", columns["word_lead"][new]) <= LEVEL).mean()))
+            far = [
+                auroc(
+                    np.r_[np.zeros(new.sum()), np.ones((p.domain == d).sum())],
+                    np.r_[columns["word_margin"][new], columns["word_margin"][p.domain == d]],
+                )
+                for d in p.far
+            ]
+            got.append(
+                (
+                    np.mean(far),
+                    (familiar_share(words, "word_margin", columns["word_margin"][new]) <= LEVEL).mean(),
+                    (familiar_share(words, "word_lead", columns["word_lead"][new]) <= LEVEL).mean(),
+                )
+            )
         mean, low = np.mean(got, axis=0), np.min(got, axis=0)
-        table[n] = {"far AUROC": f"{mean[0]:.4f}, worst {low[0]:.4f}", "new ID rows within, margin": f"{mean[1]:.3f}, worst {low[1]:.3f}", "new ID rows within, lead": f"{mean[2]:.3f}, worst {low[2]:.3f}"}
+        table[n] = {
+            "far AUROC": f"{mean[0]:.4f}, worst {low[0]:.4f}",
+            "new ID rows within, margin": f"{mean[1]:.3f}, worst {low[1]:.3f}",
+            "new ID rows within, lead": f"{mean[2]:.3f}, worst {low[2]:.3f}",
+        }
     show(f"{p.name}: reference rows", pd.DataFrame(table).T)
 
 
@@ -207,21 +293,33 @@ def grid(ps: list[Problem]) -> None:
     for p in ps:
         words = fitted(p)
         member = np.repeat(np.arange(len(words.group_names)), np.diff(words.start))
-        groups = csr_array((np.ones(len(member)), (words.member, member)), shape=(len(words.vectors), len(words.group_names)))
+        groups = csr_array(
+            (np.ones(len(member)), (words.member, member)), shape=(len(words.vectors), len(words.group_names))
+        )
         for label, domain, entry in LABELS[p.name]:
             margins = _margins(words, p.x[p.rows(label, domain)])[0]
             for a in shares:
                 for s in scales:
                     best = hedged_names(s * words.scale * (margins - a * words.discount), groups)[0]
-                    right[p.name, label or domain, a, s] = judged(np.array(words.group_names, object)[best], entry).mean()
-    kinds = {"object photographs": ("bicycle", "car", "flower"), "CIFAR-10": ("airplane", "automobile", "ship", "truck"), "flowers": ("flowers",), "aircraft": ("aircraft",)}
+                    right[p.name, label or domain, a, s] = judged(
+                        np.array(words.group_names, object)[best], entry
+                    ).mean()
+    kinds = {
+        "object photographs": ("bicycle", "car", "flower"),
+        "CIFAR-10": ("airplane", "automobile", "ship", "truck"),
+        "flowers": ("flowers",),
+        "aircraft": ("aircraft",),
+    }
     keys = sorted({k[:2] for k in right})
     mean = pd.DataFrame({a: {s: np.mean([right[k + (a, s)] for k in keys]) for s in scales} for a in shares}).round(3)
     show("Mean share of right names: rows softness of the scale, columns share of the discount", mean)
     for out, labels in kinds.items():
         rest = [k for k in keys if k[1] not in labels]
         a, s = max(((a, s) for a in shares for s in scales), key=lambda c: np.mean([right[k + c] for k in rest]))
-        print(f"without {out}: share {a}, softness {s}; left out:", {k[0] + " " + k[1]: round(float(right[k + (a, s)]), 3) for k in keys if k[1] in labels})
+        print(
+            f"without {out}: share {a}, softness {s}; left out:",
+            {k[0] + " " + k[1]: round(float(right[k + (a, s)]), 3) for k in keys if k[1] in labels},
+        )
 
 
 def main() -> None:

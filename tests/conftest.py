@@ -1,4 +1,5 @@
 """What the tests share: the command line as a process of its own, and a small real log."""
+
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 from attrood.log import Log, bundled_log
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared/data/images").is_dir()), ROOT.parent / "shared")  # data that is not in the repository
+SHARED = next(
+    (p / "shared" for p in ROOT.parents if (p / "shared/data/images").is_dir()), ROOT.parent / "shared"
+)  # data that is not in the repository
 
 
 def command(*args: object) -> list[str]:
@@ -20,13 +23,19 @@ def command(*args: object) -> list[str]:
 
 def environment(**extra: str) -> dict[str, str]:
     "The environment with this checkout first on the path."
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "MPLBACKEND": "agg"} | extra
+    return (
+        os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "MPLBACKEND": "agg"}
+        | extra
+    )
 
 
 @pytest.fixture
 def attrood(tmp_path):
     "Run `attrood ARGS` in an empty folder."
-    return lambda *args, **env: subprocess.run(command(*args), capture_output=True, text=True, cwd=tmp_path, env=environment(**env), timeout=300)
+    return lambda *args, **env: subprocess.run(
+        command(*args), capture_output=True, text=True, cwd=tmp_path, env=environment(**env), timeout=300
+    )
 
 
 @pytest.fixture(scope="session")

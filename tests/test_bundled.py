@@ -1,4 +1,5 @@
 """The logs that ship with the package: small, with their sources' terms, and good for the whole job."""
+
 import json
 import re
 from pathlib import Path
@@ -6,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrood.log import BUNDLED, bundled_log, evaluation_rows
+from attrood.log import bundled_log
+from attrood.log.files import BUNDLED
 from attrood.log.indicators import conf, energy
+from attrood.log.rows import evaluation_rows
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "attrood" / "assets"
@@ -34,7 +37,10 @@ def test_the_food_log_is_the_experiment():
     log = bundled_log("food101-pocket")
     frame = log.frame()[evaluation_rows(log)]
     assert frame.groupby("role").size().to_dict() == {"id": 10_000, "ood": 10_000}
-    assert frame.loc[frame["role"] == "id", "domain"].unique().tolist() == ["food101"] and frame.loc[frame["role"] == "ood", "domain"].nunique() == 9
+    assert (
+        frame.loc[frame["role"] == "id", "domain"].unique().tolist() == ["food101"]
+        and frame.loc[frame["role"] == "ood", "domain"].nunique() == 9
+    )
     assert set(frame["shift"]) == {"none", "objects", "renditions", "textures"}
     assert frame.loc[frame["food"] == "same", "label"].nunique() == 3
 
@@ -43,9 +49,13 @@ def test_the_columns_of_the_food_log_agree_with_each_other():
     log = bundled_log("food101-pocket")
     scale = log.manifest.logit_scale
     top = log.array("top_cosine").astype(float)
-    assert (np.diff(top, axis=1) <= 0).all() and (np.asarray(log.manifest.class_names, object)[log.array("top_index")[:, 0]] == log.array("prediction")).all()
+    assert (np.diff(top, axis=1) <= 0).all() and (
+        np.asarray(log.manifest.class_names, object)[log.array("top_index")[:, 0]] == log.array("prediction")
+    ).all()
     np.testing.assert_allclose(log.array("conf"), np.exp(scale * top[:, 0] + log.array("energy")), rtol=1e-4)
-    assert (conf(scale * top) >= log.array("conf") - 1e-5).all() and (energy(scale * top) >= log.array("energy") - 1e-4).all()  # ten classes of 101
+    assert (conf(scale * top) >= log.array("conf") - 1e-5).all() and (
+        energy(scale * top) >= log.array("energy") - 1e-4
+    ).all()  # ten classes of 101
 
 
 def test_the_whole_job_on_the_food_log(attrood, tmp_path):
@@ -54,4 +64,6 @@ def test_the_whole_job_on_the_food_log(attrood, tmp_path):
     assert "22000 images, 12000 ID, 101 classes, pocket" in done.stderr
     cards = json.loads(done.stdout)["modes"]
     assert set(cards) == {"default", "paper"} and all(c["provenance"]["rows"] == 20_000 for c in cards.values())
-    assert {"axes.json", "scores.parquet", "summary.txt", "report.html", "figures", "paper"} <= {p.name for p in (tmp_path / "attrood-out").iterdir()}
+    assert {"axes.json", "scores.parquet", "summary.txt", "report.html", "figures", "paper"} <= {
+        p.name for p in (tmp_path / "attrood-out").iterdir()
+    }

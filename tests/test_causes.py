@@ -1,4 +1,5 @@
 "`attrood causes` as a user types it, on a folder of pictures, with a model of random weights."
+
 import json
 
 import numpy as np
@@ -19,7 +20,11 @@ def pictures(tmp_path):
     for c, name in enumerate(("oak", "elm", "ash", "fir", "yew", "box")):
         (tmp_path / "in" / name).mkdir(parents=True)
         for i in range(10):
-            stripes = 60 * np.sin(np.arange(80) / (c + 1))[:, None, None] + rng.integers(60, 180, (1, 1, 3)) + rng.normal(0, 8, (80, 80, 3))
+            stripes = (
+                60 * np.sin(np.arange(80) / (c + 1))[:, None, None]
+                + rng.integers(60, 180, (1, 1, 3))
+                + rng.normal(0, 8, (80, 80, 3))
+            )
             Image.fromarray(np.clip(stripes, 0, 255).astype(np.uint8)).save(tmp_path / "in" / name / f"{i}.png")
     (tmp_path / "noise").mkdir()
     for i in range(6):
@@ -30,8 +35,31 @@ def pictures(tmp_path):
 def test_all_kinds_of_causes(attrood, pictures, tmp_path):
     "Camera, instability, semantic and text causes are rows of the log and of the tables."
     out = tmp_path / "out"
-    done = attrood("causes", pictures / "in", "--pretrained", "random:0", "--hold-out", 2, "--far", f"static={pictures / 'noise'}", "--synonym", "oak=quercus", "--synonym", "elm=ulmus",
-                   "--synonym", "ash=fraxinus", "--synonym", "fir=abies", "--synonym", "yew=taxus", "--synonym", "box=buxus", "-o", out, "--json")
+    done = attrood(
+        "causes",
+        pictures / "in",
+        "--pretrained",
+        "random:0",
+        "--hold-out",
+        2,
+        "--far",
+        f"static={pictures / 'noise'}",
+        "--synonym",
+        "oak=quercus",
+        "--synonym",
+        "elm=ulmus",
+        "--synonym",
+        "ash=fraxinus",
+        "--synonym",
+        "fir=abies",
+        "--synonym",
+        "yew=taxus",
+        "--synonym",
+        "box=buxus",
+        "-o",
+        out,
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     tables, log = json.loads(done.stdout), read_log(out / "log.parquet")
     causes = set(log.array("cause"))
@@ -39,13 +67,21 @@ def test_all_kinds_of_causes(attrood, pictures, tmp_path):
     assert {row["cause"] for row in tables["effects"]} == causes - {"none"}
     assert set(log.array("domain")[log.is_id]) == {"none"} and len(AxisCard.read(out / "axes.json").names) >= 2
     near, missing = (set(log.array("label")[log.array("cause") == c]) for c in ("near", "missing_class"))
-    assert near == {None} and len(missing) == 1 and not missing & set(log.manifest.class_names) and len(log.manifest.class_names) == 4
+    assert (
+        near == {None}
+        and len(missing) == 1
+        and not missing & set(log.manifest.class_names)
+        and len(log.manifest.class_names) == 4
+    )
 
 
-@pytest.mark.parametrize("options, said", [
-    (["--far", "static=nowhere"], "nowhere is neither a file or folder"),
-    (["--synonym", "pine=pinus"], "got 'pine'"),
-])
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--far", "static=nowhere"], "nowhere is neither a file or folder"),
+        (["--synonym", "pine=pinus"], "got 'pine'"),
+    ],
+)
 def test_wrong_input_is_one_line(attrood, pictures, options, said):
     "Status 2 and what is wrong."
     done = attrood("causes", pictures / "in", "--pretrained", "random:0", *options)

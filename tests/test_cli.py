@@ -1,4 +1,5 @@
 """The command line as a process: wrong input, interruption, and the same bytes for the same input."""
+
 import json
 import os
 import signal
@@ -13,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import command, environment
 
-from attrood.axes import card_from_weights
-from attrood.axes.card import origin
+from attrood.axes.card import card_from_weights, origin
 from attrood.evidence import evidence_frame
 from attrood.log import Log, write_log
 
@@ -84,7 +84,21 @@ def test_wrong_input_gets_one_line_status_2_and_no_file(attrood, tmp_path, small
 
 def test_card_that_needs_more_than_the_log_has(attrood, tmp_path, small_log):
     write_log(small_log, tmp_path / "log.parquet")
-    assert attrood("fit", "log.parquet", "-o", "axes.json", "--evidence", "conf", "--evidence", "energy", "--evidence", "entropy").returncode == 0
+    assert (
+        attrood(
+            "fit",
+            "log.parquet",
+            "-o",
+            "axes.json",
+            "--evidence",
+            "conf",
+            "--evidence",
+            "energy",
+            "--evidence",
+            "entropy",
+        ).returncode
+        == 0
+    )
     card = json.loads((tmp_path / "axes.json").read_text())
     card["evidence"][1]["name"] = "knn50"
     for axis in card["axes"]:
@@ -137,7 +151,10 @@ def test_pictures_for_the_report(attrood, tmp_path, small_log):
     page = (tmp_path / "out/report.html").read_text()
     embedded = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])["thumbs"]
     assert sorted(embedded) == sorted(names)
-    assert attrood("report", "out", "-o", "bare.html").returncode == 0 and "data:image/jpeg" not in (tmp_path / "bare.html").read_text()
+    assert (
+        attrood("report", "out", "-o", "bare.html").returncode == 0
+        and "data:image/jpeg" not in (tmp_path / "bare.html").read_text()
+    )
     assert attrood("report", "out", "--images", "pictures/a", "-o", "again.html").returncode == 0
     assert (tmp_path / "again.html").read_text() == page
 
@@ -153,7 +170,13 @@ def test_killed_at_any_moment_leaves_old_or_new(attrood, tmp_path, small_log):
     old = results(tmp_path / "out")
     assert old != new
     for share in np.random.default_rng(1).uniform(0.2, 1.0, 6):
-        process = subprocess.Popen(command("run", "log.parquet", "-o", "out", "--mode", "default"), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command("run", "log.parquet", "-o", "out", "--mode", "default"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         time.sleep(share * took)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -165,9 +188,11 @@ def test_killed_at_any_moment_leaves_old_or_new(attrood, tmp_path, small_log):
 
 def test_run_imports_no_torch_and_no_nbdev(tmp_path, small_log):
     write_log(small_log, tmp_path / "log.parquet")
-    code = ("import sys; sys.argv = ['attrood', 'run', 'log.parquet', '--mode', 'default']\n"
-            "from attrood.entrance.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-            "print([m for m in ('torch', 'open_clip', 'nbdev', 'fastcore', 'execnb', 'ray', 'tensorflow') if m in sys.modules])")
+    code = (
+        "import sys; sys.argv = ['attrood', 'run', 'log.parquet', '--mode', 'default']\n"
+        "from attrood.entrance.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'open_clip', 'nbdev', 'fastcore', 'execnb', 'ray', 'tensorflow') if m in sys.modules])"
+    )
     done = subprocess.run([*command()[:2], code], capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -188,35 +213,71 @@ def here(tmp_path, monkeypatch, capsys):
         finally:
             signal.signal(signal.SIGTERM, old)
         return 0, *capsys.readouterr()
+
     return call
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda m: {"model": dict(m.model) | {"name": "ViT-H-14"}}, "its model is 'ViT-H-14'"), (lambda m: {"templates": ["a toy of a {}"]}, "its prompts are ['a toy of a {}']"),
-    (lambda m: {"class_names": [f"{c} toy" for c in m.class_names]}, "it has other classes, though as many"), (lambda m: {"class_names": [*m.class_names, "unicorn"]}, "classes, the axes are of")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda m: {"model": dict(m.model) | {"name": "ViT-H-14"}}, "its model is 'ViT-H-14'"),
+        (lambda m: {"templates": ["a toy of a {}"]}, "its prompts are ['a toy of a {}']"),
+        (lambda m: {"class_names": [f"{c} toy" for c in m.class_names]}, "it has other classes, though as many"),
+        (lambda m: {"class_names": [*m.class_names, "unicorn"]}, "classes, the axes are of"),
+    ],
+)
 def test_a_card_of_another_model_or_other_texts_is_refused(here, tmp_path, small_log, change, said):
     "One line, no file; a flag is for those who know."
-    card_from_weights([[1.0]], ["a"], ["other"], evidence_frame(small_log, ["conf"])).with_parts(provenance=origin(small_log)).write(tmp_path / "axes.json")
+    card_from_weights([[1.0]], ["a"], ["other"], evidence_frame(small_log, ["conf"])).with_parts(
+        provenance=origin(small_log)
+    ).write(tmp_path / "axes.json")
     write_log(small_log, tmp_path / "same.parquet")
-    write_log(replace(small_log, manifest=replace(small_log.manifest, **change(small_log.manifest))), tmp_path / "other.parquet")
+    write_log(
+        replace(small_log, manifest=replace(small_log.manifest, **change(small_log.manifest))),
+        tmp_path / "other.parquet",
+    )
     row = ["--id", small_log.array("id")[0]]
     commands = [("score",), ("explain",), ("explain", *row), ("evaluate", "-o", "evaluation")]
     for name, *more in commands:
         code, out, err = here(name, "other.parquet", "--axes", "axes.json", *more)
-        assert (code, out, len(err.splitlines())) == (2, "", 1) and err.startswith("attrood: other.parquet cannot be scored on these axes") and said in err and "--any-model" in err, (name, err)
+        assert (
+            (code, out, len(err.splitlines())) == (2, "", 1)
+            and err.startswith("attrood: other.parquet cannot be scored on these axes")
+            and said in err
+            and "--any-model" in err
+        ), (name, err)
     assert sorted(os.listdir(tmp_path)) == ["axes.json", "other.parquet", "same.parquet"]
     for name, *more in commands[:3]:
-        results = [here(name, log, "--axes", "axes.json", "--any-model", "--json", *more) for log in ("same.parquet", "other.parquet")]
+        results = [
+            here(name, log, "--axes", "axes.json", "--any-model", "--json", *more)
+            for log in ("same.parquet", "other.parquet")
+        ]
         assert results[0][:2] == results[1][:2] and results[0][0] == 0, (name, results)
 
 
-@pytest.mark.parametrize("accident", [lambda: {}["x"], lambda: int("x"), lambda: len(None), lambda: np.ones(2).reshape(3), lambda: (_ for _ in ()).throw(RuntimeError("deep\ndown")), lambda: 1 / 0, lambda: json.loads("[" * 200_000)])
+@pytest.mark.parametrize(
+    "accident",
+    [
+        lambda: {}["x"],
+        lambda: int("x"),
+        lambda: len(None),
+        lambda: np.ones(2).reshape(3),
+        lambda: (_ for _ in ()).throw(RuntimeError("deep\ndown")),
+        lambda: 1 / 0,
+        lambda: json.loads("[" * 200_000),
+    ],
+)
 def test_an_accident_is_called_a_fault_of_attrood(here, tmp_path, small_log, monkeypatch, accident):
     "One line that does not blame the input, status 1, and the traceback for whoever asks for it."
     write_log(small_log, tmp_path / "log.parquet")
     monkeypatch.setattr("attrood.entrance.job.analyse", lambda *args, **options: accident())
     code, out, err = here("fit", "log.parquet")
-    assert (code, out, len(err.splitlines())) == (1, "", 1) and err.startswith("attrood: this is a fault of attrood") and "ATTROOD_DEBUG=1" in err and "Traceback" not in err, err
+    assert (
+        (code, out, len(err.splitlines())) == (1, "", 1)
+        and err.startswith("attrood: this is a fault of attrood")
+        and "ATTROOD_DEBUG=1" in err
+        and "Traceback" not in err
+    ), err
     assert os.listdir(tmp_path) == ["log.parquet"]
     monkeypatch.setenv("ATTROOD_DEBUG", "1")
     with pytest.raises(Exception) as raised:

@@ -1,4 +1,5 @@
 """The front door: `import attrood as at`, as a new user meets it."""
+
 import ast
 import inspect
 import subprocess
@@ -46,8 +47,15 @@ def test_opens_in_half_a_second_and_loads_nothing():
 def test_every_name_is_there_typed_and_in_the_map():
     assert 12 <= len(at._DOOR) <= 20
     tree = ast.parse(Path(at.__file__).read_text(encoding="utf-8"))
-    typed = {a.name: node.module.split(".")[1] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attrood.") for a in node.names}
-    assert typed == {name: room for name, (room, _) in at._DOOR.items()}, "a name of the door stands in the table and among the imports for type checkers"
+    typed = {
+        a.name: node.module.split(".")[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attrood.")
+        for a in node.names
+    }
+    assert typed == {name: room for name, (room, _) in at._DOOR.items()}, (
+        "a name of the door stands in the table and among the imports for type checkers"
+    )
     for name, (room, what) in at._DOOR.items():
         assert getattr(at, name) is getattr(getattr(at, room), name) and name in dir(at)
         assert f"{name:<21}{what}" in at.__doc__
@@ -62,17 +70,25 @@ def test_help_is_one_screen_and_needs_no_torch():
 
 
 def test_inference_opens_without_torch():
-    assert python(WITHOUT_TORCH + "import attrood as at; print(at.infer.__name__, at.Encoder.__name__)").split() == ["infer", "Encoder"]
+    assert python(WITHOUT_TORCH + "import attrood as at; print(at.infer.__name__, at.Encoder.__name__)").split() == [
+        "infer",
+        "Encoder",
+    ]
 
 
 def test_the_callers_rows_stay_where_they_are():
     images, text, label, role = arrays()
     names = [f"class {c}" for c in range(len(text))]
     log = at.log_from_embeddings(images, text, names, 20.0, roles=role, labels=label)
-    assert log.array("label").tolist() == [names[c] if c >= 0 else None for c in label] and log.array("role").tolist() == role.tolist()
+    assert (
+        log.array("label").tolist() == [names[c] if c >= 0 else None for c in label]
+        and log.array("role").tolist() == role.tolist()
+    )
     assert log.array("reference").sum() > 16 and {"knn", "vim", "mahalanobis"} <= set(log.manifest.evidence)
     mixed = np.random.default_rng(1).permutation(len(images))
-    other = at.log_from_embeddings(images[mixed], text, names, 20.0, ids=log.array("id")[mixed], roles=role[mixed], labels=label[mixed])
+    other = at.log_from_embeddings(
+        images[mixed], text, names, 20.0, ids=log.array("id")[mixed], roles=role[mixed], labels=label[mixed]
+    )
     assert other.table.equals(log.select(mixed).table), "the same bits in every column, in the caller's order"
 
 
@@ -119,7 +135,9 @@ def test_infer_settings_are_written_once():
         assert (f.name in options) == (f.metadata["cli"] is not False) and f.metadata["text"]
         if f.name in options:
             p = options[f.name]
-            assert p.annotation.__metadata__[0].help == f.metadata["text"] and p.default == (None if f.default in (None, ()) else f.default)
+            assert p.annotation.__metadata__[0].help == f.metadata["text"] and p.default == (
+                None if f.default in (None, ()) else f.default
+            )
 
 
 def test_an_encoder_of_ones_own(tmp_path):
@@ -129,10 +147,21 @@ def test_an_encoder_of_ones_own(tmp_path):
     from attrood.data import Preprocessing
 
     class Histogram:
-        name, weights_sha256, preprocessing, logit_scale, logit_bias = "histogram", "1", Preprocessing((16, 16)), 10.0, 0.0
+        name, weights_sha256, preprocessing, logit_scale, logit_bias = (
+            "histogram",
+            "1",
+            Preprocessing((16, 16)),
+            10.0,
+            0.0,
+        )
 
         def encode_images(self, pixels):
-            return np.stack([np.histogram(p[..., c], 8, (0, 256))[0] for p in pixels for c in range(3)]).reshape(len(pixels), -1) + 0.1
+            return (
+                np.stack([np.histogram(p[..., c], 8, (0, 256))[0] for p in pixels for c in range(3)]).reshape(
+                    len(pixels), -1
+                )
+                + 0.1
+            )
 
         def encode_texts(self, texts):
             return np.stack([np.random.default_rng(len(t)).random(24) for t in texts])
@@ -142,10 +171,20 @@ def test_an_encoder_of_ones_own(tmp_path):
         file = tmp_path / ("known" if k < 8 else "other") / ("cat", "horse")[k % 2] / f"{k}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(file)
-    done = at.infer(str(tmp_path / "known"), str(tmp_path / "other"), Histogram(), out=tmp_path / "log", progress=False, cache=False)
+    done = at.infer(
+        str(tmp_path / "known"), str(tmp_path / "other"), Histogram(), out=tmp_path / "log", progress=False, cache=False
+    )
     log = at.read_log(tmp_path / "log")
-    assert done.images == 12 and log.manifest.model == {"name": "histogram", "pretrained": "", "weights_sha256": "1"} and log.manifest.class_names == ["cat", "horse"]
-    with pytest.raises(ValueError, match="patches need an OpenCLIP vision transformer: model histogram has no encode_patches"):
-        at.infer(str(tmp_path / "known"), (), Histogram(), out=tmp_path / "x", patches=True, progress=False, cache=False)
+    assert (
+        done.images == 12
+        and log.manifest.model == {"name": "histogram", "pretrained": "", "weights_sha256": "1"}
+        and log.manifest.class_names == ["cat", "horse"]
+    )
+    with pytest.raises(
+        ValueError, match="patches need an OpenCLIP vision transformer: model histogram has no encode_patches"
+    ):
+        at.infer(
+            str(tmp_path / "known"), (), Histogram(), out=tmp_path / "x", patches=True, progress=False, cache=False
+        )
     with pytest.raises(TypeError, match="infer has no setting 'batchsize'"):
         at.infer(str(tmp_path / "known"), (), Histogram(), out=tmp_path / "x", batchsize=3)

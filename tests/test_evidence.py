@@ -1,22 +1,16 @@
 """Every training-free score against a slow, plain version of its definition, and from a log against the array it was made of."""
+
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from attrood.evidence import (
-    EVIDENCE,
-    EmbeddingScores,
-    Evidence,
-    add_evidence,
-    available_evidence,
-    evidence_frame,
-    training_free,
-)
+from attrood.evidence import EVIDENCE, EmbeddingScores, Evidence, add_evidence, available_evidence, evidence_frame
 from attrood.evidence.fitted import FILES, FittedScore
-from attrood.evidence.registry import array_evidence, register
-from attrood.log import bare_log, log_from_logits
+from attrood.evidence.registry import array_evidence, register, training_free
+from attrood.log import log_from_logits
+from attrood.log.make import bare_log
 
 RNG = np.random.default_rng(20260221)
 
@@ -26,7 +20,9 @@ def unit(x):
 
 
 TEXT = unit(RNG.normal(size=(30, 64)) + 1.5)  # a shared direction, as CLIP's texts have
-IMAGES = unit(0.25 * TEXT[RNG.integers(30, size=80)] * RNG.uniform(0, 1, size=(80, 1)) + unit(RNG.normal(size=(80, 64))))
+IMAGES = unit(
+    0.25 * TEXT[RNG.integers(30, size=80)] * RNG.uniform(0, 1, size=(80, 1)) + unit(RNG.normal(size=(80, 64)))
+)
 COSINES, SCALE = IMAGES @ TEXT.T, 40.0  # 1/40 is none of the temperatures a log keeps
 
 
@@ -46,9 +42,15 @@ def gen(row, tau, m):
 
 def delta(row, tau, c, mode):
     "Minus the rise of the energy when the largest similarities are set to 0."
-    def E(r): return -tau * logsumexp(np.array(r) / tau)
+
+    def E(r):
+        return -tau * logsumexp(np.array(r) / tau)
+
     order = sorted(range(len(row)), key=lambda i: -row[i])[:c]
-    rises = [E([0 if i in crop else v for i, v in enumerate(row)]) - E(row) for crop in ([order] if mode == "joint" else [[i] for i in order])]
+    rises = [
+        E([0 if i in crop else v for i, v in enumerate(row)]) - E(row)
+        for crop in ([order] if mode == "joint" else [[i] for i in order])
+    ]
     return -sum(rises) / len(rises)
 
 
@@ -58,21 +60,36 @@ def ranked(row, *ranks):
 
 
 PLAIN = {  # name: (cosines of one image, τ = 1/scale) -> oriented value
-    "conf": lambda s, t: -max(softmax(s, t)), "msp": lambda s, t: -max(softmax(s, t)),
-    "entropy": lambda s, t: entropy(s, t), "normalized_entropy": lambda s, t: entropy(s, t) / np.log(len(s)),
-    "energy": lambda s, t: -logsumexp(np.array(s) / t), "oodscore": lambda s, t: (1 - max(softmax(s, t))) / 2 + entropy(s, t) / np.log(len(s)) / 2,
-    "mcm": lambda s, t: -max(softmax(s, 1)), "mcm_t0.1": lambda s, t: -max(softmax(s, 0.1)),
+    "conf": lambda s, t: -max(softmax(s, t)),
+    "msp": lambda s, t: -max(softmax(s, t)),
+    "entropy": lambda s, t: entropy(s, t),
+    "normalized_entropy": lambda s, t: entropy(s, t) / np.log(len(s)),
+    "energy": lambda s, t: -logsumexp(np.array(s) / t),
+    "oodscore": lambda s, t: (1 - max(softmax(s, t))) / 2 + entropy(s, t) / np.log(len(s)) / 2,
+    "mcm": lambda s, t: -max(softmax(s, 1)),
+    "mcm_t0.1": lambda s, t: -max(softmax(s, 0.1)),
     "probability_margin": lambda s, t: np.subtract(*ranked(list(softmax(s, t)), 1, 0)),
-    "entropy_t0.02": lambda s, t: entropy(s, 0.02), "entropy_t0.1": lambda s, t: entropy(s, 0.1), "entropy_t1": lambda s, t: entropy(s, 1) - np.log(len(s)),
-    "collision_entropy": lambda s, t: -np.log(sum(p * p for p in softmax(s, t))), "collision_entropy_t0.1": lambda s, t: -np.log(sum(p * p for p in softmax(s, 0.1))),
+    "entropy_t0.02": lambda s, t: entropy(s, 0.02),
+    "entropy_t0.1": lambda s, t: entropy(s, 0.1),
+    "entropy_t1": lambda s, t: entropy(s, 1) - np.log(len(s)),
+    "collision_entropy": lambda s, t: -np.log(sum(p * p for p in softmax(s, t))),
+    "collision_entropy_t0.1": lambda s, t: -np.log(sum(p * p for p in softmax(s, 0.1))),
     "softmax_variance": lambda s, t: -np.mean([(p - 1 / len(s)) ** 2 for p in softmax(s, t)]),
-    "gen": lambda s, t: gen(s, t, 100), "gen_top10": lambda s, t: gen(s, t, 10),
-    "energy_cosine": lambda s, t: -logsumexp(s), "energy_t0.1": lambda s, t: -0.1 * logsumexp(np.array(s) / 0.1),
-    "delta_energy": lambda s, t: delta(s, t, 2, "joint"), "delta_energy_c5": lambda s, t: delta(s, t, 5, "joint"),
-    "delta_energy_mean": lambda s, t: delta(s, t, 5, "mean"), "delta_energy_t0.1": lambda s, t: delta(s, 0.1, 2, "joint"),
-    "max_cosine": lambda s, t: -max(s), "max_logit": lambda s, t: -max(s) / t, "cosine_margin": lambda s, t: np.subtract(*ranked(s, 1, 0)),
-    "cosine_spread": lambda s, t: -np.sqrt(np.mean([(v - sum(s) / len(s)) ** 2 for v in s])), "mean_text": lambda s, t: -sum(s) / len(s),
-    "peakedness": lambda s, t: sum(s) / len(s) - max(s), "peak_z": lambda s, t: (np.mean(s) - max(s)) / np.std(s),
+    "gen": lambda s, t: gen(s, t, 100),
+    "gen_top10": lambda s, t: gen(s, t, 10),
+    "energy_cosine": lambda s, t: -logsumexp(s),
+    "energy_t0.1": lambda s, t: -0.1 * logsumexp(np.array(s) / 0.1),
+    "delta_energy": lambda s, t: delta(s, t, 2, "joint"),
+    "delta_energy_c5": lambda s, t: delta(s, t, 5, "joint"),
+    "delta_energy_mean": lambda s, t: delta(s, t, 5, "mean"),
+    "delta_energy_t0.1": lambda s, t: delta(s, 0.1, 2, "joint"),
+    "max_cosine": lambda s, t: -max(s),
+    "max_logit": lambda s, t: -max(s) / t,
+    "cosine_margin": lambda s, t: np.subtract(*ranked(s, 1, 0)),
+    "cosine_spread": lambda s, t: -np.sqrt(np.mean([(v - sum(s) / len(s)) ** 2 for v in s])),
+    "mean_text": lambda s, t: -sum(s) / len(s),
+    "peakedness": lambda s, t: sum(s) / len(s) - max(s),
+    "peak_z": lambda s, t: (np.mean(s) - max(s)) / np.std(s),
     "peak_over_runners": lambda s, t: np.mean(ranked(s, *range(1, 10))) - max(s),
 }
 
@@ -87,13 +104,20 @@ def test_equals_plain_version(name):
     plain = [PLAIN[name](list(row), 1 / SCALE) for row in COSINES]
     np.testing.assert_allclose(array_evidence(COSINES, SCALE, names=[name])[name], plain, rtol=1e-9, atol=1e-13)
     single = array_evidence(COSINES.astype(np.float32), SCALE, names=[name])[name]
-    np.testing.assert_allclose(single, plain, rtol=1e-5, atol=max(2e-4 * np.std(plain), 2e-6))  # float32, on sums near log C
+    np.testing.assert_allclose(
+        single, plain, rtol=1e-5, atol=max(2e-4 * np.std(plain), 2e-6)
+    )  # float32, on sums near log C
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_order_of_classes_does_not_matter(name):
     perm = RNG.permutation(30)
-    np.testing.assert_allclose(array_evidence(COSINES[:, perm], SCALE, names=[name])[name], array_evidence(COSINES, SCALE, names=[name])[name], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        array_evidence(COSINES[:, perm], SCALE, names=[name])[name],
+        array_evidence(COSINES, SCALE, names=[name])[name],
+        rtol=1e-9,
+        atol=1e-12,
+    )
 
 
 def make(scale, bias=0.0):
@@ -143,7 +167,17 @@ def test_direction():
 
 def test_what_was_trained_is_read_from_the_registry():
     assert {n for n, e in EVIDENCE.items() if e.trained} == {
-        "kl_matching", "mahalanobis", "relative_mahalanobis", "vim", "residual", "knn", "prototype_cosine", "gap_projection", "centred_cosine", "cosine_pattern"}
+        "kl_matching",
+        "mahalanobis",
+        "relative_mahalanobis",
+        "vim",
+        "residual",
+        "knn",
+        "prototype_cosine",
+        "gap_projection",
+        "centred_cosine",
+        "cosine_pattern",
+    }
 
 
 @pytest.fixture
@@ -158,15 +192,27 @@ def registries():
 
 def test_a_new_score_of_a_row_is_one_entry(registries):
     "It is in tables of arrays and logs, stored where a log cannot give it, and counted as training-free."
-    register(Evidence("median", "text", "a test", "median of s", lambda v: np.median(v.s, axis=1) if hasattr(v, "s") else v.top(v.count)[:, v.count // 2], cosine=True))
+    register(
+        Evidence(
+            "median",
+            "text",
+            "a test",
+            "median of s",
+            lambda v: np.median(v.s, axis=1) if hasattr(v, "s") else v.top(v.count)[:, v.count // 2],
+            cosine=True,
+        )
+    )
     assert "median" in array_evidence(COSINES, SCALE) and "median" not in available_evidence(make(100.0))
     log = add_evidence(bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, keep_embeddings=True), TEXT)
     np.testing.assert_allclose(evidence_frame(log)["median"], np.median(COSINES, axis=1), atol=1e-3)
-    assert log.manifest.evidence["median"]["needs"] == ["row"] and "median" in training_free(available_evidence(log), log)
+    assert log.manifest.evidence["median"]["needs"] == ["row"] and "median" in training_free(
+        available_evidence(log), log
+    )
 
 
 def test_a_new_fitted_score_is_one_class(registries, tmp_path):
     "It is fitted, stored with its parameters, saved, loaded, and counted as trained."
+
     @dataclass(frozen=True, eq=False)
     class Centre(FittedScore):
         kind = "centre"
@@ -186,8 +232,15 @@ def test_a_new_fitted_score_is_one_class(registries, tmp_path):
     scores = EmbeddingScores.fit(IMAGES[:40], TEXT)
     scores.save(tmp_path)
     again = EmbeddingScores.load(tmp_path)
-    np.testing.assert_allclose(again.columns(IMAGES)["centre"], np.linalg.norm(IMAGES - IMAGES[:40].mean(axis=0), axis=1), rtol=1e-12)
-    assert again.entries()["centre"] == {"group": "geometry", "source": "a test", "needs": ["reference"], "params": {"width": 64}}
+    np.testing.assert_allclose(
+        again.columns(IMAGES)["centre"], np.linalg.norm(IMAGES - IMAGES[:40].mean(axis=0), axis=1), rtol=1e-12
+    )
+    assert again.entries()["centre"] == {
+        "group": "geometry",
+        "source": "a test",
+        "needs": ["reference"],
+        "params": {"width": 64},
+    }
     assert "centre" in scores.names() and not training_free(["centre"])
 
 
@@ -195,5 +248,7 @@ def test_a_column_the_wrong_way_round_is_said_and_not_turned():
     log = bare_log(IMAGES, TEXT, [str(i) for i in range(30)], 100.0, roles=["id"] * 40 + ["ood"] * 40)
     familiar = Evidence("familiar", "picture", "a test", needs=frozenset({"pixels"}))
     own = add_evidence(log, {"familiar": log.is_id.astype(float)}, [familiar])
-    with pytest.warns(UserWarning, match="evidence 'familiar' is lower for OoD than for ID rows .AUROC 0.00 on 40 ID and 40 OoD rows"):
+    with pytest.warns(
+        UserWarning, match="evidence 'familiar' is lower for OoD than for ID rows .AUROC 0.00 on 40 ID and 40 OoD rows"
+    ):
         assert evidence_frame(own, ["familiar"])["familiar"].tolist() == log.is_id.astype(float).tolist()

@@ -2,6 +2,7 @@
 
 ATTROOD_FULL=1 runs the full sizes (ten kills, 10,000 images) and ATTROOD_RAY=1 the Ray tests.
 """
+
 import io
 import json
 import os
@@ -26,8 +27,11 @@ from attrood.log import read_log  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tools"))
 FULL, RAY = bool(os.environ.get("ATTROOD_FULL")), bool(os.environ.get("ATTROOD_RAY"))
-CONFIG = {"embed_dim": 64, "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
-          "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}}
+CONFIG = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
 
 
 def picture(i: int, width: int = 90, height: int = 70) -> Image.Image:
@@ -51,6 +55,7 @@ def config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def small(config):
     from attrood.inference import load_vlm
+
     return load_vlm(str(config), "random:0", device="cpu")
 
 
@@ -69,7 +74,10 @@ def photographs(n: int) -> list[tuple[str, str, bytes]]:
     return [(f"{i:04d}", f.parent.name, f.read_bytes()) for i, f in enumerate(files[:: max(1, len(files) // n)][:n])]
 
 
-@pytest.mark.parametrize("rows", [samples, pytest.param(photographs, marks=pytest.mark.skipif(not photographs(1), reason="no photographs at hand"))])
+@pytest.mark.parametrize(
+    "rows",
+    [samples, pytest.param(photographs, marks=pytest.mark.skipif(not photographs(1), reason="no photographs at hand"))],
+)
 def test_four_ways_in_give_the_same_vectors(tmp_path, small, rows):
     from make_food101_pocket_log import prepare_tfds
 
@@ -85,16 +93,37 @@ def test_four_ways_in_give_the_same_vectors(tmp_path, small, rows):
                 info = tarfile.TarInfo(f"{name}.{ext}")
                 info.size = len(member)
                 tar.addfile(info, io.BytesIO(member))
-    pq.write_table(pa.table({"id": [n for n, _, _ in rows], "label": [x for _, x, _ in rows], "image": [d for _, _, d in rows]}), tmp_path / "set.parquet")
+    pq.write_table(
+        pa.table({"id": [n for n, _, _ in rows], "label": [x for _, x, _ in rows], "image": [d for _, _, d in rows]}),
+        tmp_path / "set.parquet",
+    )
     prepare_tfds("food101", {"validation": tmp_path / "set.parquet"}, tmp_path / "tfds")
     logs = {}
-    specs = {"folder": str(tmp_path / "folder"), "parquet": str(tmp_path / "set.parquet"), "tar": str(tmp_path / "set-{000..000}.tar"), "tfds": "food101:validation",
-             "memory": MemorySource([d for _, _, d in rows], [x for _, x, _ in rows], [n for n, _, _ in rows])}
+    specs = {
+        "folder": str(tmp_path / "folder"),
+        "parquet": str(tmp_path / "set.parquet"),
+        "tar": str(tmp_path / "set-{000..000}.tar"),
+        "tfds": "food101:validation",
+        "memory": MemorySource([d for _, _, d in rows], [x for _, x, _ in rows], [n for n, _, _ in rows]),
+    }
     for kind, spec in specs.items():
-        infer(spec, (), small, out=tmp_path / f"{kind}.parquet", classes="food101", embeddings=True, data_dir=str(tmp_path / "tfds"), batch_size=16, progress=False)
+        infer(
+            spec,
+            (),
+            small,
+            out=tmp_path / f"{kind}.parquet",
+            classes="food101",
+            embeddings=True,
+            data_dir=str(tmp_path / "tfds"),
+            batch_size=16,
+            progress=False,
+        )
         logs[kind] = read_log(tmp_path / f"{kind}.parquet")
     names = {n: i for i, (n, _, _) in enumerate(rows)}
-    order = {k: np.argsort([names[Path(i).stem] if k != "tfds" else int(i.rsplit("/", 1)[1]) for i in log.array("id")]) for k, log in logs.items()}
+    order = {
+        k: np.argsort([names[Path(i).stem] if k != "tfds" else int(i.rsplit("/", 1)[1]) for i in log.array("id")])
+        for k, log in logs.items()
+    }
     first = logs["memory"].array("image_embedding")[order["memory"]].astype(float)
     for kind, log in logs.items():
         other = log.array("image_embedding")[order[kind]].astype(float)
@@ -113,7 +142,12 @@ def parquet(path: Path, file: str, n: int, labels: list[str] | None) -> Path:
         rows = [{"label": "class", "image": encoded(i)} for i in range(n)]
     rows = [row | {"label": labels[i % len(labels)]} if labels else row for i, row in enumerate(rows)]
     ids = [f"{i:06d}" for i in range(len(rows))]
-    pq.write_table(pa.table({"id": ids, "file_name": ids, "label": [r["label"] for r in rows], "image": [r["image"] for r in rows]}), path)
+    pq.write_table(
+        pa.table(
+            {"id": ids, "file_name": ids, "label": [r["label"] for r in rows], "image": [r["image"] for r in rows]}
+        ),
+        path,
+    )
     return path
 
 
@@ -127,22 +161,45 @@ def test_presets_run_on_sets_of_their_names(tmp_path, preset, capsys):
 
     n, small = (12_000, 5000) if FULL else (150, 60)
     many = None if (SHARED / "data/images").is_dir() else [f"class {i:03d}" for i in range(60)]
-    sets = {"cifar": {"cifar100": ({"test": "cifar100_32", "train": "cifar100_32"}, small, many), "svhn_cropped": ({"test": "dtd"}, small, list("0123456789")),
-                      "cifar10": ({"test": "cifar10_32"}, small, ["cat", "dog"])},
-            "paper": {"food101": ({"train": "food101_64_train"}, n, ["apple_pie", "ramen", "sushi"]), "cifar100": ({"train": "cifar100_32"}, small, many),
-                      "imagenet_r": ({"test": "pacs_sketch"}, small, ["n01443537", "n02119022"])}}
+    sets = {
+        "cifar": {
+            "cifar100": ({"test": "cifar100_32", "train": "cifar100_32"}, small, many),
+            "svhn_cropped": ({"test": "dtd"}, small, list("0123456789")),
+            "cifar10": ({"test": "cifar10_32"}, small, ["cat", "dog"]),
+        },
+        "paper": {
+            "food101": ({"train": "food101_64_train"}, n, ["apple_pie", "ramen", "sushi"]),
+            "cifar100": ({"train": "cifar100_32"}, small, many),
+            "imagenet_r": ({"test": "pacs_sketch"}, small, ["n01443537", "n02119022"]),
+        },
+    }
     data = tmp_path / "tfds"
     for name, (splits, rows, labels) in sets[preset].items():
-        files = {split: parquet(tmp_path / f"{name}-{split}.parquet", f"{file}.parquet", rows, labels) for split, file in splits.items()}
+        files = {
+            split: parquet(tmp_path / f"{name}-{split}.parquet", f"{file}.parquet", rows, labels)
+            for split, file in splits.items()
+        }
         prepare_tfds(name, files, data, limit=n)
     weights = None if (DATA / "pocket.safetensors").exists() else os.environ.get("ATTROOD_POCKET", "random:0")
-    infer_command(preset=preset, model="pocket", pretrained=weights, out=tmp_path / "log", data_dir=str(data), evidence=FULL or preset == "cifar", device="cpu")
+    infer_command(
+        preset=preset,
+        model="pocket",
+        pretrained=weights,
+        out=tmp_path / "log",
+        data_dir=str(data),
+        evidence=FULL or preset == "cifar",
+        device="cpu",
+    )
     log, said = read_log(tmp_path / "log"), capsys.readouterr().err
-    reference = log.array("reference").astype(bool) if "reference" in log.table.column_names else np.zeros(len(log), bool)
+    reference = (
+        log.array("reference").astype(bool) if "reference" in log.table.column_names else np.zeros(len(log), bool)
+    )
     domains = dict(zip(*np.unique(log.array("domain"), return_counts=True), strict=True))
     print(preset, domains, int(reference.sum()), said)
     if preset == "cifar":
-        assert {"cifar100", "cifar100_reference", "svhn_cropped", "cifar10"} == set(domains) and domains["cifar100_reference"] == reference.sum() > 0
+        assert {"cifar100", "cifar100_reference", "svhn_cropped", "cifar10"} == set(domains) and domains[
+            "cifar100_reference"
+        ] == reference.sum() > 0
         assert {"knn", "vim"} <= set(log.manifest.evidence) and log.manifest.templates == ["a photo of a {}."]
     else:
         assert {"food101", "cifar100", "imagenet_r"} <= set(domains) and log.manifest.templates == ["a photo of {}"]
@@ -172,17 +229,31 @@ def test_probabilities_of_a_plain_loop(tmp_path, small):
     from attrood.inference import infer
 
     rows = samples(40)
-    pq.write_table(pa.table({"id": [n for n, _, _ in rows], "image": [d for _, _, d in rows]}), tmp_path / "set.parquet")
+    pq.write_table(
+        pa.table({"id": [n for n, _, _ in rows], "image": [d for _, _, d in rows]}), tmp_path / "set.parquet"
+    )
     names, templates = ["apple pie", "ramen", "a dog"], ["a photo of {}.", "a drawing of {}."]
-    infer(str(tmp_path / "set.parquet"), (), small, out=tmp_path / "log", classes=names, templates=templates, progress=False)
+    infer(
+        str(tmp_path / "set.parquet"),
+        (),
+        small,
+        out=tmp_path / "log",
+        classes=names,
+        templates=templates,
+        progress=False,
+    )
     log = read_log(tmp_path / "log")
-    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**small.model.visual.preprocess_cfg), is_train=False)
+    transform = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**small.model.visual.preprocess_cfg), is_train=False
+    )
     with torch.no_grad():
         weights = open_clip.build_zero_shot_classifier(small.model, small.tokenizer, names, templates)
         plain = []
         for _, _, data in rows:
             x = small.model.encode_image(transform(Image.open(io.BytesIO(data))).unsqueeze(0))
-            plain.append((small.model.logit_scale.exp() * x / x.norm(dim=-1, keepdim=True) @ weights).softmax(-1)[0].numpy())
+            plain.append(
+                (small.model.logit_scale.exp() * x / x.norm(dim=-1, keepdim=True) @ weights).softmax(-1)[0].numpy()
+            )
     p = np.stack(plain)
     assert np.abs(log.array("conf") - p.max(1)).max() < 1e-5
     assert list(log.array("prediction")) == [names[i] for i in p.argmax(1)]
@@ -207,8 +278,13 @@ print(done.status, done.images, done.rejects, done.new_images, flush=True)
 
 
 def start(config: Path, source: Path, out: Path, pause: float) -> subprocess.Popen:
-    child = subprocess.Popen([sys.executable, "-c", RUN, str(config), str(source), str(out), str(pause)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                             env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    child = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(config), str(source), str(out), str(pause)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
     assert child.stdout.readline() == "start\n"
     return child
 
@@ -222,7 +298,17 @@ def test_a_killed_run_is_taken_up_and_ends_the_same(tmp_path, config, small, nam
         f = tmp_path / "set" / ("a", "b")[i % 2] / f"{i:04d}.png"
         f.parent.mkdir(parents=True, exist_ok=True)
         f.write_bytes(b"broken" if i % 17 == 0 else encoded(i))
-    whole = infer(str(tmp_path / "set"), (), small, out=tmp_path / "whole", batch_size=8, shard_rows=16, embeddings=True, max_rejects=0.5, progress=False)
+    whole = infer(
+        str(tmp_path / "set"),
+        (),
+        small,
+        out=tmp_path / "whole",
+        batch_size=8,
+        shard_rows=16,
+        embeddings=True,
+        max_rejects=0.5,
+        progress=False,
+    )
     random.seed(3)
     pause, killed, out = 0.05, 0, tmp_path / name
     for _ in range(kills):
@@ -241,7 +327,17 @@ def test_a_killed_run_is_taken_up_and_ends_the_same(tmp_path, config, small, nam
     rejects_csv = out.with_suffix(".rejects.csv") if out.suffix else out / "rejects.csv"
     assert rejects_csv.read_text() == (tmp_path / "whole/rejects.csv").read_text()
     assert not [p for p in tmp_path.rglob("*.attrood-part*")]
-    again = infer(str(tmp_path / "set"), (), small, out=out, batch_size=8, shard_rows=16, embeddings=True, max_rejects=0.5, progress=False)
+    again = infer(
+        str(tmp_path / "set"),
+        (),
+        small,
+        out=out,
+        batch_size=8,
+        shard_rows=16,
+        embeddings=True,
+        max_rejects=0.5,
+        progress=False,
+    )
     assert (again.status, again.new_images) == ("complete", 0)
 
 
@@ -262,14 +358,21 @@ def test_a_run_that_ends_among_its_evidence_is_completed(tmp_path, small, monkey
         if len(calls) == 3:
             raise KeyboardInterrupt
         return store(*args, **options)
+
     monkeypatch.setattr(run_evidence, "add_evidence", until_the_third)
     with pytest.raises(KeyboardInterrupt):
         infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
     monkeypatch.undo()
     done = infer(str(tmp_path / "set"), (), small, out=tmp_path / "log", **options)
     log, whole = read_log(tmp_path / "log"), read_log(tmp_path / "whole")
-    assert (done.status, done.new_images) == ("resumed", 0) and log.table.equals(whole.table) and log.manifest == whole.manifest
-    assert "image_embedding" not in log.table.column_names and {"knn", "vim", "null_prompt"} <= set(log.manifest.evidence)
+    assert (
+        (done.status, done.new_images) == ("resumed", 0)
+        and log.table.equals(whole.table)
+        and log.manifest == whole.manifest
+    )
+    assert "image_embedding" not in log.table.column_names and {"knn", "vim", "null_prompt"} <= set(
+        log.manifest.evidence
+    )
 
 
 MEMORY = """
@@ -288,14 +391,24 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, config, kind):
     peaks = {}
     for n in (1000, 10000):
         if kind == "parquet":
-            pq.write_table(pa.table({"image": [encoded(i % 50, "JPEG") for i in range(n)]}), tmp_path / f"{n}.parquet", row_group_size=500)
+            pq.write_table(
+                pa.table({"image": [encoded(i % 50, "JPEG") for i in range(n)]}),
+                tmp_path / f"{n}.parquet",
+                row_group_size=500,
+            )
         else:
             (tmp_path / str(n)).mkdir()
             for i in range(n):
                 (tmp_path / str(n) / f"{i:05d}.jpg").write_bytes(encoded(i % 50, "JPEG"))
         source = tmp_path / (f"{n}.parquet" if kind == "parquet" else str(n))
-        done = subprocess.run([sys.executable, "-c", MEMORY, str(config), str(source), str(tmp_path / f"out{n}")], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(config), str(source), str(tmp_path / f"out{n}")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            check=True,
+        )
         peaks[n] = int(done.stdout.split()[-1])
     print(kind, peaks)
     assert peaks[10000] <= 1.1 * peaks[1000], peaks
@@ -322,7 +435,11 @@ def test_ray_equals_one_process_even_if_a_worker_is_killed(tmp_path, small, kill
     def stream(todo):
         for k, part in enumerate(ray_batches(run, todo, 2)):
             if k == 0:
-                workers = [p for p in psutil.Process().children(recursive=True) if any(word in " ".join(p.cmdline()) for word in ("MapWorker", "EncodeActor"))]  # idle, busy
+                workers = [
+                    p
+                    for p in psutil.Process().children(recursive=True)
+                    if any(word in " ".join(p.cmdline()) for word in ("MapWorker", "EncodeActor"))
+                ]  # idle, busy
                 assert workers, "no Ray worker found to kill"
                 workers[0].kill()
                 killed.append(workers[0].pid)
@@ -332,11 +449,17 @@ def test_ray_equals_one_process_even_if_a_worker_is_killed(tmp_path, small, kill
         run = Run.plan(open_sources(str(tmp_path / "set")), small, evidence=True, **options)
         done = execute(run, RunFolder(tmp_path / "two"), stream, Summary("two", "written"), progress=False)
     else:
-        done = infer(str(tmp_path / "set"), (), small, out=tmp_path / "two", engine="ray", workers=2, progress=False, **options)
+        done = infer(
+            str(tmp_path / "set"), (), small, out=tmp_path / "two", engine="ray", workers=2, progress=False, **options
+        )
     ray.shutdown()
     assert bool(killed) == kill and done.images == n - len(range(0, n, 97))
     a, b = read_log(tmp_path / "one"), read_log(tmp_path / "two")
-    assert list(a.array("id")) == list(b.array("id")) and list(a.array("reference")) == list(b.array("reference")) and a.manifest.evidence.keys() == b.manifest.evidence.keys()
+    assert (
+        list(a.array("id")) == list(b.array("id"))
+        and list(a.array("reference")) == list(b.array("reference"))
+        and a.manifest.evidence.keys() == b.manifest.evidence.keys()
+    )
     for column in ("conf", "energy", "top_cosine", "text_span", "knn", "prototype_cosine"):
         assert np.abs(a.array(column).astype(float) - b.array(column)).max() < 1e-4, column
     assert (tmp_path / "one/rejects.csv").read_text() == (tmp_path / "two/rejects.csv").read_text()

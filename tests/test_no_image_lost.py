@@ -3,6 +3,7 @@
 For archives cut at every block and damaged in every header, for names that clash, and for folders and tables with each oddity:
 rows + rejects + counted others = members, or a refusal.
 """
+
 import errno
 import io
 import json
@@ -84,19 +85,30 @@ def tar(entries: list[Entry], format: int = tarfile.PAX_FORMAT) -> bytes:
 
 def plain(*names: str) -> list[Entry]:
     "Regular members: pictures, and labels that are not."
-    return [(n, tarfile.REGTYPE, b"ramen" if n.endswith(("cls", "txt", "json")) else PICTURES[i % len(PICTURES)], "") for i, n in enumerate(names)]
+    return [
+        (n, tarfile.REGTYPE, b"ramen" if n.endswith(("cls", "txt", "json")) else PICTURES[i % len(PICTURES)], "")
+        for i, n in enumerate(names)
+    ]
 
 
 def odd_entries(long: bool) -> list[Entry]:
     "Every kind of member: folders, links, devices, long names, labels, names that clash."
     deep = "d" * 90 + "/" + "e" * (40 if not long else 180) + "/猫.png"
-    return [("d", tarfile.DIRTYPE, b"", ""), *plain("1.png", "1.cls", "img.v0.png", "img.v1.png", "1.png", deep), ("hard.png", tarfile.LNKTYPE, b"", "1.png"), ("soft.png", tarfile.SYMTYPE, b"", "1.png"),
-            ("gone.png", tarfile.SYMTYPE, b"", "nowhere.png"), ("pipe", tarfile.FIFOTYPE, b"", ""), ("dev", tarfile.CHRTYPE, b"", ""), *plain("raw.nef", "phone.heic", ".hidden.png", "README", "z.json")]
+    return [
+        ("d", tarfile.DIRTYPE, b"", ""),
+        *plain("1.png", "1.cls", "img.v0.png", "img.v1.png", "1.png", deep),
+        ("hard.png", tarfile.LNKTYPE, b"", "1.png"),
+        ("soft.png", tarfile.SYMTYPE, b"", "1.png"),
+        ("gone.png", tarfile.SYMTYPE, b"", "nowhere.png"),
+        ("pipe", tarfile.FIFOTYPE, b"", ""),
+        ("dev", tarfile.CHRTYPE, b"", ""),
+        *plain("raw.nef", "phone.heic", ".hidden.png", "README", "z.json"),
+    ]
 
 
 def headers(data: bytes) -> list[int]:
     "Where headers lie: blocks that carry the mark of a tar header."
-    return [i for i in range(0, len(data), 512) if data[i + 257:i + 262] == b"ustar"]
+    return [i for i in range(0, len(data), 512) if data[i + 257 : i + 262] == b"ustar"]
 
 
 def test_dotted_doubled_paired_and_concatenated_names(tmp_path):
@@ -107,7 +119,13 @@ def test_dotted_doubled_paired_and_concatenated_names(tmp_path):
     assert [s.data for s in source] == PICTURES[:10]
     file.write_bytes(tar(plain("1.png", "1.jpg", "1.cls", "2.png", "2.png", "./2.png")))
     source = open_source(str(file))
-    assert account(source) == (5, 0, 1) and [s.id for s in source] == ["a/1.png", "a/1.jpg", "a/2.png", "a/2.png#2", "a/2.png#3"]
+    assert account(source) == (5, 0, 1) and [s.id for s in source] == [
+        "a/1.png",
+        "a/1.jpg",
+        "a/2.png",
+        "a/2.png#2",
+        "a/2.png#3",
+    ]
     assert [s.label for s in source] == ["ramen", "ramen", None, None, None]
     one, two = tar(plain("1.png", "2.png")), tar(plain("1.png", "3.png"))
     file.write_bytes(one + two)
@@ -123,7 +141,9 @@ def test_archives_with_every_kind_of_member(tmp_path, format):
     entries = odd_entries(format != tarfile.USTAR_FORMAT)
     file.write_bytes(tar(entries, format))
     source = open_source(str(file))
-    assert account(source) == (9, 2, 6) and 9 + 2 + 6 == len(entries)  # gone.png and raw.nef are rejects; the .heic and the README hold a PNG and are read
+    assert account(source) == (9, 2, 6) and 9 + 2 + 6 == len(
+        entries
+    )  # gone.png and raw.nef are rejects; the .heic and the README hold a PNG and are read
     assert dict(source.others) == {"folder": 1, ".cls": 1, "named pipe": 1, "device": 1, "hidden": 1, ".json": 1}
 
 
@@ -137,7 +157,9 @@ def test_archives_cut_at_every_block(tmp_path, format):
         source = opened(file)
         refused += isinstance(source, str)
         assert isinstance(source, str) or len(source) + sum(source.others.values()) == members, cut
-        assert not isinstance(source, str) or "a.tar is" in source and ("cut off" in source or "damaged" in source), source
+        assert not isinstance(source, str) or "a.tar is" in source and ("cut off" in source or "damaged" in source), (
+            source
+        )
     assert refused > len(whole) // 512 // 2
 
 
@@ -146,10 +168,10 @@ def test_archives_with_each_header_damaged_once(tmp_path, format):
     file, whole = tmp_path / "a.tar", tar(odd_entries(format != tarfile.USTAR_FORMAT), format)
     rng = np.random.default_rng(format)
     for at in headers(whole):
-        block = bytearray(whole[at:at + 512])
+        block = bytearray(whole[at : at + 512])
         block[int(rng.integers(148))] ^= 1 << int(rng.integers(8))
         for wound in (bytes(512), b"\xff" * 512, bytes(block), rng.bytes(512)):
-            file.write_bytes(whole[:at] + wound + whole[at + 512:])
+            file.write_bytes(whole[:at] + wound + whole[at + 512 :])
             assert isinstance(opened(file), str), (at, wound[:9])
     file.write_bytes(whole + b"signature" + bytes(503))
     assert "damaged" in str(opened(file))
@@ -177,8 +199,22 @@ def test_archives_with_one_byte_changed(tmp_path, at, value, format):
 
 
 parts = st.sampled_from(["a", "b", "a.b", ".a", "a#2", "猫", "e\u0301", "x" * 120, "a b"])
-names = st.builds(lambda folders, stem, ending: "/".join([*folders, stem]) + ending, st.lists(parts, max_size=2), parts, st.sampled_from([".png", ".PNG", ".v1.png", ".cls", ".json", ".txt", ".xyz", "", ".heic", ".tar"]))
-members = st.lists(st.tuples(names, st.sampled_from([tarfile.REGTYPE] * 5 + [tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE]), st.integers(0, 11), names), min_size=1, max_size=12)
+names = st.builds(
+    lambda folders, stem, ending: "/".join([*folders, stem]) + ending,
+    st.lists(parts, max_size=2),
+    parts,
+    st.sampled_from([".png", ".PNG", ".v1.png", ".cls", ".json", ".txt", ".xyz", "", ".heic", ".tar"]),
+)
+members = st.lists(
+    st.tuples(
+        names,
+        st.sampled_from([tarfile.REGTYPE] * 5 + [tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE]),
+        st.integers(0, 11),
+        names,
+    ),
+    min_size=1,
+    max_size=12,
+)
 
 
 @quick
@@ -186,9 +222,25 @@ members = st.lists(st.tuples(names, st.sampled_from([tarfile.REGTYPE] * 5 + [tar
 def test_archives_of_any_names_and_kinds(tmp_path, halves):
     whole, total, written = b"", 0, Counter()
     for chosen, format in halves:
-        entries = [(name, kind, (b'{"label": 1}' if name.endswith((".cls", ".json", ".txt")) else PICTURES[i]) if kind == tarfile.REGTYPE else b"", link) for name, kind, i, link in chosen]
+        entries = [
+            (
+                name,
+                kind,
+                (b'{"label": 1}' if name.endswith((".cls", ".json", ".txt")) else PICTURES[i])
+                if kind == tarfile.REGTYPE
+                else b"",
+                link,
+            )
+            for name, kind, i, link in chosen
+        ]
         whole, total = whole + tar(entries, format), total + len(entries)
-        written.update(data for name, kind, data, _ in entries if kind == tarfile.REGTYPE and name.lower().endswith((".png", ".heic")) and not name.rpartition("/")[2].startswith("."))
+        written.update(
+            data
+            for name, kind, data, _ in entries
+            if kind == tarfile.REGTYPE
+            and name.lower().endswith((".png", ".heic"))
+            and not name.rpartition("/")[2].startswith(".")
+        )
     (tmp_path / "a.tar").write_bytes(whole)
     source = opened(tmp_path / "a.tar")
     if isinstance(source, str):
@@ -196,21 +248,40 @@ def test_archives_of_any_names_and_kinds(tmp_path, halves):
     else:
         rows, rejects, others = account(source)
         assert rows + rejects + others == total
-        assert not written - Counter(s.data for s in source if isinstance(s.data, bytes))  # every picture that was put in comes out
+        assert not written - Counter(
+            s.data for s in source if isinstance(s.data, bytes)
+        )  # every picture that was put in comes out
 
 
 def test_labels_of_archives(tmp_path):
     def first(label: bytes, ending: str) -> str | None:
-        (tmp_path / "a.tar").write_bytes(tar([("1.png", tarfile.REGTYPE, PICTURES[0], ""), (f"1.{ending}", tarfile.REGTYPE, label, "")]))
+        (tmp_path / "a.tar").write_bytes(
+            tar([("1.png", tarfile.REGTYPE, PICTURES[0], ""), (f"1.{ending}", tarfile.REGTYPE, label, "")])
+        )
         return open_source(str(tmp_path / "a.tar")).read(0, 1)[0].label
 
-    assert [first(*x) for x in ((b"[1, 2]", "json"), (b'{"label": 3.0}', "json"), (b'{"class": "cre\\u0300me"}', "json"), ("cre\u0300me".encode("utf-8-sig"), "cls"), ("猫".encode("utf-16"), "txt"))] == [None, "3", "crème", "crème", "猫"]
-    for label, ending in ((b"{", "json"), (b"[" * 99_999, "json"), (b'{"label": {"a": 1}}', "json"), (b"\xff\xfe\xff", "cls")):
+    assert [
+        first(*x)
+        for x in (
+            (b"[1, 2]", "json"),
+            (b'{"label": 3.0}', "json"),
+            (b'{"class": "cre\\u0300me"}', "json"),
+            ("cre\u0300me".encode("utf-8-sig"), "cls"),
+            ("猫".encode("utf-16"), "txt"),
+        )
+    ] == [None, "3", "crème", "crème", "猫"]
+    for label, ending in (
+        (b"{", "json"),
+        (b"[" * 99_999, "json"),
+        (b'{"label": {"a": 1}}', "json"),
+        (b"\xff\xfe\xff", "cls"),
+    ):
         with pytest.raises(ValueError, match=r"label 1\.(json|cls) in .*a\.tar (is no JSON|must be)"):
             first(label, ending)
 
 
 # folders
+
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
@@ -262,7 +333,12 @@ ODDITIES = {  # what is added: rows, rejects, others
     "narrow column": (lambda f: (f / "cat/narrow.png").write_bytes(encoded(1, "PNG", (1, 5000))), 0, 1, 0),
     "name in bytes": (lambda f: open(os.fsencode(f) + b"/cat/caf\xe9.png", "wb").write(PICTURES[1]), 1, 0, 0),
     "folder named like a picture": (lambda f: (f / "dog.png").mkdir(), 0, 0, 0),
-    "picture deep down": (lambda f: ((f / "cat/a/b/c").mkdir(parents=True), (f / "cat/a/b/c/1.png").write_bytes(PICTURES[1])), 1, 0, 0),
+    "picture deep down": (
+        lambda f: ((f / "cat/a/b/c").mkdir(parents=True), (f / "cat/a/b/c/1.png").write_bytes(PICTURES[1])),
+        1,
+        0,
+        0,
+    ),
     "huge file": (lambda f: os.truncate(os.open(f / "cat/huge.png", os.O_CREAT | os.O_WRONLY), (1 << 30) + 1), 0, 1, 0),
 }
 
@@ -289,7 +365,16 @@ tree_paths = st.lists(tree_parts, min_size=1, max_size=3).map("/".join)
 
 
 @quick
-@given(made=st.lists(st.tuples(tree_paths, st.sampled_from(["picture", "picture", "text", "folder", "link", "pipe"]), st.lists(st.sampled_from(["..", ".", "a", "b", "c.png", "e"]), max_size=4).map("/".join)), max_size=14))
+@given(
+    made=st.lists(
+        st.tuples(
+            tree_paths,
+            st.sampled_from(["picture", "picture", "text", "folder", "link", "pipe"]),
+            st.lists(st.sampled_from(["..", ".", "a", "b", "c.png", "e"]), max_size=4).map("/".join),
+        ),
+        max_size=14,
+    )
+)
 def test_trees_of_any_shape(tmp_path_factory, made):
     "Against a plain count: everything that is no folder, links to folders and hidden folders as one each."
     root = tmp_path_factory.mktemp("tree")
@@ -299,7 +384,12 @@ def test_trees_of_any_shape(tmp_path_factory, made):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(path):
-                {"picture": lambda p: p.write_bytes(PICTURES[1]), "text": lambda p: p.write_text("x"), "folder": lambda p: p.mkdir(), "pipe": os.mkfifo}.get(kind, lambda p: None)(path)
+                {
+                    "picture": lambda p: p.write_bytes(PICTURES[1]),
+                    "text": lambda p: p.write_text("x"),
+                    "folder": lambda p: p.mkdir(),
+                    "pipe": os.mkfifo,
+                }.get(kind, lambda p: None)(path)
                 if kind == "link" and str(Path(os.path.abspath(path.parent / target))).startswith(str(root)):
                     os.symlink(target or ".", path)
         except OSError:  # a file stands where a folder should, or a link leads round
@@ -327,8 +417,11 @@ def test_a_class_folder_that_cannot_be_listed_is_refused(folder, monkeypatch):
         if str(path).endswith("dog"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return real(path)
+
     monkeypatch.setattr(os, "scandir", scandir)
-    assert opened(folder).endswith("dog cannot be listed (Permission denied), so its images cannot be counted: make it readable or leave it out")
+    assert opened(folder).endswith(
+        "dog cannot be listed (Permission denied), so its images cannot be counted: make it readable or leave it out"
+    )
 
 
 def test_archives_and_pictures_in_one_folder(folder):
@@ -350,7 +443,9 @@ def test_names_that_are_not_text_reach_the_manifest(tmp_path):
     for where, rows, others in ((place, 3, 2), (place + b"/cr\xe8me", 1, 1)):
         source = open_source(os.fsdecode(where))
         assert (len(source), sum(source.others.values())) == (rows, others)
-        entry = json.dumps([source.describe(), source.fingerprint(), [s.id for s in source], source.class_names()], ensure_ascii=False).encode()
+        entry = json.dumps(
+            [source.describe(), source.fingerprint(), [s.id for s in source], source.class_names()], ensure_ascii=False
+        ).encode()
         assert b"\\\\x" in entry
 
 
@@ -358,7 +453,10 @@ def test_one_file_and_globs(folder):
     assert account(open_source(str(folder / "cat/0.png"))) == (1, 0, 0)
     assert account(open_source(f"{folder}/cat/*.png")) == (3, 0, 0)
     (folder / "cat/notes.txt").write_text("x")
-    assert account(open_source(f"{folder}/*/*")) == (6, 0, 1) and open_source(f"{folder}/*/*").class_names() == ["cat", "dog"]
+    assert account(open_source(f"{folder}/*/*")) == (6, 0, 1) and open_source(f"{folder}/*/*").class_names() == [
+        "cat",
+        "dog",
+    ]
     assert opened(folder / "cat/notes.txt").endswith("but 1 .txt") and "no such file" in opened(folder / "*.gif")
 
 
@@ -367,10 +465,15 @@ def test_decomposed_names_are_composed(tmp_path):
     (tmp_path / "set/cre\u0300me/1.png").write_bytes(PICTURES[0])
     source = open_source(str(tmp_path / "set"))
     assert source.class_names() == [source.read(0, 1)[0].label] == ["crème"]
-    assert class_list(None, [(source.class_names()[0], ""), ("dog", "")]) == class_list("cre\u0300me,dog") == ["crème", "dog"]
+    assert (
+        class_list(None, [(source.class_names()[0], ""), ("dog", "")])
+        == class_list("cre\u0300me,dog")
+        == ["crème", "dog"]
+    )
 
 
 # the same set?
+
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "parquet", "memory"])
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -381,13 +484,24 @@ def test_replaced_pictures_of_the_same_size_are_another_set(tmp_path, kind, keep
         where = tmp_path / {"folder": "set/1.png", "tar": "a.tar", "parquet": "a.parquet", "memory": "1.png"}[kind]
         where.parent.mkdir(exist_ok=True)
         if kind == "parquet":
-            pq.write_table(pa.table({"image": [first, PICTURES[1]]}), where, compression="none", use_dictionary=False, write_statistics=False)
+            pq.write_table(
+                pa.table({"image": [first, PICTURES[1]]}),
+                where,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+            )
         else:
             where.write_bytes(tar([("1.png", tarfile.REGTYPE, first, "")]) if kind == "tar" else first)
         return where
 
     def mark(where: Path) -> str:
-        return MemorySource([where]).fingerprint() if kind == "memory" else open_source(str(where.parent if kind == "folder" else where)).fingerprint()
+        return (
+            MemorySource([where]).fingerprint()
+            if kind == "memory"
+            else open_source(str(where.parent if kind == "folder" else where)).fingerprint()
+        )
+
     where = write(PICTURES[0])
     before, size, times = mark(where), where.stat().st_size, (where.stat().st_atime_ns, where.stat().st_mtime_ns)
     assert mark(where) == before
@@ -404,7 +518,9 @@ def test_replaced_pictures_of_the_same_size_are_another_set(tmp_path, kind, keep
 
 # tables
 
-CLASSES = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})}
+CLASSES = {
+    "huggingface": json.dumps({"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}})
+}
 
 
 def table(path: Path, meta: dict | None = None, **columns) -> Source:
@@ -414,31 +530,59 @@ def table(path: Path, meta: dict | None = None, **columns) -> Source:
 
 def test_hidden_float_and_wrong_class_labels(tmp_path):
     def labels(*values) -> list[str | None]:
-        return [s.label for s in table(tmp_path / "a.parquet", CLASSES, image=PICTURES[:len(values)], label=list(values))]
+        return [
+            s.label for s in table(tmp_path / "a.parquet", CLASSES, image=PICTURES[: len(values)], label=list(values))
+        ]
 
     assert labels(0, 1, -1, None) == ["cat", "dog", None, None]
     assert labels(0.0, 1.0, -1.0, float("nan")) == ["cat", "dog", None, None]
     assert [s.label for s in table(tmp_path / "b.parquet", None, image=PICTURES[:2], label=[0.0, 1.0])] == ["0", "1"]
     for wrong in (2, -2, 0.5):
-        with pytest.raises(ValueError, match=r"label of row 00000001 in .*a\.parquet must be a number from 0 to 1, one of the 2 class names, or -1 for none, got"):
+        with pytest.raises(
+            ValueError,
+            match=r"label of row 00000001 in .*a\.parquet must be a number from 0 to 1, one of the 2 class names, or -1 for none, got",
+        ):
             labels(0, wrong)
     with pytest.raises(ValueError, match="got 2 values"):
         labels([0, 1])
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["info", "features", "label", "names", "feature", "x"]), x, max_size=3), max_leaves=12)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda x: (
+        st.lists(x, max_size=3)
+        | st.dictionaries(st.sampled_from(["info", "features", "label", "names", "feature", "x"]), x, max_size=3)
+    ),
+    max_leaves=12,
+)
 
 
 @quick
 @given(meta=json_values.map(json.dumps) | st.text(max_size=20) | st.just("[" * 50_000))
 def test_odd_metadata_never_ends_in_a_traceback(tmp_path, meta):
-    source = table(tmp_path / "a.parquet", {"huggingface": meta.encode("utf-8", "replace")}, image=PICTURES[:2], label=[0, 0])
+    source = table(
+        tmp_path / "a.parquet", {"huggingface": meta.encode("utf-8", "replace")}, image=PICTURES[:2], label=[0, 0]
+    )
     assert account(source) == (2, 0, 0) and len(source.class_names()) >= 1
 
 
-TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.large_string())]
-IMAGES = [pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary()), pa.list_(pa.uint8()), pa.large_list(pa.uint8()), pa.struct({"bytes": pa.binary(), "path": pa.string()}),
-          pa.struct({"path": pa.large_string(), "bytes": pa.large_binary()})]
+TEXTS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.dictionary(pa.int8(), pa.large_string()),
+]
+IMAGES = [
+    pa.binary(),
+    pa.large_binary(),
+    pa.binary_view(),
+    pa.dictionary(pa.int32(), pa.binary()),
+    pa.list_(pa.uint8()),
+    pa.large_list(pa.uint8()),
+    pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+    pa.struct({"path": pa.large_string(), "bytes": pa.large_binary()}),
+]
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=str)
@@ -449,20 +593,54 @@ def test_tables_as_other_writers_make_them(tmp_path, text, image):
             return pa.array([None if v is None else {"bytes": v, "path": None} for v in values], image)
         if pa.types.is_list(image) or pa.types.is_large_list(image):
             return pa.array([None if v is None else list(v) for v in values], image)
-        return pa.array(values).cast(image) if not pa.types.is_dictionary(image) else pa.array(values).dictionary_encode()
+        return (
+            pa.array(values).cast(image) if not pa.types.is_dictionary(image) else pa.array(values).dictionary_encode()
+        )
 
-    source = table(tmp_path / "a.parquet", None, photo=cells([PICTURES[0], None, PICTURES[2], b"broken"]), id=pa.array(list("abcd")).cast(text), label=pa.array(["x", "e\u0301", None, "x"]).cast(text)) \
-        if not (pa.types.is_list(image) or pa.types.is_large_list(image)) else \
-        table(tmp_path / "a.parquet", None, image=cells([PICTURES[0], None, PICTURES[2], b"broken"]), id=pa.array(list("abcd")).cast(text), label=pa.array(["x", "e\u0301", None, "x"]).cast(text))
+    source = (
+        table(
+            tmp_path / "a.parquet",
+            None,
+            photo=cells([PICTURES[0], None, PICTURES[2], b"broken"]),
+            id=pa.array(list("abcd")).cast(text),
+            label=pa.array(["x", "e\u0301", None, "x"]).cast(text),
+        )
+        if not (pa.types.is_list(image) or pa.types.is_large_list(image))
+        else table(
+            tmp_path / "a.parquet",
+            None,
+            image=cells([PICTURES[0], None, PICTURES[2], b"broken"]),
+            id=pa.array(list("abcd")).cast(text),
+            label=pa.array(["x", "e\u0301", None, "x"]).cast(text),
+        )
+    )
     assert account(source) == (2, 2, 0) and [s.id for s in source] == [f"a/{k}" for k in "abcd"]
     assert [s.label for s in source] == ["x", "é", None, "x"] and source.class_names() == ["x", "é"]
 
 
 CELLS = {  # type -> values of all kinds that it can hold
-    pa.int64(): [0, 1, -1, 7, None], pa.float64(): [0.0, 1.0, -1.0, 0.5, float("nan"), float("inf"), None], pa.bool_(): [True, False, None], pa.string(): ["a", "", "0", "e\u0301", None], pa.string_view(): ["a", None],
-    pa.binary(): [PICTURES[0], b"", b"\xff", None], pa.list_(pa.int64()): [[0], [0, 1], [], [300], None], pa.list_(pa.list_(pa.int32())): [[[0, 255], [3, 4]], [[1], [1, 2]], None], pa.null(): [None],
-    pa.struct({"bytes": pa.binary(), "path": pa.string()}): [{"bytes": PICTURES[1], "path": None}, {"bytes": None, "path": "none.png"}, {"bytes": None, "path": "a\0b"}, None], pa.struct({"x": pa.int8()}): [{"x": 1}, None],
-    pa.date32(): [3, None], pa.timestamp("ms"): [5, None], pa.decimal128(5, 2): [1, None], pa.binary(3): [b"abc", None], pa.map_(pa.string(), pa.int8()): [[("a", 1)], None]}
+    pa.int64(): [0, 1, -1, 7, None],
+    pa.float64(): [0.0, 1.0, -1.0, 0.5, float("nan"), float("inf"), None],
+    pa.bool_(): [True, False, None],
+    pa.string(): ["a", "", "0", "e\u0301", None],
+    pa.string_view(): ["a", None],
+    pa.binary(): [PICTURES[0], b"", b"\xff", None],
+    pa.list_(pa.int64()): [[0], [0, 1], [], [300], None],
+    pa.list_(pa.list_(pa.int32())): [[[0, 255], [3, 4]], [[1], [1, 2]], None],
+    pa.null(): [None],
+    pa.struct({"bytes": pa.binary(), "path": pa.string()}): [
+        {"bytes": PICTURES[1], "path": None},
+        {"bytes": None, "path": "none.png"},
+        {"bytes": None, "path": "a\0b"},
+        None,
+    ],
+    pa.struct({"x": pa.int8()}): [{"x": 1}, None],
+    pa.date32(): [3, None],
+    pa.timestamp("ms"): [5, None],
+    pa.decimal128(5, 2): [1, None],
+    pa.binary(3): [b"abc", None],
+    pa.map_(pa.string(), pa.int8()): [[("a", 1)], None],
+}
 
 
 @quick
@@ -507,6 +685,7 @@ def test_tables_are_refused_in_one_line(tmp_path):
 
 # pixels
 
+
 def test_grey_of_one_camera_does_not_jump(tmp_path):
     for k, top in enumerate((255, 256, 1000, 4000)):
         Image.fromarray(np.full((8, 8), top, np.uint16)).save(tmp_path / f"{k}.png")
@@ -531,14 +710,19 @@ def test_narrow_pictures_take_no_memory():
     for mode in ("shortest", "longest", "squash"):
         for size in ((100, 1), (1, 100), (300, 3)):
             for side in (8, 32, 224):
-                assert Preprocessing(size=(side, side), resize_mode=mode).pixels(decode_pixels(encoded(0, "PNG", size))).shape == (side, side, 3)
+                assert Preprocessing(size=(side, side), resize_mode=mode).pixels(
+                    decode_pixels(encoded(0, "PNG", size))
+                ).shape == (side, side, 3)
 
 
 # lists of classes
 
+
 def test_class_files(tmp_path):
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"):
-        (tmp_path / "names.txt").write_bytes("apple_pie\ncre\u0300me\n猫\n".encode(encoding) if encoding != "latin-1" else b"caf\xe9\nb\n")
+        (tmp_path / "names.txt").write_bytes(
+            "apple_pie\ncre\u0300me\n猫\n".encode(encoding) if encoding != "latin-1" else b"caf\xe9\nb\n"
+        )
         if encoding in ("utf-16-le", "latin-1"):
             with pytest.raises(ValueError, match=r"class file .*names\.txt must be UTF-8 text"):
                 class_list(str(tmp_path / "names.txt"))
@@ -551,14 +735,44 @@ def test_class_files(tmp_path):
 
 # the whole way
 
+
 def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     pytest.importorskip("open_clip")
     side = {"layers": 1, "width": 32, "head_width": 32, "patch_size": 16, "image_size": 32}
-    (tmp_path / "attrood-test-lost.json").write_text(json.dumps({"embed_dim": 32, "vision_cfg": side, "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 1}}))
+    (tmp_path / "attrood-test-lost.json").write_text(
+        json.dumps(
+            {
+                "embed_dim": 32,
+                "vision_cfg": side,
+                "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 1},
+            }
+        )
+    )
     for make, *_ in ODDITIES.values():
         make(folder)
-    options = ("--model", "attrood-test-lost.json", "--pretrained", "random:0", "--device", "cpu", "--max-rejects", "99", "--json", "--classes", "cat,dog")
-    done = attrood("infer", "set", "set/cat/0.png", "one=set/dog/*.png", *options, "-o", "log", ATTROOD_CACHE=str(tmp_path / "cache"))
+    options = (
+        "--model",
+        "attrood-test-lost.json",
+        "--pretrained",
+        "random:0",
+        "--device",
+        "cpu",
+        "--max-rejects",
+        "99",
+        "--json",
+        "--classes",
+        "cat,dog",
+    )
+    done = attrood(
+        "infer",
+        "set",
+        "set/cat/0.png",
+        "one=set/dog/*.png",
+        *options,
+        "-o",
+        "log",
+        ATTROOD_CACHE=str(tmp_path / "cache"),
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     rows, rejects, others = (sum(o[k] for o in ODDITIES.values()) + 6 * (k == 1) for k in (1, 2, 3))
@@ -566,10 +780,25 @@ def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     assert (said["images"], said["rejects"], sum(said["others"].values())) == (rows + named, rejects + 1, others)
     assert f"{others} not images (" in done.stderr
     from attrood.log import read_log
+
     entries = {s["domain"]: s for s in read_log(tmp_path / "log").manifest.sources}
     assert (entries["set"]["rows"], sum(entries["set"]["others"].values())) == (rows + rejects, others)
     listed = (tmp_path / "log/rejects.csv").read_text()
-    assert "set/cat/narrow.jpg" in listed and "too narrow: 65000 x 1 pixels" in listed and "camera raw (.nef)" in listed and "HEIF, which Pillow cannot read" in listed
+    assert (
+        "set/cat/narrow.jpg" in listed
+        and "too narrow: 65000 x 1 pixels" in listed
+        and "camera raw (.nef)" in listed
+        and "HEIF, which Pillow cannot read" in listed
+    )
     (folder / "cat/1.png").write_bytes(PICTURES[1][:-20] + PICTURES[2][-20:])
-    again = attrood("infer", "set", "set/cat/0.png", "one=set/dog/*.png", *options, "-o", "log", ATTROOD_CACHE=str(tmp_path / "cache"))
+    again = attrood(
+        "infer",
+        "set",
+        "set/cat/0.png",
+        "one=set/dog/*.png",
+        *options,
+        "-o",
+        "log",
+        ATTROOD_CACHE=str(tmp_path / "cache"),
+    )
     assert again.returncode == 2 and "holds another run (sources: had" in again.stderr

@@ -1,4 +1,5 @@
 """An analysis computes the evidence once, and a card is parsed in one place."""
+
 import json
 import sys
 
@@ -14,18 +15,21 @@ from attrood.log import bundled_log
 @pytest.fixture
 def counted(monkeypatch):
     "Counts the calls of a function, by whatever name a module of the package took it."
+
     def count(function):
         calls = []
 
         def counting(*args, **kwargs):
             calls.append(args)
             return function(*args, **kwargs)
+
         for name, module in list(sys.modules.items()):
             if name == "attrood" or name.startswith("attrood."):
                 for key, value in list(vars(module).items()):
                     if value is function:
                         monkeypatch.setattr(module, key, counting)
         return calls
+
     return count
 
 

@@ -1,4 +1,5 @@
 """What no notebook can check of itself: the package as installed, and that the tree is one piece."""
+
 import ast
 import importlib
 import inspect
@@ -17,7 +18,9 @@ import sync  # noqa: E402
 from nbkit import NBS, Notebook, notebook_paths, rooms, settings, split_directives, text  # noqa: E402
 
 PACKAGE = settings()["lib_path"]
-MODULES = sorted(".".join(p.relative_to(ROOT / PACKAGE).with_suffix("").parts) for p in (ROOT / PACKAGE).glob("*/[!_]*.py"))
+MODULES = sorted(
+    ".".join(p.relative_to(ROOT / PACKAGE).with_suffix("").parts) for p in (ROOT / PACKAGE).glob("*/[!_]*.py")
+)
 ROOMS = rooms()
 NOTEBOOKS = notebook_paths()
 FLAGS = set(settings()["tst_flags"].split())
@@ -50,13 +53,19 @@ def code_cells(path: Path):
 
 def said(outputs: list[dict]) -> str:
     "All that outputs say in words."
-    return "\n".join(text(o.get("text", "")) + "".join(text(v) for k, v in o.get("data", {}).items() if k.startswith("text/")) for o in outputs)
+    return "\n".join(
+        text(o.get("text", "")) + "".join(text(v) for k, v in o.get("data", {}).items() if k.startswith("text/"))
+        for o in outputs
+    )
 
 
 # the package
 
+
 def test_modules_import_without_development_tools():
-    python(f"import sys; sys.modules.update(dict.fromkeys({DEV!r}))\nfor m in {MODULES!r}: __import__('{PACKAGE}.' + m)")
+    python(
+        f"import sys; sys.modules.update(dict.fromkeys({DEV!r}))\nfor m in {MODULES!r}: __import__('{PACKAGE}.' + m)"
+    )
 
 
 def test_modules_without_extras_import_or_say_what_to_install():
@@ -75,7 +84,9 @@ for m in {MODULES!r}:
 
 
 def test_the_command_line_loads_nothing_heavy():
-    loaded = python(f"import sys, {PACKAGE}.entrance.cli; print(*sorted({{m.split('.')[0] for m in sys.modules}}))").split()
+    loaded = python(
+        f"import sys, {PACKAGE}.entrance.cli; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    ).split()
     assert not set(loaded) & {*HEAVY, *DEV}
 
 
@@ -94,10 +105,16 @@ def test_a_module_is_short_and_plain(name):
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert is no check of input"
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "", *(a.name for a in node.names)]
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or "", *(a.name for a in node.names)]
+            )
             assert "*" not in names, f"line {node.lineno}: wildcard import"
             roots = {n.split(".")[0] for n in names}
-            serial = set() if name == "inference.ray" else {"pickle", "dill", "cloudpickle"}  # between Ray's own workers, never in a file
+            serial = (
+                set() if name == "inference.ray" else {"pickle", "dill", "cloudpickle"}
+            )  # between Ray's own workers, never in a file
             assert not roots & {*serial, *DEV}, f"line {node.lineno}: {roots}"
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             assert ast.unparse(node.exc.func) != "Exception", f"line {node.lineno}: bare Exception"
@@ -107,7 +124,9 @@ def test_a_module_is_short_and_plain(name):
 def test_public_functions_are_typed_and_documented(name):
     module = importlib.import_module(f"{PACKAGE}.{name}")
     tree = ast.parse(module_path(name).read_text(encoding="utf-8"))
-    owners = [(tree, module)] + [(n, getattr(module, n.name)) for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    owners = [(tree, module)] + [
+        (n, getattr(module, n.name)) for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"
+    ]
     for owner, obj in owners:
         for f in owner.body:
             if isinstance(f, ast.FunctionDef) and not f.name.startswith("_"):
@@ -116,10 +135,13 @@ def test_public_functions_are_typed_and_documented(name):
                 args = f.args.posonlyargs + f.args.args + f.args.kwonlyargs
                 untyped = [a.arg for a in args if a.annotation is None and a.arg not in ("self", "cls")]
                 assert not untyped, f"{where}: no type for {untyped}"
-                assert f.returns is not None or "setter" in map(ast.unparse, f.decorator_list), f"{where}: what does it return?"
+                assert f.returns is not None or "setter" in map(ast.unparse, f.decorator_list), (
+                    f"{where}: what does it return?"
+                )
 
 
 # notebooks and what is made from them
+
 
 def test_notebooks_modules_and_readme_agree():
     assert sync.problems() == []
@@ -149,7 +171,9 @@ def test_headings_are_in_order(path):
     for i, c in enumerate(Notebook(path).cells):
         if c["cell_type"] != "markdown":
             continue
-        for marks, words in re.findall(r"^(#+) +(.*)$", re.sub(r"^```.*?^```", "", c["source"], flags=re.M | re.S), re.M):
+        for marks, words in re.findall(
+            r"^(#+) +(.*)$", re.sub(r"^```.*?^```", "", c["source"], flags=re.M | re.S), re.M
+        ):
             assert not words.startswith("#"), f"cell {i}: {marks} {words!r} is a heading whose text starts with #"
             assert len(marks) > 1 or level == 0, f"cell {i}: a second title, {words!r}"
             if ".callout" not in c["source"]:
@@ -163,14 +187,19 @@ def test_notebook_is_small_and_holds_no_error(path):
     for i, _, _, outputs in code_cells(path):
         for o in outputs:
             assert o["output_type"] != "error", f"cell {i} holds an error"
-            assert o.get("name") != "stderr", f"cell {i} holds a warning or progress bar: {text(o.get('text', ''))[:200]}"
+            assert o.get("name") != "stderr", (
+                f"cell {i} holds a warning or progress bar: {text(o.get('text', ''))[:200]}"
+            )
 
 
 @notebooks
 def test_outputs_say_nothing_of_this_machine(path):
     for i, directives, _, outputs in code_cells(path):
         words = said(outputs)
-        found = re.search(r"(?<![\w.<])/(?:work|home|tmp|root|Users|usr|opt|var|mnt)/\S*|[A-Z]:\\\\\w+|<[\w.]+ object at 0x|\bat 0x[0-9a-f]{6,}", words)
+        found = re.search(
+            r"(?<![\w.<])/(?:work|home|tmp|root|Users|usr|opt|var|mnt)/\S*|[A-Z]:\\\\\w+|<[\w.]+ object at 0x|\bat 0x[0-9a-f]{6,}",
+            words,
+        )
         assert not found, f"cell {i}: {found[0]}"
         if not FLAGS & directives.keys():  # a flagged cell may report what it measured
             found = re.search(r"Wall time|CPU times|it/s\]|\d ?(?:ms|µs) ±|\b\d+(?:\.\d+)? ?(?:ms|µs|seconds)\b", words)
@@ -181,7 +210,11 @@ def test_outputs_say_nothing_of_this_machine(path):
 def test_exported_cells_are_short(path):
     for i, directives, source, _ in code_cells(path):
         if directives.keys() & {"export", "exports", "exporti"}:
-            lines = {n.name: n.end_lineno - n.body[0].lineno + 1 for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)}
+            lines = {
+                n.name: n.end_lineno - n.body[0].lineno + 1
+                for n in ast.walk(ast.parse(source))
+                if isinstance(n, ast.FunctionDef)
+            }
             assert max(lines.values(), default=0) <= MAX_FUNCTION, f"cell {i}: {lines}"
             assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
             public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)
@@ -200,12 +233,15 @@ def test_flagged_cells_import_nothing(path):
 @notebooks
 def test_flagged_cells_have_run(path):
     for i, directives, source, outputs in code_cells(path):
-        speaks = re.search(r"\bprint\(|\bdisplay\(", source) or re.match(r"(?!test_)[\w.]+(\(.*\))?$", (source.splitlines() or [""])[-1])
+        speaks = re.search(r"\bprint\(|\bdisplay\(", source) or re.match(
+            r"(?!test_)[\w.]+(\(.*\))?$", (source.splitlines() or [""])[-1]
+        )
         if FLAGS & directives.keys() and speaks and "export" not in directives:
             assert outputs, f"cell {i} ({', '.join(FLAGS & directives.keys())}) is committed without its output"
 
 
 # documents
+
 
 def test_readme_gives_the_commands_that_are_checked():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -217,15 +253,22 @@ def test_readme_gives_the_commands_that_are_checked():
 
 def test_versions_agree():
     version = settings()["version"]
-    assert f'version: {version}\n' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert importlib.import_module(PACKAGE).__version__ == version
 
 
 def equation_rows() -> list[list[str]]:
     "The rows of the tables in the equation map."
-    cells = [c["source"] for c in Notebook(ROOT / "nbs/99_appendix/01_equations.ipynb").cells if c["cell_type"] == "markdown"]
-    return [[c.strip() for c in line.strip("|").split(" | ")] for s in cells for line in s.splitlines() if line.startswith("| ")]
+    cells = [
+        c["source"] for c in Notebook(ROOT / "nbs/99_appendix/01_equations.ipynb").cells if c["cell_type"] == "markdown"
+    ]
+    return [
+        [c.strip() for c in line.strip("|").split(" | ")]
+        for s in cells
+        for line in s.splitlines()
+        if line.startswith("| ")
+    ]
 
 
 def test_every_equation_is_mapped_to_code_that_exists():
@@ -252,7 +295,11 @@ def test_nothing_committed_tells_of_a_machine():
         pytest.skip("not a git checkout")
     for name in listed.stdout.split("\n"):
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".yml", ".toml", ".ini", ".ipynb", ".cff", ".css"} and path.name != Path(__file__).name and path.is_file():
+        if (
+            path.suffix in {".py", ".md", ".yml", ".toml", ".ini", ".ipynb", ".cff", ".css"}
+            and path.name != Path(__file__).name
+            and path.is_file()
+        ):
             content = path.read_text(encoding="utf-8")
             if path.suffix == ".ipynb":
                 content = "\n".join(c["source"] for c in Notebook(path).cells)
@@ -272,11 +319,30 @@ def test_notebooks_are_json_of_format_4_5():
 
 FIRST = 6  # of the cells that a reader meets, one of these shows a result
 LATE = {  # chapters that do not yet
-    "01_data/03_pictures", "01_data/05_members", "01_data/06_archives", "02_log/03_files", "03_evidence/02_views", "03_evidence/03_scores",
-    "03_evidence/07_neglabel", "03_evidence/08_patches", "04_inference/02_model", "04_inference/04_encoding", "04_inference/08_ray",
-    "05_axes/06_moment_cv", "05_axes/08_selection", "05_axes/10_card", "05_axes/11_estimator", "07_detect/07_evaluation",
-    "08_why/05_benchmark", "08_why/06_study", "08_why/07_instability", "08_why/08_instability_study", "08_why/09_language",
-    "09_entrance/01_job", "09_entrance/03_published", "09_entrance/06_cli_infer",
+    "01_data/03_pictures",
+    "01_data/05_members",
+    "01_data/06_archives",
+    "02_log/03_files",
+    "03_evidence/02_views",
+    "03_evidence/03_scores",
+    "03_evidence/07_neglabel",
+    "03_evidence/08_patches",
+    "04_inference/02_model",
+    "04_inference/04_encoding",
+    "04_inference/08_ray",
+    "05_axes/06_moment_cv",
+    "05_axes/08_selection",
+    "05_axes/10_card",
+    "05_axes/11_estimator",
+    "07_detect/07_evaluation",
+    "08_why/05_benchmark",
+    "08_why/06_study",
+    "08_why/07_instability",
+    "08_why/08_instability_study",
+    "08_why/09_language",
+    "09_entrance/01_job",
+    "09_entrance/03_published",
+    "09_entrance/06_cli_infer",
 }
 
 
@@ -314,6 +380,7 @@ def test_first_visible_result_within_six_cells():
 
 # constants that were settled
 
+
 def in_code(place: str):
     "What the code has at `room.module:function.parameter`, `room.module:Class.method.parameter` or `room.module:NAME`."
     module, _, path = place.partition(":")
@@ -329,8 +396,13 @@ def in_code(place: str):
 
 
 def test_the_code_has_the_constants_of_the_table():
-    from attrood.ground import DEFAULTS
+    from attrood.ground.defaults import DEFAULTS
+
     places = [(name, place) for name, d in DEFAULTS.items() for place in d.used]
-    wrong = {place: (in_code(place), DEFAULTS[name].value) for name, place in places if in_code(place) != DEFAULTS[name].value}
+    wrong = {
+        place: (in_code(place), DEFAULTS[name].value)
+        for name, place in places
+        if in_code(place) != DEFAULTS[name].value
+    }
     assert not wrong, f"change the constant in the chapter on defaults and say why there: {wrong}"
     assert len(places) > 40

@@ -1,4 +1,5 @@
 """The pocket model through open_clip's own factory."""
+
 import json
 import logging
 from pathlib import Path
@@ -34,7 +35,9 @@ def test_random_weights_through_the_factory():
 
     image = preprocess(Image.fromarray(synthetic()))[None]
     assert image.shape == (1, 3, 64, 64)
-    torch.testing.assert_close(image, pocket.to_tensor(torch.from_numpy(synthetic())[None]).contiguous(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        image, pocket.to_tensor(torch.from_numpy(synthetic())[None]).contiguous(), rtol=0, atol=1e-6
+    )
     with torch.inference_mode():
         assert model.encode_image(image).shape == model.encode_text(tokenizer(["a photo of pizza"])).shape == (1, 128)
 

@@ -1,4 +1,5 @@
 """The report in a real browser: headless Chromium over its debugging protocol, without a network."""
+
 import asyncio
 import base64
 import json
@@ -22,15 +23,32 @@ from attrood.log import bundled_log
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 tornado_websocket = pytest.importorskip("tornado.websocket")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-HOSTILE = {0: "</script><script>window.pwned = 1</script>", 1: "\"'><img src=x onerror=window.pwned=1>.jpg", 2: "line\nbreak\t.jpg", 3: "\u202egpj.exe\u2066x", 4: "{{ 7*7 }}${1}`&amp;&lt;b&gt;"}
+HOSTILE = {
+    0: "</script><script>window.pwned = 1</script>",
+    1: "\"'><img src=x onerror=window.pwned=1>.jpg",
+    2: "line\nbreak\t.jpg",
+    3: "\u202egpj.exe\u2066x",
+    4: "{{ 7*7 }}${1}`&amp;&lt;b&gt;",
+}
 
 
 class Browser:
     """A headless Chromium with one tab."""
 
     def __init__(self, folder):
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--disable-background-networking", "--no-first-run",
-                   "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
+        command = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--enable-unsafe-swiftshader",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={folder}",
+            "about:blank",
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         port, end = None, time.time() + 60
         while port is None and time.time() < end:
@@ -42,7 +60,8 @@ class Browser:
         self.loop, self.number, self.events = asyncio.new_event_loop(), 0, []
         self.socket = self.loop.run_until_complete(self._connect(page["webSocketDebuggerUrl"]))
         self.call("Performance.enable", timeDomain="threadTicks")
-        for domain in ("Page", "Runtime", "Log", "Network"): self.call(f"{domain}.enable")
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
 
     async def _connect(self, url):
         return await tornado_websocket.websocket_connect(url, max_message_size=1 << 28)
@@ -78,15 +97,23 @@ class Browser:
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         start = time.time()
         self.call("Page.navigate", url=path.as_uri())
         self.until("location.protocol === 'file:' && document.documentElement?.dataset.drawn")
         return time.time() - start
 
     def errors(self):
-        bad = [e["params"] for e in self.events if e["method"] == "Runtime.exceptionThrown" or (e["method"] == "Log.entryAdded" and e["params"]["entry"]["level"] == "error")
-               or (e["method"] == "Runtime.consoleAPICalled" and e["params"]["type"] == "error")]
+        bad = [
+            e["params"]
+            for e in self.events
+            if e["method"] == "Runtime.exceptionThrown"
+            or (e["method"] == "Log.entryAdded" and e["params"]["entry"]["level"] == "error")
+            or (e["method"] == "Runtime.consoleAPICalled" and e["params"]["type"] == "error")
+        ]
         return bad + (self.js("window.attroodErrors") or [])
 
     def requests(self):
@@ -95,12 +122,17 @@ class Browser:
 
     def hover(self, row, crowded=False):
         """Move the mouse to the point of a row; the text of the tip, which in a crowd may be a neighbour's."""
-        x, y = self.js("(() => { const p = document.getElementById('plot'); p.scrollIntoView({block: 'center'}); const d = JSON.parse(document.getElementById('data').textContent);"
-                       f"const a = p._fullLayout.xaxis, b = p._fullLayout.yaxis, r = p.getBoundingClientRect(), i = {row};"
-                       "return [r.left + a._offset + a.d2p(d.rows.z[d.plane[0]][i]), r.top + b._offset + b.d2p(d.rows.z[d.plane[1]][i])]; })()")
-        for step in (8, 0): self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x - step, y=y)
-        return self.until("(() => { const t = document.getElementById('tip'), d = JSON.parse(document.getElementById('data').textContent);"
-                          f"return !t.hidden && ({str(crowded).lower()} || t.textContent.includes(d.rows.id[{row}])) ? t.textContent : ''; }})()")
+        x, y = self.js(
+            "(() => { const p = document.getElementById('plot'); p.scrollIntoView({block: 'center'}); const d = JSON.parse(document.getElementById('data').textContent);"
+            f"const a = p._fullLayout.xaxis, b = p._fullLayout.yaxis, r = p.getBoundingClientRect(), i = {row};"
+            "return [r.left + a._offset + a.d2p(d.rows.z[d.plane[0]][i]), r.top + b._offset + b.d2p(d.rows.z[d.plane[1]][i])]; })()"
+        )
+        for step in (8, 0):
+            self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x - step, y=y)
+        return self.until(
+            "(() => { const t = document.getElementById('tip'), d = JSON.parse(document.getElementById('data').textContent);"
+            f"return !t.hidden && ({str(crowded).lower()} || t.textContent.includes(d.rows.id[{row}])) ? t.textContent : ''; }})()"
+        )
 
     def screenshot(self, path, full=False):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=full)["data"]))
@@ -125,7 +157,8 @@ def analysis():
 
 def hostile_scores(analysis):
     scores = analysis.scores.copy()
-    for i, name in HOSTILE.items(): scores.loc[i, "id"] = name
+    for i, name in HOSTILE.items():
+        scores.loc[i, "id"] = name
     scores.loc[scores["domain"] == "animals_32px", "domain"] = HOSTILE[1]
     scores["prediction"] = scores["prediction"].replace("gazelle", HOSTILE[0])
     return scores
@@ -146,20 +179,43 @@ def pictures(ids):
 def test_page_works_offline(analysis, browser, tmp_path):
     row = int(analysis.scores["z_u"].argmax())
     small = pictures([analysis.scores["id"][row], *report_images(analysis.card, analysis.scores, 40)])
-    path = write_report(tmp_path / "report.html", analysis.card, analysis.scores, analysis.detectors, small, compare_published(bundled_log()))
+    path = write_report(
+        tmp_path / "report.html",
+        analysis.card,
+        analysis.scores,
+        analysis.detectors,
+        small,
+        compare_published(bundled_log()),
+    )
     browser.open(path)
     text = browser.hover(row)
     assert "why: " in text and "suggestion: " in text and "domain: " in text
-    assert browser.js("document.querySelector('#tip img').complete && document.querySelector('#tip img').naturalWidth") == 96
+    assert (
+        browser.js("document.querySelector('#tip img').complete && document.querySelector('#tip img').naturalWidth")
+        == 96
+    )
     assert "best single score" in browser.js("document.getElementById('detectors').textContent")
     assert "✗ differs" in browser.js("document.getElementById('beside-the-published-numbers').textContent")
-    assert browser.js("document.querySelectorAll('#plot canvas').length + document.querySelectorAll('#plot .points path').length") > 0
-    browser.js("document.getElementById('ax').selectedIndex = 2, document.getElementById('ax').dispatchEvent(new Event('change')), document.getElementById('theme').click()")
+    assert (
+        browser.js(
+            "document.querySelectorAll('#plot canvas').length + document.querySelectorAll('#plot .points path').length"
+        )
+        > 0
+    )
+    browser.js(
+        "document.getElementById('ax').selectedIndex = 2, document.getElementById('ax').dispatchEvent(new Event('change')), document.getElementById('theme').click()"
+    )
     browser.js("document.querySelector('#legend input').click()")
     assert browser.errors() == [] and browser.requests() == []
     if out := os.environ.get("ATTROOD_SHOTS"):
         from pathlib import Path
-        for name, args in {"desktop": {}, "phone": {"width": 390, "height": 844, "phone": True}, "dark": {"dark": True}, "phone_dark": {"width": 390, "height": 844, "phone": True, "dark": True}}.items():
+
+        for name, args in {
+            "desktop": {},
+            "phone": {"width": 390, "height": 844, "phone": True},
+            "dark": {"dark": True},
+            "phone_dark": {"width": 390, "height": 844, "phone": True, "dark": True},
+        }.items():
             browser.open(path, **args)
             time.sleep(0.5)
             browser.screenshot(Path(out) / f"{name}.png")
@@ -168,7 +224,9 @@ def test_page_works_offline(analysis, browser, tmp_path):
 @needs_browser
 def test_drawn_points_are_the_rows(analysis, browser, tmp_path):
     browser.open(write_report(tmp_path / "report.html", analysis.card, analysis.scores))
-    assert browser.js("document.getElementById('plot').data.slice(0, -1).reduce((s, t) => s + t.x.length, 0)") == len(analysis.scores)
+    assert browser.js("document.getElementById('plot').data.slice(0, -1).reduce((s, t) => s + t.x.length, 0)") == len(
+        analysis.scores
+    )
     x = browser.js("document.getElementById('plot').data[0].customdata.slice(0, 5)")
     z = browser.js("document.getElementById('plot').data[0].x.slice(0, 5)")
     assert np.allclose(analysis.scores["z_u"].to_numpy()[x], z, rtol=1e-3)
@@ -176,21 +234,36 @@ def test_drawn_points_are_the_rows(analysis, browser, tmp_path):
 
 @needs_browser
 def test_hostile_names_are_text(analysis, browser, tmp_path):
-    path = write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis), pd.DataFrame({"detector": list(HOSTILE.values())}), pictures(HOSTILE.values()), title=HOSTILE[0])
+    path = write_report(
+        tmp_path / "report.html",
+        analysis.card,
+        hostile_scores(analysis),
+        pd.DataFrame({"detector": list(HOSTILE.values())}),
+        pictures(HOSTILE.values()),
+        title=HOSTILE[0],
+    )
     browser.open(path)
     for i, name in HOSTILE.items():
         assert shown(name) in browser.js(f"attrood.show({i})")
         assert shown(name) in browser.js("document.getElementById('detail').textContent")
     body = browser.js("document.body.innerText")
     assert shown(HOSTILE[1]) in body and shown(HOSTILE[0]) == browser.js("document.title")
-    assert browser.js("typeof window.pwned") == "undefined" and browser.js("document.querySelectorAll('img[src=x]').length") == 0
+    assert (
+        browser.js("typeof window.pwned") == "undefined"
+        and browser.js("document.querySelectorAll('img[src=x]').length") == 0
+    )
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", browser.js("document.documentElement.innerText"))
     assert browser.errors() == [] and browser.requests() == []
 
 
 @needs_browser
 def test_phone_has_no_sideways_scroll(analysis, browser, tmp_path):
-    browser.open(write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis)), width=390, height=844, phone=True)
+    browser.open(
+        write_report(tmp_path / "report.html", analysis.card, hostile_scores(analysis)),
+        width=390,
+        height=844,
+        phone=True,
+    )
     assert browser.js("document.documentElement.scrollWidth") <= 390
     assert browser.errors() == []
 
@@ -199,9 +272,17 @@ def test_phone_has_no_sideways_scroll(analysis, browser, tmp_path):
 def test_twenty_thousand_rows(analysis, browser, tmp_path):
     scores = pd.concat([analysis.scores] * 14, ignore_index=True)[:20_000]
     scores["id"] = [f"train/some_class_name/image-{i:07d}.jpg" for i in range(len(scores))]
-    path = write_report(tmp_path / "report.html", analysis.card, scores, analysis.detectors, pictures(report_images(analysis.card, scores)))
+    path = write_report(
+        tmp_path / "report.html",
+        analysis.card,
+        scores,
+        analysis.detectors,
+        pictures(report_images(analysis.card, scores)),
+    )
     seconds, size = browser.open(path), path.stat().st_size
-    used = next(m["value"] for m in browser.call("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration")  # processor time of the page's thread
+    used = next(
+        m["value"] for m in browser.call("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration"
+    )  # processor time of the page's thread
     print(f"{size / 1e6:.1f} MB, drawn after {seconds:.2f} s, {used:.2f} s of processor time")
     assert size <= 15e6 and browser.errors() == []
     assert used < 3, f"took {used:.1f} s"

@@ -1,4 +1,5 @@
 """The rooms: a folder each, one front door, imports that go down and through doors, no circle anywhere."""
+
 import ast
 import re
 import subprocess
@@ -43,7 +44,11 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 def offered(room: str) -> list[str]:
     "The names at a room's door."
     tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
-    return next(ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__")
+    return next(
+        ast.literal_eval(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"
+    )
 
 
 def test_rooms_are_folders_with_one_door():
@@ -86,4 +91,9 @@ def test_doors_are_small():
 
 def test_the_package_opens_without_its_heavy_parts():
     code = "import sys, attrood; print(*sorted(m for m in ('torch', 'matplotlib', 'pandas', 'sklearn', 'pyarrow') if m in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == ""
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == ""
+    )

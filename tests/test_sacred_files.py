@@ -4,6 +4,7 @@ Every command meets every kind of output path, and ends in four ways: done, with
 before one of the calls that change a name or bring bytes to the disk, at each of them in turn where something is replaced. The heavy steps (fits, plots, the model) are small stand-ins;
 what writes is the real thing. ATTROOD_FULL=1 tries every ending and every kill on every path.
 """
+
 import gc
 import hashlib
 import json
@@ -24,16 +25,25 @@ import pandas as pd
 import pytest
 from conftest import command, environment
 
-from attrood.axes import AxisCard, card_from_weights
+from attrood.axes import AxisCard
+from attrood.axes.card import card_from_weights
 from attrood.entrance import cli
 from attrood.ground import files
 from attrood.ground.outputs import RECORD
-from attrood.log import bare_log, bundled_log, write_log
+from attrood.log import bundled_log, write_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 FULL = bool(os.environ.get("ATTROOD_FULL"))
 COUNTS: Counter = Counter()  # cases by how they end
-CALLS = ("fsync", "replace", "rename", "link", "unlink", "rmdir", "mkdir")  # of `os`: what changes names, or says that bytes are safe
+CALLS = (
+    "fsync",
+    "replace",
+    "rename",
+    "link",
+    "unlink",
+    "rmdir",
+    "mkdir",
+)  # of `os`: what changes names, or says that bytes are safe
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -41,24 +51,57 @@ def tree(folder: Path) -> dict[str, str]:
     out = {}
     for place, folders, names in os.walk(folder):
         for path in (Path(place, n) for n in [*folders, *names]):
-            kind = f"link {os.readlink(path)}" if path.is_symlink() else "folder" if path.is_dir() else "pipe" if path.is_fifo() else hashlib.sha256(path.read_bytes()).hexdigest()
+            kind = (
+                f"link {os.readlink(path)}"
+                if path.is_symlink()
+                else "folder"
+                if path.is_dir()
+                else "pipe"
+                if path.is_fifo()
+                else hashlib.sha256(path.read_bytes()).hexdigest()
+            )
             out[path.relative_to(folder).as_posix()] = kind
     return out
 
 
 # ---- the commands: how an output of theirs is called, their inputs, and their arguments
 
+
 class Command:
     "A command with a path for its output and one for each input."
 
-    def __init__(self, name: str, suffix: str, kind: str, inputs: dict[str, str], *fixed: str, positional: str = "", needs: str = "") -> None:
-        self.name, self.suffix, self.kind, self.inputs, self.fixed, self.positional, self.needs = name, suffix, kind, inputs, fixed, positional, needs
+    def __init__(
+        self,
+        name: str,
+        suffix: str,
+        kind: str,
+        inputs: dict[str, str],
+        *fixed: str,
+        positional: str = "",
+        needs: str = "",
+    ) -> None:
+        self.name, self.suffix, self.kind, self.inputs, self.fixed, self.positional, self.needs = (
+            name,
+            suffix,
+            kind,
+            inputs,
+            fixed,
+            positional,
+            needs,
+        )
         self.single = bool(suffix)
 
     def argv(self, out: str, **other: str) -> list[str]:
         given = self.inputs | other
         options = [x for flag, path in given.items() if flag != self.positional for x in (f"--{flag}", path)]
-        return [self.name.split()[0], *([given[self.positional]] if self.positional else []), *options, *self.fixed, "-o", out]
+        return [
+            self.name.split()[0],
+            *([given[self.positional]] if self.positional else []),
+            *options,
+            *self.fixed,
+            "-o",
+            out,
+        ]
 
 
 IMAGES = {"id": "photos", "ood": "odd=strange", "reference": "ref=known", "classes": "names.txt"}
@@ -69,7 +112,14 @@ COMMANDS = [
     Command("evaluate", "", "evaluation", {"log": "log.parquet", "axes": "card.json"}, positional="log"),
     Command("report", ".html", "report", {"folder": "results", "images": "photos"}, positional="folder"),
     Command("evidence", "", "log with evidence", {"log": "kept"}, positional="log"),
-    Command("causes", "", "causes", {"folder": "photos", "far": "far=strange", "classes": "names.txt"}, positional="folder", needs="open_clip"),
+    Command(
+        "causes",
+        "",
+        "causes",
+        {"folder": "photos", "far": "far=strange", "classes": "names.txt"},
+        positional="folder",
+        needs="open_clip",
+    ),
     Command("infer", "", "log of a run", IMAGES, needs="open_clip"),
     Command("infer to a file", ".parquet", "log of a run", IMAGES, needs="open_clip"),
     Command("infer again", "", "log of a run", IMAGES, "--restart", needs="open_clip"),
@@ -86,14 +136,28 @@ def world(tmp_path_factory) -> SimpleNamespace:
     import attrood.detect
     import attrood.entrance.job
     import attrood.why  # noqa: F401
+    from attrood.log.make import bare_log
 
     base = tmp_path_factory.mktemp("world")
     small, rng = bundled_log().select(np.arange(0, 1400, 200)), np.random.default_rng(0)
     write_log(small, base / "log.parquet")
     text = rng.normal(size=(3, 8))
     for k in range(2):
-        write_log(bare_log(rng.normal(size=(30, 8)), text, list("abc"), ids=[f"{k}-{i}" for i in range(30)], keep_embeddings=True), base / f"kept/part-{k}.parquet")
-    for name in ("photos/a/0.png", "photos/b/1.png", "strange/2.png", "known/a/3.png", "known/a/4.png", "known/b/5.png", "known/b/6.png"):
+        write_log(
+            bare_log(
+                rng.normal(size=(30, 8)), text, list("abc"), ids=[f"{k}-{i}" for i in range(30)], keep_embeddings=True
+            ),
+            base / f"kept/part-{k}.parquet",
+        )
+    for name in (
+        "photos/a/0.png",
+        "photos/b/1.png",
+        "strange/2.png",
+        "known/a/3.png",
+        "known/a/4.png",
+        "known/b/5.png",
+        "known/b/6.png",
+    ):
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(base / name)
     small_card().write(base / "card.json")
@@ -102,7 +166,9 @@ def world(tmp_path_factory) -> SimpleNamespace:
     with files.atomic_folder(base / "results", "results") as part:
         fake_analysis(part)
     with suppress(ValueError):
-        cli.app(["report", str(base / "none")], standalone_mode=False)  # what is loaded on first use is loaded before the forks
+        cli.app(
+            ["report", str(base / "none")], standalone_mode=False
+        )  # what is loaded on first use is loaded before the forks
     return SimpleNamespace(base=base, log=small, text=text, vlm=None, made={})
 
 
@@ -127,8 +193,11 @@ def tiny_model(world: SimpleNamespace) -> object:
     if world.vlm is None:
         from attrood.inference import load_vlm
 
-        config = {"embed_dim": 16, "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
-                  "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}
+        config = {
+            "embed_dim": 16,
+            "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        }
         folder = world.base.parent / "model"
         folder.mkdir(exist_ok=True)
         (folder / "attrood-sacred.json").write_text(json.dumps(config))
@@ -154,22 +223,40 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     def result(*args, **options):
         heavy()
-        return SimpleNamespace(table=scores, opponents=scores, completeness=scores, calibration=scores, to_dict=dict, scores={"pooled": pd.DataFrame({"y": [0, 1], "mahalanobis on axes": [0.0, 1.0]})})
+        return SimpleNamespace(
+            table=scores,
+            opponents=scores,
+            completeness=scores,
+            calibration=scores,
+            to_dict=dict,
+            scores={"pooled": pd.DataFrame({"y": [0, 1], "mahalanobis on axes": [0.0, 1.0]})},
+        )
 
-    picture = SimpleNamespace(figure=SimpleNamespace(savefig=lambda file, **options: Path(file).write_bytes(b"picture")))
-    job._analyse_into, job.summary, job.report_images, job.thumbnails = analyse_into, lambda done: "", lambda *args: [], lambda *args: {"x": b"picture"}
+    picture = SimpleNamespace(
+        figure=SimpleNamespace(savefig=lambda file, **options: Path(file).write_bytes(b"picture"))
+    )
+    job._analyse_into, job.summary, job.report_images, job.thumbnails = (
+        analyse_into,
+        lambda done: "",
+        lambda *args: [],
+        lambda *args: {"x": b"picture"},
+    )
     job.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
     attrood.why.score_log = lambda *args, **options: (heavy(), scores)[1]
     attrood.detect.evaluate_log, attrood.detect.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
         setattr(attrood.detect.evaluation, plot, lambda *args, **options: picture)
     attrood.detect.evaluation.plt = SimpleNamespace(close=lambda figure: None)
-    attrood.entrance.report.render_report = lambda *args: (heavy() if name == "report" else None, "<!doctype html>\n<head>\n" + files_generator() + "</head>")[1]
+    attrood.entrance.report.render_report = lambda *args: (
+        heavy() if name == "report" else None,
+        "<!doctype html>\n<head>\n" + files_generator() + "</head>",
+    )[1]
     attrood.why.run_causes = lambda *args: (heavy(), SimpleNamespace(log=world.log))[1]
     attrood.why.cause_tables = lambda study: (card, scores, scores)
     attrood.why.instability_tables = lambda study: (scores, scores)
     if name.startswith("infer"):
         import attrood.inference.model
+
         attrood.inference.model.load_vlm = lambda *args: (heavy(), world.vlm)[1]
 
 
@@ -181,7 +268,10 @@ def files_generator() -> str:
 
 # ---- running one case
 
-def call(world: SimpleNamespace, cwd: Path, which: Command, argv: list[str], end: str = "done", kill_at: int = 0) -> SimpleNamespace:
+
+def call(
+    world: SimpleNamespace, cwd: Path, which: Command, argv: list[str], end: str = "done", kill_at: int = 0
+) -> SimpleNamespace:
     "Run a command in a forked process; `end` says what the heavy step does, `kill_at` before which call the process is killed."
     said = cwd.parent / f"{cwd.name}.said"
     gc.freeze()  # so that the child copies fewer pages
@@ -191,8 +281,16 @@ def call(world: SimpleNamespace, cwd: Path, which: Command, argv: list[str], end
     status = os.waitpid(pid, 0)[1]
     COUNTS["kill" if kill_at else end] += 1
     lines = said.read_text(errors="replace").splitlines()
-    worked, count = any(x == "@heavy" for x in lines), next((int(x.split()[1]) for x in lines if x.startswith("@calls")), 0)
-    return SimpleNamespace(code=os.waitstatus_to_exitcode(status), said="\n".join(x for x in lines if not x.startswith("@")), worked=worked, calls=count)
+    worked, count = (
+        any(x == "@heavy" for x in lines),
+        next((int(x.split()[1]) for x in lines if x.startswith("@calls")), 0),
+    )
+    return SimpleNamespace(
+        code=os.waitstatus_to_exitcode(status),
+        said="\n".join(x for x in lines if not x.startswith("@")),
+        worked=worked,
+        calls=count,
+    )
 
 
 def _child(world, cwd, which, argv, end, kill_at, said) -> None:
@@ -218,6 +316,7 @@ def _child(world, cwd, which, argv, end, kill_at, said) -> None:
                 if seen[0] == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return real(*args, **options)
+
             return wrapper
 
         os.fsync = lambda fd: None  # a kill loses nothing that was handed to the system
@@ -239,6 +338,7 @@ def _main(world, which, argv, heavy) -> int:
     "The command line, or what stands for it where a command is a function."
     if which.name == "evidence":
         from attrood.evidence import store
+
         real = store.EmbeddingScores.fit_log
         store.EmbeddingScores.fit_log = lambda *args, **options: (heavy(), real(*args, **options))[1]
         cli.app = lambda: store.add_evidence_to_files(argv[1], world.text, argv[-1])
@@ -273,6 +373,7 @@ def made(world: SimpleNamespace, tmp_path: Path, which: Command) -> Path:
 
 # ---- the kinds of output path: each makes it and says what is to happen
 
+
 def theirs(path: Path, text: str = "theirs") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -280,7 +381,17 @@ def theirs(path: Path, text: str = "theirs") -> None:
 
 def like_ours(path: Path) -> None:
     "A folder of the user with names that we would choose, at depth one and two."
-    for name in ("paper/main.tex", "figures/mine.png", "scores/a.csv", "axes.json", "log.parquet", "part-00000.parquet", "run.json", "table.csv", "summary.txt"):
+    for name in (
+        "paper/main.tex",
+        "figures/mine.png",
+        "scores/a.csv",
+        "axes.json",
+        "log.parquet",
+        "part-00000.parquet",
+        "run.json",
+        "table.csv",
+        "summary.txt",
+    ):
         theirs(path / name)
 
 
@@ -298,7 +409,9 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
         theirs(path, "theirs" if kind == "a file" else "")
         return out, "refused", set()
     if kind == "a file of that format":
-        {".json": lambda: path.write_text('{"mine": 1}'), ".html": lambda: path.write_text("<html>mine</html>")}.get(which.suffix, lambda: pd.DataFrame({"mine": [1]}).to_parquet(path))()
+        {".json": lambda: path.write_text('{"mine": 1}'), ".html": lambda: path.write_text("<html>mine</html>")}.get(
+            which.suffix, lambda: pd.DataFrame({"mine": [1]}).to_parquet(path)
+        )()
         return out, "refused", set()
     if kind == "a log where none is written":
         write_log(bundled_log().select(np.arange(3)), path)
@@ -350,16 +463,37 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
         os.symlink(f"target{which.suffix}", path)
         return out, "done", (ours() | inside(f"target{which.suffix}")) - {out}
     if kind == "ours, edited":
-        target = path if single else path / ("run.json" if infer else next(p for p in sorted(os.listdir(path)) if p != RECORD))
+        target = (
+            path
+            if single
+            else path / ("run.json" if infer else next(p for p in sorted(os.listdir(path)) if p != RECORD))
+        )
         target = path.with_suffix(".rejects.csv") if single and infer else target
         own = ours() - {target.relative_to(folder).as_posix()}
         target.write_bytes(b"edited by hand")
         return out, "any" if infer and not again else "refused", own | ({out} if single and infer else set())
     if kind.startswith("ours, with theirs"):
         own, where = ours(), path if not single else folder / "out.scores"
-        name = {"ours, with theirs": "notes.txt", "ours, with theirs below": "figures/deep/notes.txt", "ours, with theirs like ours": "part-99999.parquet", "ours, with theirs in scores": "scores/a.csv"}[kind]
+        name = {
+            "ours, with theirs": "notes.txt",
+            "ours, with theirs below": "figures/deep/notes.txt",
+            "ours, with theirs like ours": "part-99999.parquet",
+            "ours, with theirs in scores": "scores/a.csv",
+        }[kind]
         theirs(where / name)
-        return out, "done" if infer and not again and name != "part-99999.parquet" and not (name.startswith("scores/") and not single) and not single else "any" if infer and not again else "refused", own
+        return (
+            out,
+            "done"
+            if infer
+            and not again
+            and name != "part-99999.parquet"
+            and not (name.startswith("scores/") and not single)
+            and not single
+            else "any"
+            if infer and not again
+            else "refused",
+            own,
+        )
     if kind == "ours, with an empty folder":
         own = ours()
         ((folder / "out.scores" if single else path) / "empty").mkdir()
@@ -375,7 +509,11 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
         own = ours()
         for record in [p for p in folder.glob("out*/**/*") if p.name == RECORD]:
             record.unlink()
-        return out, "any" if infer and not again else "refused", set() if not infer or again else own - {x for x in own if x.endswith(RECORD)}
+        return (
+            out,
+            "any" if infer and not again else "refused",
+            set() if not infer or again else own - {x for x in own if x.endswith(RECORD)},
+        )
     if kind == "ours, of another command":
         other = folder / "other"
         with files.atomic_folder(other, "evaluation" if which.kind != "evaluation" else "results") as part:
@@ -385,23 +523,61 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
     raise ValueError(kind)
 
 
-KINDS = ["nothing", "in a new folder", "a file", "an empty file", "a file of that format", "a log where none is written", "a pipe", "an empty folder", "a folder of theirs", "a folder with names like ours", "a folder of folders",
-         "where they are", "a link to nothing", "a link to itself", "a link to a file", "a link to an empty folder", "a link to a folder of theirs", "names beside it that look like ours",
-         "ours", "a link to ours", "ours, edited", "ours, with theirs", "ours, with theirs below", "ours, with theirs like ours", "ours, with theirs in scores", "ours, with an empty folder",
-         "ours, with a link for a file", "ours, of an earlier version", "ours, of another command"]
+KINDS = [
+    "nothing",
+    "in a new folder",
+    "a file",
+    "an empty file",
+    "a file of that format",
+    "a log where none is written",
+    "a pipe",
+    "an empty folder",
+    "a folder of theirs",
+    "a folder with names like ours",
+    "a folder of folders",
+    "where they are",
+    "a link to nothing",
+    "a link to itself",
+    "a link to a file",
+    "a link to an empty folder",
+    "a link to a folder of theirs",
+    "names beside it that look like ours",
+    "ours",
+    "a link to ours",
+    "ours, edited",
+    "ours, with theirs",
+    "ours, with theirs below",
+    "ours, with theirs like ours",
+    "ours, with theirs in scores",
+    "ours, with an empty folder",
+    "ours, with a link for a file",
+    "ours, of an earlier version",
+    "ours, of another command",
+]
 
 
 def applies(which: Command, kind: str) -> bool:
     "Whether a command can meet a kind of path."
     within = kind.startswith(("ours, with", "ours, of"))
     if which.single:
-        return not within or which.name.startswith("infer") and kind != "ours, with a link for a file" and kind != "ours, of another command"
+        return (
+            not within
+            or which.name.startswith("infer")
+            and kind != "ours, with a link for a file"
+            and kind != "ours, of another command"
+        )
     return kind not in ("a log where none is written",)
 
 
-def check(world: SimpleNamespace, tmp_path: Path, which: Command, kind: str, end: str, kill_at: int = 0) -> SimpleNamespace:
+def check(
+    world: SimpleNamespace, tmp_path: Path, which: Command, kind: str, end: str, kill_at: int = 0
+) -> SimpleNamespace:
     "One case: what is not attrood's is the same before and after; a refusal changes nothing at all and comes before the work."
-    source = made(world, tmp_path, which) if kind.startswith(("ours", "a link to ours")) and kind != "ours, of another command" else world.base
+    source = (
+        made(world, tmp_path, which)
+        if kind.startswith(("ours", "a link to ours")) and kind != "ours, of another command"
+        else world.base
+    )
     folder = tmp_path / "case"
     shutil.copytree(source, folder)
     try:
@@ -409,10 +585,14 @@ def check(world: SimpleNamespace, tmp_path: Path, which: Command, kind: str, end
         before = tree(folder)
         done = call(world, folder, which, which.argv(out), end, kill_at)
         after, name = tree(folder), (which.name, kind, end, kill_at, done.said)
-        assert {k: after.get(k) for k in before if k not in own} == {k: v for k, v in before.items() if k not in own}, name
+        assert {k: after.get(k) for k in before if k not in own} == {k: v for k, v in before.items() if k not in own}, (
+            name
+        )
         assert "Traceback" not in done.said and done.code != 70, name
         if due == "refused":
-            assert done.code == 2 and not done.worked and done.said.strip().startswith("attrood: ") and after == before, name
+            assert (
+                done.code == 2 and not done.worked and done.said.strip().startswith("attrood: ") and after == before
+            ), name
         elif due == "done" and not kill_at:
             wanted = {"done": 0, "error": 1, "term": 143}[end]  # what fails in a stand-in is no refusal
             assert done.code == (wanted if done.worked else 0), name
@@ -422,7 +602,9 @@ def check(world: SimpleNamespace, tmp_path: Path, which: Command, kind: str, end
             again = call(world, folder, which, which.argv(out))
             last = tree(folder)
             assert again.code == 0 or due == "any", (name, again.said)
-            assert {k: last.get(k) for k in before if k not in own} == {k: v for k, v in before.items() if k not in own}, name
+            assert {k: last.get(k) for k in before if k not in own} == {
+                k: v for k, v in before.items() if k not in own
+            }, name
             assert [k for k in last if ".attrood-part-" in k and k not in before] == [], (name, "left behind")
         return SimpleNamespace(due=due, calls=done.calls, done=done)
     finally:
@@ -459,10 +641,22 @@ def check_inputs(world: SimpleNamespace, tmp_path: Path, which: Command) -> None
                 continue
             before = tree(folder)
             for end, kill_at in (("done", 0), ("error", 0), ("term", 0), ("done", 1)) if FULL else (("done", 0),):
-                done = call(world, folder, which, which.argv(out, **{flag: f"{label}={moved}" if label else moved}), end, kill_at)
+                done = call(
+                    world,
+                    folder,
+                    which,
+                    which.argv(out, **{flag: f"{label}={moved}" if label else moved}),
+                    end,
+                    kill_at,
+                )
                 about = (which.name, flag, relation, done.said)
-                if which.name == "report" and flag == "folder" and relation.startswith("lies in"):  # its report belongs there
-                    assert done.code in (0, 2, 143, -9) and {k: v for k, v in tree(folder).items() if k in before} == before, about
+                if (
+                    which.name == "report" and flag == "folder" and relation.startswith("lies in")
+                ):  # its report belongs there
+                    assert (
+                        done.code in (0, 2, 143, -9)
+                        and {k: v for k, v in tree(folder).items() if k in before} == before
+                    ), about
                     continue
                 assert done.code == 2 and not done.worked and tree(folder) == before, about
                 assert done.said.strip().startswith("attrood: ") and len(done.said.strip().splitlines()) == 1, about
@@ -476,10 +670,14 @@ def test_every_output_path(world, tmp_path, name):
     check_inputs(world, tmp_path, which)
     for kind in (k for k in KINDS if applies(which, k)):
         first = check(world, tmp_path, which, kind, "done")
-        for end in ("error", "term") if FULL or first.due != "refused" else ():  # after a refusal no work begins that could fail
+        for end in (
+            ("error", "term") if FULL or first.due != "refused" else ()
+        ):  # after a refusal no work begins that could fail
             check(world, tmp_path, which, kind, end)
         n = first.calls
-        some = {n // 2, n - 4, n} if kind != "ours" else {*range(1, n, max(1, n // 6)), *range(n - 11, n + 1)}  # the output changes in the last ones
+        some = (
+            {n // 2, n - 4, n} if kind != "ours" else {*range(1, n, max(1, n // 6)), *range(n - 11, n + 1)}
+        )  # the output changes in the last ones
         points = range(1, n + 2) if FULL else () if first.due == "refused" else sorted(k for k in some if k > 0)
         for k in points:
             check(world, tmp_path, which, kind, "done", k)
@@ -487,12 +685,16 @@ def test_every_output_path(world, tmp_path, name):
 
 # ---- a few of them end to end, as processes
 
+
 def alive(marker: str) -> list[int]:
     "Processes with a text in their environment."
     found = []
     for p in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if marker.encode() in (p / "environ").read_bytes() and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            if (
+                marker.encode() in (p / "environ").read_bytes()
+                and (p / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+            ):
                 found.append(int(p.name))
     return found
 
@@ -503,7 +705,14 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
     "Both modes run side by side, each in a process of its own; whoever starts them may be killed."
     write_log(bundled_log(), tmp_path / "log.parquet")
     marker = f"SACRED_{os.getpid()}_{number}"
-    run = subprocess.Popen(command("run", "log.parquet", "-o", "out"), cwd=tmp_path, env=environment(**{marker: "1"}), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command("run", "log.parquet", "-o", "out"),
+        cwd=tmp_path,
+        env=environment(**{marker: "1"}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     end = time.monotonic() + 120
     while len(alive(marker)) < 4 and run.poll() is None and time.monotonic() < end:  # the run, a tracker, two workers
         time.sleep(0.1)
@@ -516,14 +725,20 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
         time.sleep(0.1)
     assert alive(marker) == []
     if number == signal.SIGTERM:
-        assert run.returncode == 143 and said.rstrip().endswith("attrood: stopped; earlier output is as it was") and sorted(os.listdir(tmp_path)) == ["log.parquet"]
+        assert (
+            run.returncode == 143
+            and said.rstrip().endswith("attrood: stopped; earlier output is as it was")
+            and sorted(os.listdir(tmp_path)) == ["log.parquet"]
+        )
 
 
 def test_the_same_process_number_again(tmp_path):
     "In a container the next process often has the number of the killed one: a lock goes by the process, not by its number."
-    code = ("import os, signal; from pathlib import Path; from attrood.ground.files import atomic_folder, atomic_path, locked; from attrood.inference.folder import RunFolder; os.getpid = lambda: 7\n"
-            "r = RunFolder('log')\nwith r.lock(), atomic_folder('out', 'results') as part, atomic_path('one.json', 'axis card') as file:\n"
-            "    r.start({'a': 1}); (part / 'a').touch(); file.write_text('{\"card_version\": 1}')\n    if not Path('second').exists(): signal.raise_signal(signal.SIGKILL)\n")
+    code = (
+        "import os, signal; from pathlib import Path; from attrood.ground.files import atomic_folder, atomic_path, locked; from attrood.inference.folder import RunFolder; os.getpid = lambda: 7\n"
+        "r = RunFolder('log')\nwith r.lock(), atomic_folder('out', 'results') as part, atomic_path('one.json', 'axis card') as file:\n"
+        "    r.start({'a': 1}); (part / 'a').touch(); file.write_text('{\"card_version\": 1}')\n    if not Path('second').exists(): signal.raise_signal(signal.SIGKILL)\n"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment()).returncode == -signal.SIGKILL
     (tmp_path / "second").touch()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True)
@@ -531,31 +746,46 @@ def test_the_same_process_number_again(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["log", "one.json", "out", "second"]
 
 
-LONG_CARD = ("import attrood.entrance.job as p; import pandas as d; from types import SimpleNamespace as S; from attrood.axes import card_from_weights; "  # in place of a fit: axes with a note of 200 kB
-             "c = card_from_weights([[1.0]], ['a'], ['other'], d.DataFrame({'conf': [0.0, 1.0]})).with_parts(notes=('x' * 200_000,)); "
-             "p.analyse = lambda *a, **k: S(card=c); p.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder: a.card.write(folder / 'axes.json'); ")
+LONG_CARD = (
+    "import attrood.entrance.job as p; import pandas as d; from types import SimpleNamespace as S; from attrood.axes.card import card_from_weights; "  # in place of a fit: axes with a note of 200 kB
+    "c = card_from_weights([[1.0]], ['a'], ['other'], d.DataFrame({'conf': [0.0, 1.0]})).with_parts(notes=('x' * 200_000,)); "
+    "p.analyse = lambda *a, **k: S(card=c); p.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder: a.card.write(folder / 'axes.json'); "
+)
 
 
 @pytest.mark.parametrize("shell", ["{} >&-", "{} | true", "{} 2>&- >/dev/null", "{} >/dev/full"])
 def test_closed_standard_streams(tmp_path, shell):
     "No traceback; without a reader there is nobody to tell, on a full device the one line says so. No file of ours takes the number of a closed stream."
     write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
-    program = f"{sys.executable} -c \"{LONG_CARD}from attrood.entrance.cli import main; main()\" fit log.parquet -o axes.json --json"
-    done = subprocess.run(["bash", "-c", "set -o pipefail; " + shell.format(program)], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    program = f'{sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" fit log.parquet -o axes.json --json'
+    done = subprocess.run(
+        ["bash", "-c", "set -o pipefail; " + shell.format(program)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
-    assert done.returncode == {"{} >&-": 0, "{} | true": 1, "{} 2>&- >/dev/null": 0, "{} >/dev/full": 2}[shell], (done.returncode, done.stderr)
+    assert done.returncode == {"{} >&-": 0, "{} | true": 1, "{} 2>&- >/dev/null": 0, "{} >/dev/full": 2}[shell], (
+        done.returncode,
+        done.stderr,
+    )
     assert json.loads((tmp_path / "axes.json").read_text())["card_version"] == 1
 
 
-@pytest.mark.parametrize("args", [("fit", "log.parquet", "-o", "axes.json"), ("run", "log.parquet", "--mode", "default", "-o", "out")])
+@pytest.mark.parametrize(
+    "args", [("fit", "log.parquet", "-o", "axes.json"), ("run", "log.parquet", "--mode", "default", "-o", "out")]
+)
 def test_a_full_disk_leaves_what_was_there(tmp_path, args):
     "The largest size of a file stands for the end of the disk."
     write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
     (tmp_path / "axes.json").write_text('{"card_version": 1}')
     before = tree(tmp_path)
-    program = f"ulimit -f 64; exec {sys.executable} -c \"{LONG_CARD}from attrood.entrance.cli import main; main()\" {' '.join(args)}"
+    program = f'ulimit -f 64; exec {sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" {" ".join(args)}'
     done = subprocess.run(["bash", "-c", program], cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.rstrip().endswith("File too large") and "Traceback" not in done.stderr, done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.rstrip().endswith("File too large") and "Traceback" not in done.stderr
+    ), done.stderr
     assert tree(tmp_path) == before
 
 
@@ -572,10 +802,20 @@ def test_the_real_commands(attrood, tmp_path):
     shutil.copytree(tmp_path / "m", tmp_path / "prod")
     shutil.copy(tmp_path / "axes.json", tmp_path / "prod/axes.json")
     before = tree(tmp_path)
-    for args in (("score", "scores.parquet"), ("score", "scores.parquet", "-o", "scores.parquet"), ("fit", "scores.parquet", "-o", "scores.parquet"), ("run", "scores.parquet", "-o", "proj"),
-                 ("run", "scores.parquet", "-o", "prod"), ("run", "m", "-o", "m"), ("score", "scores.parquet", "-o", "."), ("evaluate", "scores.parquet", "-o", "proj")):
+    for args in (
+        ("score", "scores.parquet"),
+        ("score", "scores.parquet", "-o", "scores.parquet"),
+        ("fit", "scores.parquet", "-o", "scores.parquet"),
+        ("run", "scores.parquet", "-o", "proj"),
+        ("run", "scores.parquet", "-o", "prod"),
+        ("run", "m", "-o", "m"),
+        ("score", "scores.parquet", "-o", "."),
+        ("evaluate", "scores.parquet", "-o", "proj"),
+    ):
         done = attrood(*args)
-        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1) and done.stderr.startswith("attrood: "), (args, done.stderr)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1) and done.stderr.startswith(
+            "attrood: "
+        ), (args, done.stderr)
         assert tree(tmp_path) == before, args
     assert attrood("run", "scores.parquet", "--mode", "default", "-o", "LINK").returncode == 0
     after = tree(tmp_path)

@@ -5,6 +5,7 @@
 Fails on a warning, a reference that resolves to nothing, a directive left as text, a link to nowhere, a formula that cannot be read, and
 on a notebook out of step with its module.
 """
+
 import argparse
 import inspect
 import os
@@ -85,10 +86,14 @@ def trees() -> dict[str, str]:
     "What each front page shows in the sidebar: the home page its rooms, a room its chapters, folded."
     found = folders()
     fronts = {name: paths[0] for name, paths in found.items() if name}
-    made = {Notebook(front).page: toctree("", [entry(p, name) for p in found[name][1:]]) for name, front in fronts.items()}
+    made = {
+        Notebook(front).page: toctree("", [entry(p, name) for p in found[name][1:]]) for name, front in fronts.items()
+    }
     top = [entry(p) for p in found[""] if p.stem != "index"]
     rooms = [entry(front) for name, front in fronts.items() if name not in PLACES]
-    made["index"] = toctree(f"The book ({MARK} first reading)", top + rooms) + toctree("Beside the book", [entry(fronts[name]) for name in PLACES if name in fronts])
+    made["index"] = toctree(f"The book ({MARK} first reading)", top + rooms) + toctree(
+        "Beside the book", [entry(fronts[name]) for name in PLACES if name in fronts]
+    )
     return made
 
 
@@ -102,12 +107,16 @@ def write_reference(book: Book, package: str) -> None:
         if (door := module.split(".")[0]) != room:
             room = door
             rows.append(reference.door(package, room, book))
-        (folder / f"{module}.md").write_text(reference.page(package, module, book.anchors, book.prose(module)), encoding="utf-8")
+        (folder / f"{module}.md").write_text(
+            reference.page(package, module, book.anchors, book.prose(module)), encoding="utf-8"
+        )
         doc = inspect.getdoc(sys.modules[f"{package}.{module}"]) or ""
         names = reference.public_names(sys.modules[f"{package}.{module}"])
         links = ", ".join(f"[`{n}`](#{reference.label(module, n, 'ref')})" for n in names)
         rows.append(f"### [`{package}.{module}`]({module}.md)\n\n{book.prose(module)(doc)}\n\n{links}\n")
-    head = "# API by module\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"
+    head = (
+        "# API by module\n\n{.lead}\nEvery public name, by module. The chapters of the book show each one at work.\n\n"
+    )
     tree = "```{toctree}\n:hidden:\n\n" + "\n".join(modules) + "\n```\n"
     (folder / "index.md").write_text(head + "\n".join(rows) + tree, encoding="utf-8")
 
@@ -140,12 +149,15 @@ def write_source(package: str) -> None:
     last = toctree("Reference", ["reference/index"]) + toctree("Project", about)
     for page, tree in trees().items():
         file = SOURCE / f"{page}.ipynb"
-        file.write_text(with_cell(file.read_text(encoding="utf-8"), tree + (last if page == "index" else "")), encoding="utf-8")
+        file.write_text(
+            with_cell(file.read_text(encoding="utf-8"), tree + (last if page == "index" else "")), encoding="utf-8"
+        )
 
 
 def with_cell(notebook: str, source: str) -> str:
     "A notebook with one more markdown cell."
     import json
+
     nb = json.loads(notebook)
     nb["cells"].append(dict(cell_type="markdown", id="toctree", metadata={}, source=source))
     return json.dumps(nb, ensure_ascii=False, indent=1)
@@ -154,7 +166,9 @@ def with_cell(notebook: str, source: str) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "_site" / "html")
-    parser.add_argument("--no-sync", action="store_true", help="do not compare notebooks with modules (for a preview while writing)")
+    parser.add_argument(
+        "--no-sync", action="store_true", help="do not compare notebooks with modules (for a preview while writing)"
+    )
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if not args.no_sync and (lines := sync.problems()):
@@ -164,14 +178,31 @@ def main():
     except DocError as e:
         sys.exit(str(e))
     shutil.rmtree(args.out, ignore_errors=True)
-    call = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-E", "-b", "html", "-d", SOURCE.parent / "doctrees", SOURCE, args.out]
+    call = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-n",
+        "-W",
+        "--keep-going",
+        "-E",
+        "-b",
+        "html",
+        "-d",
+        SOURCE.parent / "doctrees",
+        SOURCE,
+        args.out,
+    ]
     here = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
     done = subprocess.run(call, env={**os.environ, "PYTHONPATH": here})
     if done.returncode:
         sys.exit(done.returncode)
     if lines := check_site.problems(args.out):
         sys.exit("\n".join(lines))
-    print(f"site built in {args.out}: {sum(1 for _ in args.out.rglob('*.html'))} pages, every link, anchor, image and formula good")
+    print(
+        f"site built in {args.out}: {sum(1 for _ in args.out.rglob('*.html'))} pages, every link, anchor, image and formula good"
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 Found: links and anchors that lead nowhere, missing images and scripts, anything loaded from another host, directives and references
 that no converter understood, and formulas that KaTeX cannot read (where Node.js is at hand).
 """
+
 import json
 import re
 import shutil
@@ -14,7 +15,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-RAW = re.compile(r":::|^\s*#\|\s*\w|(?<![\w/.])@(?:fig|eq|tbl|sec)-\w|\{#(?:fig|eq|tbl|sec)-|\$\$|\{\.callout|\{target=|show_doc\(", re.M)
+RAW = re.compile(
+    r":::|^\s*#\|\s*\w|(?<![\w/.])@(?:fig|eq|tbl|sec)-\w|\{#(?:fig|eq|tbl|sec)-|\$\$|\{\.callout|\{target=|show_doc\(",
+    re.M,
+)
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADED = {("script", "src"), ("link", "href"), ("img", "src"), ("source", "src")}
 
@@ -39,7 +43,13 @@ class Reader(HTMLParser):
         if tag not in VOID:
             kind = "script" if tag in ("script", "style", "template") else ""
             classes = (a.get("class") or "").split()
-            kind = "math" if "math" in classes else "cell" if "cell_input" in classes else kind or ("code" if tag in ("pre", "code") else "")
+            kind = (
+                "math"
+                if "math" in classes
+                else "cell"
+                if "cell_input" in classes
+                else kind or ("code" if tag in ("pre", "code") else "")
+            )
             self.stack.append((tag, kind))
         if "math" in (a.get("class") or "").split():
             self.math.append("")
@@ -78,7 +88,11 @@ def link_problems(root: Path, pages: dict[Path, Reader]) -> list[str]:
                 target /= "index.html"
             if not target.exists():
                 found.append(f"{name}: {url} leads nowhere")
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors | {"top", ""}:
+            elif (
+                parts.fragment
+                and target in pages
+                and unquote(parts.fragment) not in pages[target].anchors | {"top", ""}
+            ):
                 found.append(f"{name}: {url} has no such anchor")
     return found
 
@@ -89,7 +103,9 @@ def raw_problems(root: Path, pages: dict[Path, Reader]) -> list[str]:
     for path, page in pages.items():
         name = path.relative_to(root)
         prose = "\n".join(page.prose)
-        found += [f"{name}: raw {m[0]!r} in …{prose[max(0, m.start() - 30):m.end() + 30]!r}…" for m in RAW.finditer(prose)]
+        found += [
+            f"{name}: raw {m[0]!r} in …{prose[max(0, m.start() - 30) : m.end() + 30]!r}…" for m in RAW.finditer(prose)
+        ]
         cells = "".join(page.cells)
         found += [f"{name}: raw directive {m[0]!r} in a cell" for m in re.finditer(r"^#\|.*$", cells, re.M)]
     return found
@@ -106,9 +122,13 @@ def math_problems(root: Path, pages: dict[Path, Reader]) -> list[str]:
             inner = re.search(r"\\[(\[](.*)\\[)\]]", m, re.S)
             formulas.append([str(path.relative_to(root)), (inner[1] if inner else m).strip()])
     katex = root / "_static" / "katex.min.js"
-    script = ("const k=require(process.argv[1]);let s='';process.stdin.on('data',d=>s+=d).on('end',()=>{for(const [p,f] of JSON.parse(s)){"
-              "try{k.renderToString(f,{throwOnError:true,strict:'ignore'})}catch(e){console.log(p+': '+e.message+' in '+f)}}})")
-    done = subprocess.run(["node", "-e", script, str(katex.resolve())], input=json.dumps(formulas), capture_output=True, text=True)
+    script = (
+        "const k=require(process.argv[1]);let s='';process.stdin.on('data',d=>s+=d).on('end',()=>{for(const [p,f] of JSON.parse(s)){"
+        "try{k.renderToString(f,{throwOnError:true,strict:'ignore'})}catch(e){console.log(p+': '+e.message+' in '+f)}}})"
+    )
+    done = subprocess.run(
+        ["node", "-e", script, str(katex.resolve())], input=json.dumps(formulas), capture_output=True, text=True
+    )
     return done.stdout.splitlines() + (["KaTeX did not run: " + done.stderr] if done.returncode else [])
 
 

@@ -7,6 +7,7 @@ Food-101 and CIFAR-100 are first prepared as TFDS sets (array_record, without Te
 Only computed numbers are kept, no image and no embedding. Three columns are added: `shift` (the kind of set), `side` (shorter side of the original in
 pixels) and `food` (whether the image's own label is a food or a thing that is seen with food, by name).
 """
+
 import contextlib
 import io
 import sys
@@ -27,23 +28,66 @@ from attrood.inference.pocket import FOOD_TEMPLATE
 from attrood.log import Log, read_log, write_log
 
 OUT = Path(__file__).parents[1] / "attrood" / "assets" / "food101-pocket.parquet"
-TFDS = {"food101": {"validation": "food101_64_test", "train": "food101_64_train"}, "cifar100": {"test": "cifar100_32"}}  # set, split, file
+TFDS = {
+    "food101": {"validation": "food101_64_test", "train": "food101_64_train"},
+    "cifar100": {"test": "cifar100_32"},
+}  # set, split, file
 ID = {"food101": "food101:validation[:10000]", "food101_train": "food101:train[:2000]"}  # the second is the reference
 OOD = {
-    "cifar100": "cifar100:test", "tiny_imagenet": "tiny_imagenet_64.parquet[:5791]", "pacs_art": "pacs_art_painting.parquet",
-    "pacs_cartoon": "pacs_cartoon.parquet", "pacs_sketch": "pacs_sketch.parquet", "cue_conflict": "cue_conflict.parquet",
-    "edges": "imagenet16_edges.parquet", "silhouettes": "imagenet16_silhouettes.parquet", "dtd": "dtd.parquet",
+    "cifar100": "cifar100:test",
+    "tiny_imagenet": "tiny_imagenet_64.parquet[:5791]",
+    "pacs_art": "pacs_art_painting.parquet",
+    "pacs_cartoon": "pacs_cartoon.parquet",
+    "pacs_sketch": "pacs_sketch.parquet",
+    "cue_conflict": "cue_conflict.parquet",
+    "edges": "imagenet16_edges.parquet",
+    "silhouettes": "imagenet16_silhouettes.parquet",
+    "dtd": "dtd.parquet",
 }
-SHIFT = {"food101": "none", "food101_train": "none", "cifar100": "objects", "tiny_imagenet": "objects", "dtd": "textures"}  # else renditions
+SHIFT = {
+    "food101": "none",
+    "food101_train": "none",
+    "cifar100": "objects",
+    "tiny_imagenet": "objects",
+    "dtd": "textures",
+}  # else renditions
 SAME = {"pizza, pizza pie", "ice cream, icecream", "guacamole"}  # a class of Food-101 under another name
 FOODS = {
-    "apple", "mushroom", "orange", "pear", "sweet pepper", "banana", "bell pepper", "cauliflower", "lemon", "pomegranate", "espresso",
-    "ice lolly, lolly, lollipop, popsicle", "mashed potato", "meat loaf, meatloaf", "potpie", "pretzel",
+    "apple",
+    "mushroom",
+    "orange",
+    "pear",
+    "sweet pepper",
+    "banana",
+    "bell pepper",
+    "cauliflower",
+    "lemon",
+    "pomegranate",
+    "espresso",
+    "ice lolly, lolly, lollipop, popsicle",
+    "mashed potato",
+    "meat loaf, meatloaf",
+    "potpie",
+    "pretzel",
 }
 BESIDE = {  # animals that are eaten, and what foods lie on or in
-    "lobster", "crab", "American lobster, Northern lobster, Maine lobster, Homarus americanus", "bowl", "plate", "cup", "can", "bottle",
-    "spiny lobster, langouste, rock lobster, crawfish, crayfish, sea crawfish", "confectionery, confectionary, candy store", "butcher shop, meat market",
-    "dining table, board", "frying pan, frypan, skillet", "wok", "wooden spoon", "beer bottle", "pop bottle, soda bottle",
+    "lobster",
+    "crab",
+    "American lobster, Northern lobster, Maine lobster, Homarus americanus",
+    "bowl",
+    "plate",
+    "cup",
+    "can",
+    "bottle",
+    "spiny lobster, langouste, rock lobster, crawfish, crayfish, sea crawfish",
+    "confectionery, confectionary, candy store",
+    "butcher shop, meat market",
+    "dining table, board",
+    "frying pan, frypan, skillet",
+    "wok",
+    "wooden spoon",
+    "beer bottle",
+    "pop bottle, soda bottle",
 }
 
 
@@ -85,18 +129,34 @@ def prepare(folder: Path, data_dir: Path) -> None:
 def sources(folder: Path) -> dict[str, list[str]]:
     "ID and OoD sources as `attrood infer` takes them."
     where = lambda spec: f"{folder}/{spec}" if ".parquet" in spec else spec
-    return {role: [f"{domain}={where(spec)}" for domain, spec in part.items()] for role, part in (("id", ID), ("ood", OOD))}
+    return {
+        role: [f"{domain}={where(spec)}" for domain, spec in part.items()] for role, part in (("id", ID), ("ood", OOD))
+    }
 
 
 def command() -> str:
     "The inference as a command line."
     given = " ".join(f"--{role} '{s}'" for role, specs in sources(Path("IMAGES")).items() for s in specs)
-    return f"attrood infer {given} --model pocket --template '{FOOD_TEMPLATE}' --no-evidence --embeddings --data-dir TFDS"
+    return (
+        f"attrood infer {given} --model pocket --template '{FOOD_TEMPLATE}' --no-evidence --embeddings --data-dir TFDS"
+    )
 
 
 def images_to_log(folder: Path, data_dir: Path, out: Path) -> str:
     "All images through the model; what is in `out` already is not done again."
-    return str(infer(**sources(folder), model="pocket", out=out, templates=FOOD_TEMPLATE, evidence=False, embeddings=True, max_rejects=0, data_dir=str(data_dir), progress=False))
+    return str(
+        infer(
+            **sources(folder),
+            model="pocket",
+            out=out,
+            templates=FOOD_TEMPLATE,
+            evidence=False,
+            embeddings=True,
+            max_rejects=0,
+            data_dir=str(data_dir),
+            progress=False,
+        )
+    )
 
 
 def kind_of(label: str) -> str:
@@ -106,7 +166,11 @@ def kind_of(label: str) -> str:
 
 def terms(folder: Path, entry: dict) -> dict:
     "A source's manifest entry with the origin and the licence that its Parquet file states."
-    file = folder / Path(entry["source"]).name if entry["kind"] == "parquet" else folder / f"{TFDS[entry['source']][entry['split'].split('[')[0]]}.parquet"
+    file = (
+        folder / Path(entry["source"]).name
+        if entry["kind"] == "parquet"
+        else folder / f"{TFDS[entry['source']][entry['split'].split('[')[0]]}.parquet"
+    )
     stated = pq.read_schema(file).metadata
     return entry | {"source": stated[b"source"].decode(), "license": stated[b"licence"].decode()}
 
@@ -117,9 +181,14 @@ def enrich(log: Log, folder: Path, data_dir: Path) -> Log:
     sides = {sample.id: min(Image.open(io.BytesIO(sample.data)).size) for source in opened for sample in source}
     domain, label = log.array("domain"), log.array("label")
     shift = [SHIFT.get(d, "renditions") for d in domain]
-    extra = {"shift": pa.array(shift), "side": pa.array([sides[i] for i in log.array("id")], pa.int32()),
-             "food": pa.array(["id" if s == "none" else kind_of(x) if s == "objects" else "no" for s, x in zip(shift, label, strict=True)]),
-             "reference": pa.array(domain == "food101_train")}
+    extra = {
+        "shift": pa.array(shift),
+        "side": pa.array([sides[i] for i in log.array("id")], pa.int32()),
+        "food": pa.array(
+            ["id" if s == "none" else kind_of(x) if s == "objects" else "no" for s, x in zip(shift, label, strict=True)]
+        ),
+        "reference": pa.array(domain == "food101_train"),
+    }
     table = log.table
     for name, values in extra.items():
         table = table.append_column(name, values)

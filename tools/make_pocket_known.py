@@ -2,6 +2,7 @@
 
 Usage: python tools/make_pocket_known.py FOOD101_64_TEST.parquet
 """
+
 import json
 import sys
 from pathlib import Path
@@ -21,7 +22,11 @@ def main(data: str) -> None:
     model, _, tokenizer = pocket.load_pocket()
     with torch.inference_mode():
         text = pocket.embed_classes(model, tokenizer, NAMES)
-    known = {"names": NAMES, "logits": pocket.predict_pocket(model, synthetic()[None], text)[0].round(5).tolist(), "top1": pocket.evaluate_pocket(data)["top1"]}
+    known = {
+        "names": NAMES,
+        "logits": pocket.predict_pocket(model, synthetic()[None], text)[0].round(5).tolist(),
+        "top1": pocket.evaluate_pocket(data)["top1"],
+    }
     (ROOT / "tests" / "pocket_known.json").write_text(json.dumps(known) + "\n")
     print(known)
 

@@ -6,6 +6,7 @@ The input holds `word`, `list` (lvis, openimages, objects365, imagenet) and `tex
 Objects365 come with Detic (Apache-2.0), those of ImageNet with clip_lt (MIT): see NOTICE.md. Media, conditions, scenes, synonyms and the table of broader
 words are written by hand below. Spellings of one word become one entry: case, plural, spaces, an American and a British name.
 """
+
 import sys
 from pathlib import Path
 
@@ -19,39 +20,183 @@ DROP = """Other Shoes; Other Fish; Other Balls; Wild Bird; Ballon; Noddles; Bill
 Tong; Kitchen & dining room table; Luggage and bags; Moths and butterflies; Salt and pepper shakers; Power plugs and sockets; Skating and Skiing shoes; Trash bin Can; Head Phone;
 Personal care; Cleaning Products; Human nose; Human mouth; Human eye; Human ear; gag; grits; chap; cast; control; slide; cover; flap; wing; slot; switch; die; Cardigan"""
 SENSES = {  # ImageNet's names that mean something else in everyday words
-    "crane": "bird", "kite": "bird", "drake": "duck", "jay": "bird", "robin": "bird", "boxer": "dog", "papillon": "dog", "basset": "dog", "Saluki": "dog", "cairn": "dog",
-    "Airedale": "dog", "chow": "dog", "Pembroke": "dog", "collie": "dog", "Brittany spaniel": "dog", "sorrel": "horse", "admiral": "butterfly", "ringlet": "butterfly",
-    "monarch": "butterfly", "titi": "monkey", "capuchin": "monkey", "Angora": "rabbit", "cricket": "insect", "walking stick": "insect", "puffer": "fish",
-    "gar": "fish", "ear": "of corn", "hip": "fruit", "bolete": "mushroom", "buckeye": "nut", "racer": "car", "pirate": "ship", "liner": "ship",
-    "amphibian": "vehicle", "upright": "piano", "rule": "ruler", "screen": "monitor", "throne": "chair", "bearskin": "hat", "brass": "plaque", "stole": "scarf", "pick": "plectrum",
-    "groom": "man", "chiton": "mollusc", "sidewinder": "snake", "diamondback": "snake", "tusker": "elephant",
+    "crane": "bird",
+    "kite": "bird",
+    "drake": "duck",
+    "jay": "bird",
+    "robin": "bird",
+    "boxer": "dog",
+    "papillon": "dog",
+    "basset": "dog",
+    "Saluki": "dog",
+    "cairn": "dog",
+    "Airedale": "dog",
+    "chow": "dog",
+    "Pembroke": "dog",
+    "collie": "dog",
+    "Brittany spaniel": "dog",
+    "sorrel": "horse",
+    "admiral": "butterfly",
+    "ringlet": "butterfly",
+    "monarch": "butterfly",
+    "titi": "monkey",
+    "capuchin": "monkey",
+    "Angora": "rabbit",
+    "cricket": "insect",
+    "walking stick": "insect",
+    "puffer": "fish",
+    "gar": "fish",
+    "ear": "of corn",
+    "hip": "fruit",
+    "bolete": "mushroom",
+    "buckeye": "nut",
+    "racer": "car",
+    "pirate": "ship",
+    "liner": "ship",
+    "amphibian": "vehicle",
+    "upright": "piano",
+    "rule": "ruler",
+    "screen": "monitor",
+    "throne": "chair",
+    "bearskin": "hat",
+    "brass": "plaque",
+    "stole": "scarf",
+    "pick": "plectrum",
+    "groom": "man",
+    "chiton": "mollusc",
+    "sidewinder": "snake",
+    "diamondback": "snake",
+    "tusker": "elephant",
 }
 MEDIUM = {  # name: prompt
-    "drawing": "a drawing.", "pencil drawing": "a pencil drawing.", "sketch": "a rough sketch.", "line art": "line art, black lines on white.", "doodle": "a doodle.", "painting": "a painting.",
-    "oil painting": "an oil painting.", "watercolour": "a watercolor painting.", "cartoon": "a cartoon.", "comic": "a page of a comic book.", "anime": "an anime picture.",
-    "illustration": "a flat vector illustration.", "clip art": "clip art.", "icon": "an icon.", "logo": "a logo.", "3-D rendering": "a 3D computer rendering.", "video game": "a screenshot of a video game.",
-    "screenshot": "a screenshot of a computer screen.", "web page": "a screenshot of a web page.", "chart": "a chart with axes.", "diagram": "a diagram.", "technical drawing": "a technical line drawing, a patent figure.",
-    "floor plan": "a floor plan.", "map": "a map.", "satellite image": "a satellite image.", "aerial photo": "an aerial photo from above.", "x-ray": "an x-ray image.", "CT scan": "a CT scan.",
-    "MRI scan": "an MRI scan.", "ultrasound image": "an ultrasound image.", "microscope image": "a microscope image.", "thermal image": "a thermal infrared image.", "night-vision image": "a night vision image.",
-    "page of text": "a page of printed text.", "handwriting": "handwriting on paper.", "scan of a document": "a scan of a document.", "receipt": "a photo of a receipt.", "form": "a filled form.",
-    "poster": "a poster.", "book cover": "a book cover.", "advertisement": "an advertisement.", "packaging": "a product package.", "sign": "a sign with text.", "meme": "a meme with a caption.",
-    "collage": "a collage of several photos.", "stained glass": "stained glass.", "mosaic": "a mosaic.", "graffiti": "graffiti on a wall.", "tattoo": "a tattoo.", "embroidery": "embroidery.",
-    "sculpture": "a sculpture.", "statue": "a statue.", "figurine": "a figurine.", "plush toy": "a plush toy.", "toy model": "a toy model.", "origami": "origami.", "engraving": "an engraving.",
-    "woodcut": "a woodcut print.", "silhouette": "a black silhouette.", "edge image": "white edges on a black background.", "texture": "a close-up of a texture.", "pattern": "a repeating pattern.",
-    "photo of a screen": "a photo of a screen.", "product photo": "a product photo on a white background.", "selfie": "a selfie.", "film still": "a still of a film.", "surveillance image": "a surveillance camera image.",
-    "fisheye image": "a fisheye photo.", "panorama": "a panorama.", "barcode": "a barcode.", "sheet music": "sheet music.", "crossword puzzle": "a crossword puzzle.", "hologram": "a hologram.",
+    "drawing": "a drawing.",
+    "pencil drawing": "a pencil drawing.",
+    "sketch": "a rough sketch.",
+    "line art": "line art, black lines on white.",
+    "doodle": "a doodle.",
+    "painting": "a painting.",
+    "oil painting": "an oil painting.",
+    "watercolour": "a watercolor painting.",
+    "cartoon": "a cartoon.",
+    "comic": "a page of a comic book.",
+    "anime": "an anime picture.",
+    "illustration": "a flat vector illustration.",
+    "clip art": "clip art.",
+    "icon": "an icon.",
+    "logo": "a logo.",
+    "3-D rendering": "a 3D computer rendering.",
+    "video game": "a screenshot of a video game.",
+    "screenshot": "a screenshot of a computer screen.",
+    "web page": "a screenshot of a web page.",
+    "chart": "a chart with axes.",
+    "diagram": "a diagram.",
+    "technical drawing": "a technical line drawing, a patent figure.",
+    "floor plan": "a floor plan.",
+    "map": "a map.",
+    "satellite image": "a satellite image.",
+    "aerial photo": "an aerial photo from above.",
+    "x-ray": "an x-ray image.",
+    "CT scan": "a CT scan.",
+    "MRI scan": "an MRI scan.",
+    "ultrasound image": "an ultrasound image.",
+    "microscope image": "a microscope image.",
+    "thermal image": "a thermal infrared image.",
+    "night-vision image": "a night vision image.",
+    "page of text": "a page of printed text.",
+    "handwriting": "handwriting on paper.",
+    "scan of a document": "a scan of a document.",
+    "receipt": "a photo of a receipt.",
+    "form": "a filled form.",
+    "poster": "a poster.",
+    "book cover": "a book cover.",
+    "advertisement": "an advertisement.",
+    "packaging": "a product package.",
+    "sign": "a sign with text.",
+    "meme": "a meme with a caption.",
+    "collage": "a collage of several photos.",
+    "stained glass": "stained glass.",
+    "mosaic": "a mosaic.",
+    "graffiti": "graffiti on a wall.",
+    "tattoo": "a tattoo.",
+    "embroidery": "embroidery.",
+    "sculpture": "a sculpture.",
+    "statue": "a statue.",
+    "figurine": "a figurine.",
+    "plush toy": "a plush toy.",
+    "toy model": "a toy model.",
+    "origami": "origami.",
+    "engraving": "an engraving.",
+    "woodcut": "a woodcut print.",
+    "silhouette": "a black silhouette.",
+    "edge image": "white edges on a black background.",
+    "texture": "a close-up of a texture.",
+    "pattern": "a repeating pattern.",
+    "photo of a screen": "a photo of a screen.",
+    "product photo": "a product photo on a white background.",
+    "selfie": "a selfie.",
+    "film still": "a still of a film.",
+    "surveillance image": "a surveillance camera image.",
+    "fisheye image": "a fisheye photo.",
+    "panorama": "a panorama.",
+    "barcode": "a barcode.",
+    "sheet music": "sheet music.",
+    "crossword puzzle": "a crossword puzzle.",
+    "hologram": "a hologram.",
 }
 CONDITION = {
-    "blurred": "a blurry photo.", "out of focus": "an out of focus photo.", "motion blur": "a photo with motion blur.", "dark": "a dark photo.", "underexposed": "an underexposed photo.",
-    "overexposed": "an overexposed photo.", "bright": "a bright photo.", "washed out": "a washed out photo.", "low contrast": "a photo with low contrast.", "backlit": "a backlit photo.",
-    "glare": "a photo with glare.", "reflection": "a photo with reflections.", "shadow": "a photo in deep shadow.", "noisy": "a noisy, grainy photo.", "low resolution": "a low resolution photo.",
-    "pixelated": "a pixelated photo.", "compressed": "a jpeg corrupted photo.", "thumbnail": "a tiny thumbnail.", "cropped": "a cropped photo.", "close-up": "a close-up photo.",
-    "far away": "a photo from far away.", "tilted": "a tilted photo.", "upside down": "a photo upside down.", "mirrored": "a mirrored photo.", "hidden": "a photo in which the object is hidden.",
-    "covered by text": "a photo covered by text.", "watermark": "a photo with a watermark.", "time stamp": "a photo with a time stamp.", "border": "a photo in a frame with a border.", "black and white": "a black and white photo.",
-    "sepia": "a sepia photo.", "faded": "a faded old photo.", "false colour": "a photo with false colors.", "colour cast": "a photo with a strong color cast.", "saturated": "an oversaturated photo.",
-    "foggy": "a foggy photo.", "rainy": "a rainy photo.", "snowy": "a snowy photo.", "dirty lens": "a photo taken through a dirty lens.", "through glass": "a photo taken through glass.", "underwater": "an underwater photo.",
-    "at night": "a photo at night.", "with a flash": "a photo taken with a flash.", "damaged": "a damaged photo.", "scratched": "a scratched photo.", "torn": "a torn photo.", "glitched": "a glitched image.",
-    "nearly empty": "an empty image of one color.", "black": "a black image.", "white": "a white image.", "cluttered": "a cluttered photo.", "crowded": "a crowded photo.", "finger over the lens": "a photo with a finger over the lens.",
+    "blurred": "a blurry photo.",
+    "out of focus": "an out of focus photo.",
+    "motion blur": "a photo with motion blur.",
+    "dark": "a dark photo.",
+    "underexposed": "an underexposed photo.",
+    "overexposed": "an overexposed photo.",
+    "bright": "a bright photo.",
+    "washed out": "a washed out photo.",
+    "low contrast": "a photo with low contrast.",
+    "backlit": "a backlit photo.",
+    "glare": "a photo with glare.",
+    "reflection": "a photo with reflections.",
+    "shadow": "a photo in deep shadow.",
+    "noisy": "a noisy, grainy photo.",
+    "low resolution": "a low resolution photo.",
+    "pixelated": "a pixelated photo.",
+    "compressed": "a jpeg corrupted photo.",
+    "thumbnail": "a tiny thumbnail.",
+    "cropped": "a cropped photo.",
+    "close-up": "a close-up photo.",
+    "far away": "a photo from far away.",
+    "tilted": "a tilted photo.",
+    "upside down": "a photo upside down.",
+    "mirrored": "a mirrored photo.",
+    "hidden": "a photo in which the object is hidden.",
+    "covered by text": "a photo covered by text.",
+    "watermark": "a photo with a watermark.",
+    "time stamp": "a photo with a time stamp.",
+    "border": "a photo in a frame with a border.",
+    "black and white": "a black and white photo.",
+    "sepia": "a sepia photo.",
+    "faded": "a faded old photo.",
+    "false colour": "a photo with false colors.",
+    "colour cast": "a photo with a strong color cast.",
+    "saturated": "an oversaturated photo.",
+    "foggy": "a foggy photo.",
+    "rainy": "a rainy photo.",
+    "snowy": "a snowy photo.",
+    "dirty lens": "a photo taken through a dirty lens.",
+    "through glass": "a photo taken through glass.",
+    "underwater": "an underwater photo.",
+    "at night": "a photo at night.",
+    "with a flash": "a photo taken with a flash.",
+    "damaged": "a damaged photo.",
+    "scratched": "a scratched photo.",
+    "torn": "a torn photo.",
+    "glitched": "a glitched image.",
+    "nearly empty": "an empty image of one color.",
+    "black": "a black image.",
+    "white": "a white image.",
+    "cluttered": "a cluttered photo.",
+    "crowded": "a crowded photo.",
+    "finger over the lens": "a photo with a finger over the lens.",
 }
 SCENE = """airport; alley; amusement park; attic; auditorium; balcony; ballroom; bamboo forest; bank; bar; barn; basement; bathroom; beach; bedroom; boardwalk; bridge; campsite; canal; canyon; car park;
 casino; cave; cemetery; church interior; city skyline; classroom; coast; concert; conference room; construction site; corridor; countryside; courtroom; courtyard; cafe; crosswalk; desert; dining room;
@@ -77,15 +222,94 @@ pickup truck, pickup; laptop computer, laptop, notebook computer; washbasin, sin
 table-tennis table, ping-pong table; ax, axe; convertible, cabriolet; stove, cooker; jinrikisha, rickshaw; lifebuoy, life buoy, lifesaver; beach wagon, station wagon; racer, race car, racing car; pinwheel, paper windmill; sax, saxophone;
 timber wolf, grey wolf; abaya, burka; Arabian camel, dromedary; mailbox, letter box; newsstand, kiosk; sweatshirt, hoodie; bus, motor coach; woman, lady; man, gentleman; liner, ocean liner"""
 RANGES = {  # ImageNet's names stand in the order of a taxonomy: first and last number of a broader word
-    "fish": (0, 6), "shark": (2, 4), "ray": (5, 6), "chicken": (7, 8), "bird": (7, 24), "owl": (24, 24), "eagle": (22, 22), "salamander": (25, 29), "frog": (30, 32), "turtle": (33, 37), "lizard": (38, 48),
-    "crocodile": (49, 50), "dinosaur": (51, 51), "snake": (52, 68), "arachnid": (70, 78), "spider": (72, 77), "bird ": (80, 100), "parrot": (87, 90), "duck": (97, 98), "elephant": (101, 101), "mollusc": (112, 117),
-    "snail": (112, 113), "crab": (118, 121), "lobster": (122, 123), "crustacean": (118, 126), "bird  ": (127, 146), "stork": (127, 128), "heron": (131, 132), "penguin": (145, 145), "seabird": (144, 146), "whale": (147, 148),
-    "dog": (151, 268), "spaniel": (215, 220), "terrier": (179, 204), "wolf": (269, 271), "wild dog": (273, 275), "fox": (277, 280), "cat": (281, 285), "big cat": (286, 293), "bear": (294, 297), "insect": (300, 326),
-    "beetle": (300, 307), "butterfly": (321, 326), "rabbit": (330, 332), "rodent": (333, 338), "squirrel": (335, 335), "horse": (339, 339), "hog": (341, 343), "cow": (345, 347), "sheep": (348, 349), "goat": (350, 350),
-    "antelope": (351, 353), "camel": (354, 354), "ape": (365, 368), "monkey": (369, 382), "lemur": (383, 384), "elephant ": (385, 386), "fish ": (389, 397), "crustacean ": (118, 126), "amphibian (animal)": (25, 32),
-    "reptile": (33, 68), "mammal": (101, 106), "mammal ": (147, 299), "mammal  ": (330, 388), "animal": (0, 397), "carnivore": (151, 299), "primate": (365, 384), "marsupial": (104, 106), "fungus": (991, 997), "mushroom": (991, 997),
-    "jellyfish": (107, 107), "marine mammal": (147, 150), "whale ": (147, 148), "marine invertebrate": (107, 126), "invertebrate": (69, 79), "invertebrate ": (107, 126), "invertebrate  ": (300, 329), "carnivore ": (356, 362),
-    "flower": (985, 986), "heron ": (131, 133), "eel": (390, 390), "gull": (146, 146), "dragonfly": (319, 320), "starfish": (327, 327), "weasel": (356, 359), "goose": (99, 99), "swan": (100, 100), "vulture": (23, 23),
+    "fish": (0, 6),
+    "shark": (2, 4),
+    "ray": (5, 6),
+    "chicken": (7, 8),
+    "bird": (7, 24),
+    "owl": (24, 24),
+    "eagle": (22, 22),
+    "salamander": (25, 29),
+    "frog": (30, 32),
+    "turtle": (33, 37),
+    "lizard": (38, 48),
+    "crocodile": (49, 50),
+    "dinosaur": (51, 51),
+    "snake": (52, 68),
+    "arachnid": (70, 78),
+    "spider": (72, 77),
+    "bird ": (80, 100),
+    "parrot": (87, 90),
+    "duck": (97, 98),
+    "elephant": (101, 101),
+    "mollusc": (112, 117),
+    "snail": (112, 113),
+    "crab": (118, 121),
+    "lobster": (122, 123),
+    "crustacean": (118, 126),
+    "bird  ": (127, 146),
+    "stork": (127, 128),
+    "heron": (131, 132),
+    "penguin": (145, 145),
+    "seabird": (144, 146),
+    "whale": (147, 148),
+    "dog": (151, 268),
+    "spaniel": (215, 220),
+    "terrier": (179, 204),
+    "wolf": (269, 271),
+    "wild dog": (273, 275),
+    "fox": (277, 280),
+    "cat": (281, 285),
+    "big cat": (286, 293),
+    "bear": (294, 297),
+    "insect": (300, 326),
+    "beetle": (300, 307),
+    "butterfly": (321, 326),
+    "rabbit": (330, 332),
+    "rodent": (333, 338),
+    "squirrel": (335, 335),
+    "horse": (339, 339),
+    "hog": (341, 343),
+    "cow": (345, 347),
+    "sheep": (348, 349),
+    "goat": (350, 350),
+    "antelope": (351, 353),
+    "camel": (354, 354),
+    "ape": (365, 368),
+    "monkey": (369, 382),
+    "lemur": (383, 384),
+    "elephant ": (385, 386),
+    "fish ": (389, 397),
+    "crustacean ": (118, 126),
+    "amphibian (animal)": (25, 32),
+    "reptile": (33, 68),
+    "mammal": (101, 106),
+    "mammal ": (147, 299),
+    "mammal  ": (330, 388),
+    "animal": (0, 397),
+    "carnivore": (151, 299),
+    "primate": (365, 384),
+    "marsupial": (104, 106),
+    "fungus": (991, 997),
+    "mushroom": (991, 997),
+    "jellyfish": (107, 107),
+    "marine mammal": (147, 150),
+    "whale ": (147, 148),
+    "marine invertebrate": (107, 126),
+    "invertebrate": (69, 79),
+    "invertebrate ": (107, 126),
+    "invertebrate  ": (300, 329),
+    "carnivore ": (356, 362),
+    "flower": (985, 986),
+    "heron ": (131, 133),
+    "eel": (390, 390),
+    "gull": (146, 146),
+    "dragonfly": (319, 320),
+    "starfish": (327, 327),
+    "weasel": (356, 359),
+    "goose": (99, 99),
+    "swan": (100, 100),
+    "vulture": (23, 23),
 }
 BROADER = """animal: pet, mammal, bird, fish, reptile, amphibian (animal), insect, arachnid, crustacean, mollusc, invertebrate, carnivore, rodent, primate, dinosaur, cub, black sheep, mammoth, starfish, worm, wildlife
 mammal: marine mammal, carnivore, rodent, primate, marsupial, antelope, dog, cat, horse, cow, bull, calf, sheep, goat, hog, pig, deer, elk, camel, bear, lion, tiger, leopard, cheetah, jaguar, lynx, cougar, wolf, fox, elephant, giraffe, zebra, hippopotamus, rhinoceros, rabbit, bat (animal), kangaroo, koala, otter, raccoon, ferret, mule, donkey, yak, alpaca, porcupine, squirrel, hamster, rat, mouse (animal), mammoth, manatee, giant panda, seal, walrus, dolphin, whale, pony, foal, kitten, puppy, lamb (animal), ram (animal), gazelle, polar bear, grizzly, monkey, ape, big cat
@@ -196,8 +420,11 @@ def broader(texts: np.ndarray) -> dict[str, list[str]]:
         group, members = line.split(":")
         found.setdefault(group.strip(), []).extend(m.strip() for m in members.split(","))
     for group, (first, last) in RANGES.items():
-        found.setdefault(group.strip(), []).extend(sensed(w) for w in texts[first:last + 1] if w not in DROP)
-    return {group: [m for m in dict.fromkeys(members) if same_word(m) != same_word(group)] for group, members in sorted(found.items())}
+        found.setdefault(group.strip(), []).extend(sensed(w) for w in texts[first : last + 1] if w not in DROP)
+    return {
+        group: [m for m in dict.fromkeys(members) if same_word(m) != same_word(group)]
+        for group, members in sorted(found.items())
+    }
 
 
 def sensed(word: str) -> str:
@@ -205,7 +432,13 @@ def sensed(word: str) -> str:
     return f"{word} ({SENSES[word]})" if SENSES.get(word) else word
 
 
-PROPER = {"Christmas", "American", "French", "Formula", "Segway"}  # capitals that stay in OpenImages and Objects365, which capitalise every name
+PROPER = {
+    "Christmas",
+    "American",
+    "French",
+    "Formula",
+    "Segway",
+}  # capitals that stay in OpenImages and Objects365, which capitalise every name
 
 
 def spelled(word: str, source: str) -> str:
@@ -237,20 +470,50 @@ def main(npz: Path) -> None:
     "Write the vocabulary and the bank of its embeddings."
     z = np.load(npz)
     rows = entries(z["word"], z["list"])
-    media, scenes = ({same_word(w) for w in text.replace("\n", " ").split(";")} for text in (LISTED_MEDIA, LISTED_SCENES))
+    media, scenes = (
+        {same_word(w) for w in text.replace("\n", " ").split(";")} for text in (LISTED_MEDIA, LISTED_SCENES)
+    )
     kinds = ["medium" if same_word(t) in media else "scene" if same_word(t) in scenes else "thing" for t in rows]
     listed = Vocabulary(tuple(rows), tuple(kinds))
-    written = Vocabulary.of({"medium": MEDIUM, "condition": CONDITION, "scene": [w.strip() for w in SCENE.replace("\n", " ").split(";")]})
+    written = Vocabulary.of(
+        {"medium": MEDIUM, "condition": CONDITION, "scene": [w.strip() for w in SCENE.replace("\n", " ").split(";")]}
+    )
     whole = listed.join(written)
     imagenet = z["word"][z["list"] == "imagenet"]
     synonyms = [[w.strip() for w in group.split(",")] for group in SYNONYMS.replace("\n", " ").split(";")]
-    write_vocabulary(whole, ROOT / "attrood/assets/vocabulary.json", synonyms=synonyms, broader=broader(imagenet), about=__doc__.split("\n\n")[2].replace("\n", " "))
+    write_vocabulary(
+        whole,
+        ROOT / "attrood/assets/vocabulary.json",
+        synonyms=synonyms,
+        broader=broader(imagenet),
+        about=__doc__.split("\n\n")[2].replace("\n", " "),
+    )
     e = z["text_embeddings"][list(rows.values())]
-    write_bank(ROOT / "attrood/assets/words_vitb32.npz", listed, e, {
-        "model": "OpenAI CLIP ViT-B/32", "template": "a {}", "sources": [
-            {"lists": "LVIS, OpenImages, Objects365", "source": "https://github.com/facebookresearch/Detic", "license": "Apache-2.0"},
-            {"lists": "ImageNet", "source": "https://github.com/rotem154154/clip_lt", "license": "MIT", "note": "prompt not recorded; the publisher's notebook has 'a photo of a {}'"}]})
-    print(f"{len(whole)} words, {({k: whole.kinds.count(k) for k in dict.fromkeys(whole.kinds)})}; {len(listed)} with embeddings")
+    write_bank(
+        ROOT / "attrood/assets/words_vitb32.npz",
+        listed,
+        e,
+        {
+            "model": "OpenAI CLIP ViT-B/32",
+            "template": "a {}",
+            "sources": [
+                {
+                    "lists": "LVIS, OpenImages, Objects365",
+                    "source": "https://github.com/facebookresearch/Detic",
+                    "license": "Apache-2.0",
+                },
+                {
+                    "lists": "ImageNet",
+                    "source": "https://github.com/rotem154154/clip_lt",
+                    "license": "MIT",
+                    "note": "prompt not recorded; the publisher's notebook has 'a photo of a {}'",
+                },
+            ],
+        },
+    )
+    print(
+        f"{len(whole)} words, { ({k: whole.kinds.count(k) for k in dict.fromkeys(whole.kinds)}) }; {len(listed)} with embeddings"
+    )
 
 
 if __name__ == "__main__":

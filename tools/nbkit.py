@@ -1,4 +1,5 @@
 """What the other tools share: reading notebooks, their directives, their order and their page names."""
+
 import json
 import re
 from configparser import ConfigParser
@@ -11,12 +12,25 @@ ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT / "nbs"
 DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?[ \t]*(.*)$")
 PLACES = {  # the folders that are no rooms, and what the sidebar calls them
-    "20_results": "Results", "90_guides": "How-to guides", "99_appendix": "Appendix",
+    "20_results": "Results",
+    "90_guides": "How-to guides",
+    "99_appendix": "Appendix",
 }
 MARK = "●"  # beside a chapter of the first reading
 PATH = (  # the first reading, in this order
-    "00_problem", "02_log/00_log", "02_log/03_files", "03_evidence/00_evidence", "05_axes/00_axes", "05_axes/01_features", "05_axes/04_sparse_pca",
-    "05_axes/10_estimator", "05_axes/11_card", "06_stability/00_stability", "07_detect/00_detect", "08_why/00_why", "20_results/01_method",
+    "00_problem",
+    "02_log/00_log",
+    "02_log/03_files",
+    "03_evidence/00_evidence",
+    "05_axes/00_axes",
+    "05_axes/01_features",
+    "05_axes/04_sparse_pca",
+    "05_axes/10_estimator",
+    "05_axes/11_card",
+    "06_stability/00_stability",
+    "07_detect/00_detect",
+    "08_why/00_why",
+    "20_results/01_method",
 )
 
 
@@ -46,6 +60,7 @@ def split_directives(source: str) -> tuple[dict[str, str], str]:
 @dataclass
 class Notebook:
     "One notebook of nbs/, as stored."
+
     path: Path
 
     def __post_init__(self):
@@ -60,13 +75,28 @@ class Notebook:
     @property
     def module(self) -> str | None:
         "The module it exports, from `#| default_exp`."
-        return next((d["default_exp"] for c in self.cells if c["cell_type"] == "code"
-                     if "default_exp" in (d := split_directives(c["source"])[0])), None)
+        return next(
+            (
+                d["default_exp"]
+                for c in self.cells
+                if c["cell_type"] == "code"
+                if "default_exp" in (d := split_directives(c["source"])[0])
+            ),
+            None,
+        )
 
     @property
     def title(self) -> str:
         "Its first heading."
-        return next((m[1].strip() for c in self.cells if c["cell_type"] == "markdown" if (m := re.match(r"# (.+)", c["source"]))), self.page)
+        return next(
+            (
+                m[1].strip()
+                for c in self.cells
+                if c["cell_type"] == "markdown"
+                if (m := re.match(r"# (.+)", c["source"]))
+            ),
+            self.page,
+        )
 
 
 def page_of(path: Path) -> str:
@@ -76,7 +106,9 @@ def page_of(path: Path) -> str:
 
 def notebook_paths() -> list[Path]:
     "Every notebook, in the order in which the book is read."
-    paths = [p for p in NBS.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts)]
+    paths = [
+        p for p in NBS.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(NBS).parts)
+    ]
     return sorted(paths, key=lambda p: (p.stem != "index", p.relative_to(NBS).parts))
 
 

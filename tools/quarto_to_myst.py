@@ -4,6 +4,7 @@ Understood: callouts, `$$ … $$ {#eq-x}` and `@eq-x`, `#| label: fig-x` with `#
 headings with `{#sec-x}` and `@sec-x`, links to `NN_name.ipynb#heading`, names in backticks, and the directives export, exports, exporti, hide,
 hide_line, echo, output, include, eval, code-fold, code-summary. What is not understood stays in the page, and check_site.py finds it there.
 """
+
 import json
 import posixpath
 import re
@@ -15,7 +16,9 @@ import yaml
 from nbkit import NBS, Notebook, page_of, split_directives, text
 
 KINDS = {"note", "tip", "warning", "important", "caution"}
-CODE = re.compile(r"(^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|(?<!`)(?P<t>`+)(?!`).+?(?<!`)(?P=t)(?!`))", re.M | re.S)
+CODE = re.compile(
+    r"(^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|(?<!`)(?P<t>`+)(?!`).+?(?<!`)(?P=t)(?!`))", re.M | re.S
+)
 COUNTED = {"fig": "Figure", "tbl": "Table"}
 REFERENCE = re.compile(r"(?<![\w`@/.])\[?-?@((?:eq|fig|tbl|sec)-[\w-]*\w)\]?")
 
@@ -35,31 +38,34 @@ def outside_code(source: str, change) -> str:
     "`change` applied to the text around code, so that code stays as it is."
     out, last = [], 0
     for m in CODE.finditer(source):
-        out += [change(source[last:m.start()]), m[0]]
+        out += [change(source[last : m.start()]), m[0]]
         last = m.end()
     return "".join([*out, change(source[last:])])
 
 
 def attributes(s: str) -> dict[str, str]:
-    "`.callout-note collapse=\"true\" title=\"x\"` as a dict."
+    '`.callout-note collapse="true" title="x"` as a dict.'
     return {k: a or b for k, a, b in re.findall(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|(\S+))", s)}
 
 
 def callouts(source: str) -> str:
     "Callouts as MyST admonitions; collapsed ones can be opened, also without script."
+
     def one(m):
         kind, attrs, body = m["kind"], attributes(m["attrs"]), callouts(m["body"].strip("\n"))
         if kind not in KINDS:
             raise DocError(f"callout of unknown kind {kind!r}: use one of {', '.join(sorted(KINDS))}")
         title = attrs.get("title")
         if not title and (t := re.match(r"\s*#+\s+(.+)\n", body + "\n")):
-            title, body = t[1], (body + "\n")[t.end():]
+            title, body = t[1], (body + "\n")[t.end() :]
         options = {"true": ":collapsible: closed\n", "false": ":collapsible: open\n"}.get(attrs.get("collapse", ""), "")
         fence = ":" * (len(m["fence"]) + 3)
         head = f"{{admonition}} {title}\n:class: {kind}" if title else f"{{{kind}}}"
         return f"{fence}{head}\n{options}\n{body.strip()}\n\n{fence}"
 
-    pattern = r"^(?P<fence>:{3,})[ \t]*\{\.callout-(?P<kind>\w+)(?P<attrs>[^}\n]*)\}[ \t]*\n(?P<body>.*?)^(?P=fence)[ \t]*$"
+    pattern = (
+        r"^(?P<fence>:{3,})[ \t]*\{\.callout-(?P<kind>\w+)(?P<attrs>[^}\n]*)\}[ \t]*\n(?P<body>.*?)^(?P=fence)[ \t]*$"
+    )
     return re.sub(pattern, one, source, flags=re.M | re.S)
 
 
@@ -72,7 +78,12 @@ class Page:
         self.defined: set[str] = set()  # API anchors
         self.cells: list[dict] = []
         self.counts: dict[str, int] = {}  # figures and tables so far
-        self.shown = {m for c in nb.cells if c["cell_type"] == "code" for m in re.findall(r"^show_doc\(([\w.]+)", c["source"], re.M)}
+        self.shown = {
+            m
+            for c in nb.cells
+            if c["cell_type"] == "code"
+            for m in re.findall(r"^show_doc\(([\w.]+)", c["source"], re.M)
+        }
         self.find_labels()
 
     def own(self, name: str) -> str:
@@ -86,7 +97,9 @@ class Page:
                 found = [split_directives(c["source"])[0].get("label", "")]
             else:
                 found = re.findall(r"\{#((?:eq|fig|tbl|sec)-[\w-]+)[^}]*\}", CODE.sub("", c["source"]))
-                self.book.named |= {self.own(n) for n in re.findall(r"^#+ .*\{#([\w-]+)[^}]*\}[ \t]*$", c["source"], re.M)}
+                self.book.named |= {
+                    self.own(n) for n in re.findall(r"^#+ .*\{#([\w-]+)[^}]*\}[ \t]*$", c["source"], re.M)
+                }
             for name in filter(None, found):
                 if name in self.labels:
                     raise DocError(f"{self.nb.path.name}: the label {name} is defined twice")
@@ -104,17 +117,31 @@ class Page:
     def refer(self, m: re.Match) -> str:
         "A `@fig-x` in running text."
         if m[1] not in self.labels:
-            raise DocError(f"{self.nb.path.name}: @{m[1]} is not defined in this notebook (for another one, link to NN_name.ipynb#heading)")
+            raise DocError(
+                f"{self.nb.path.name}: @{m[1]} is not defined in this notebook (for another one, link to NN_name.ipynb#heading)"
+            )
         return self.labels[m[1]]
 
     def markdown(self, source: str) -> str:
         "A markdown cell in MyST."
+
         def change(s):
-            s = re.sub(r"^(#+ .*?)\s*\{#([\w-]+)[^}]*\}[ \t]*$", lambda m: f"({self.own(m[2])})=\n{m[1]}", s, flags=re.M)
-            s = re.sub(r"\$\$.+?\$\$", lambda m: m[0].replace("<", r"\lt ").replace(">", r"\gt "), s, flags=re.S)  # else they would be tags
-            s = re.sub(r"\$\$\s*(.+?)\s*\$\$[ \t]*\{#(eq-[\w-]+)\}", lambda m: f"\n\n$$\n{m[1]}\n$$ ({self.own(m[2])})\n\n", s, flags=re.S)
+            s = re.sub(
+                r"^(#+ .*?)\s*\{#([\w-]+)[^}]*\}[ \t]*$", lambda m: f"({self.own(m[2])})=\n{m[1]}", s, flags=re.M
+            )
+            s = re.sub(
+                r"\$\$.+?\$\$", lambda m: m[0].replace("<", r"\lt ").replace(">", r"\gt "), s, flags=re.S
+            )  # else they would be tags
+            s = re.sub(
+                r"\$\$\s*(.+?)\s*\$\$[ \t]*\{#(eq-[\w-]+)\}",
+                lambda m: f"\n\n$$\n{m[1]}\n$$ ({self.own(m[2])})\n\n",
+                s,
+                flags=re.S,
+            )
             s = re.sub(r"!\[([^\]]*)\]\(([^)]+)\)\{([^}]*)\}", self.image, s)
-            s = re.sub(r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s)
+            s = re.sub(
+                r"(\n(?:\|.*\n)+)\n?: (.+?) \{#(tbl-[\w-]+)\}", lambda m: f"\n{self.caption(m[3], m[2])}\n{m[1]}", s
+            )
             s = REFERENCE.sub(self.refer, s)
             return re.sub(r"\]\((?:\./)?((?:\.\./|\w+/)*\w+\.ipynb)?(?:#([\w.-]+))?\)", self.link, s)
 
@@ -149,13 +176,16 @@ class Page:
 
     def doclinks(self, source: str) -> str:
         "Names in backticks that the package documents become links."
+
         def link(m):
             where = self.book.anchor(m[1])
             return f"[`{m[1]}`](#{where})" if where else m[0]
 
         parts, last = [], 0
-        for fence in re.finditer(r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ [^\n]*$", source, re.M | re.S):
-            parts += [source[last:fence.start()], fence[0]]
+        for fence in re.finditer(
+            r"^[ \t]*(?P<f>`{3,}|~{3,}).*?^[ \t]*(?P=f)[ \t]*$|\$\$.*?\$\$|^#+ [^\n]*$", source, re.M | re.S
+        ):
+            parts += [source[last : fence.start()], fence[0]]
             last = fence.end()
         parts.append(source[last:])
         pattern = r"(?<![`\[\\])`([A-Za-z_][\w.]*)(?:\(\))?`(?![`\]])"
@@ -176,14 +206,29 @@ class Page:
         source = "\n".join(line for line in source.split("\n") if not re.search(r"#\|\s*hide_line\s*$", line))
         outputs = [] if "exports" in flags or directives.get("output") == "false" else self.outputs(c, directives)
         if directives.get("output") == "asis":
-            self.cells += [self.md_cell(self.markdown(text(o.get("text", o.get("data", {}).get("text/markdown", "")))), f"{c['id']}-{i}")
-                           for i, o in enumerate(outputs)]
+            self.cells += [
+                self.md_cell(
+                    self.markdown(text(o.get("text", o.get("data", {}).get("text/markdown", "")))), f"{c['id']}-{i}"
+                )
+                for i, o in enumerate(outputs)
+            ]
             outputs = []
         if not outputs and directives.get("echo") == "false":
             return
         if directives.get("label", "").startswith("tbl-"):
-            self.cells.append(self.md_cell(self.caption(directives["label"], directives.get("tbl-cap", "")), f"{c['id']}-cap"))
-        self.cells.append(dict(cell_type="code", id=c["id"], metadata=self.metadata(directives), source=source, outputs=outputs, execution_count=None))
+            self.cells.append(
+                self.md_cell(self.caption(directives["label"], directives.get("tbl-cap", "")), f"{c['id']}-cap")
+            )
+        self.cells.append(
+            dict(
+                cell_type="code",
+                id=c["id"],
+                metadata=self.metadata(directives),
+                source=source,
+                outputs=outputs,
+                execution_count=None,
+            )
+        )
 
     def metadata(self, directives: dict) -> dict:
         "The tags and figure options that myst-nb reads."
@@ -196,7 +241,9 @@ class Page:
             shown["code_prompt_hide"] = directives.get("code-summary", "Code")
         if directives.get("label", "").startswith("fig-"):
             caption = self.markdown(directives.get("fig-cap", ""))
-            shown["figure"] = dict(name=self.own(directives["label"]), caption=self.numbered(directives["label"], caption))
+            shown["figure"] = dict(
+                name=self.own(directives["label"]), caption=self.numbered(directives["label"], caption)
+            )
             shown["image"] = dict(alt=directives.get("fig-alt", re.sub(r"[`$*]", "", directives.get("fig-cap", ""))))
         return dict(tags=tags, **({"mystnb": shown} if shown else {}))
 
@@ -231,7 +278,12 @@ class Page:
 
     def level(self, wanted: int) -> int:
         "The heading level of an entry, not more than one below the heading before it."
-        above = [len(m) for c in self.cells if c["cell_type"] == "markdown" for m in re.findall(r"^(#+) ", CODE.sub("", c["source"]), re.M)]
+        above = [
+            len(m)
+            for c in self.cells
+            if c["cell_type"] == "markdown"
+            for m in re.findall(r"^(#+) ", CODE.sub("", c["source"]), re.M)
+        ]
         return min(wanted, above[-1] + 1 if above else 2)
 
     @staticmethod
@@ -256,13 +308,18 @@ class Page:
                 source = self.front(c["source"]) if i == 0 else c["source"]
                 self.cells.append(self.md_cell(self.markdown(source), c["id"]))
         kernel = dict(name="python3", display_name="python3", language="python")
-        return dict(cells=self.cells, metadata=dict(kernelspec=kernel, language_info=dict(name="python")), nbformat=4, nbformat_minor=5)
+        return dict(
+            cells=self.cells,
+            metadata=dict(kernelspec=kernel, language_info=dict(name="python")),
+            nbformat=4,
+            nbformat_minor=5,
+        )
 
     def front(self, source: str) -> str:
         "The first cell: the sentence below the title is its lead."
         if m := re.match(r"---\n(.*?)\n---\n*", source, re.S):
             meta = yaml.safe_load(m[1]) or {}
-            source = f"# {meta.get('title', self.name)}\n\n> {meta.get('description', '')}\n\n" + source[m.end():]
+            source = f"# {meta.get('title', self.name)}\n\n> {meta.get('description', '')}\n\n" + source[m.end() :]
         return re.sub(r"^> ?(.+)$", r"{.lead}\n\1", source, count=1, flags=re.M)
 
 

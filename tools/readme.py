@@ -1,4 +1,5 @@
 """Write README.md from nbs/index.ipynb. With --check, only say whether it is up to date (exit status 1 if not)."""
+
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ NOTE = "<!-- Written from nbs/index.ipynb by tools/readme.py: edit the notebook.
 def markdown(source: str, site: str) -> str:
     "A markdown cell of the notebook in GitHub's dialect: images found from the root, links to the site, callouts as alerts."
     source = re.sub(r"(!\[[^\]]*\]\()(?!\w+:)([^)]+\))(\{[^}]*\})?", r"\1nbs/\2", source)
-    source = re.sub(r"\]\(((?:\w+/)*\w+)\.ipynb(#[^)]*)?\)", lambda m: f"]({site}/{page_of(Path(m[1]))}.html{m[2] or ''})", source)
+    source = re.sub(
+        r"\]\(((?:\w+/)*\w+)\.ipynb(#[^)]*)?\)", lambda m: f"]({site}/{page_of(Path(m[1]))}.html{m[2] or ''})", source
+    )
 
     def alert(m):
         return f"> [!{m[1].upper()}]\n" + "\n".join(f"> {line}".rstrip() for line in m[2].strip().splitlines())

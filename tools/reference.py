@@ -1,4 +1,5 @@
 """The API as MyST text: one entry per public name, from its signature, its docments and its docstring."""
+
 import ast
 import importlib
 import inspect
@@ -23,14 +24,22 @@ WIDTH = 88  # a longer signature takes one line per parameter
 
 def public_names(module: ModuleType) -> list[str]:
     "What a module exports, without private names."
-    return [n for n in getattr(module, "__all__", []) if not n.startswith("_") and not isinstance(getattr(module, n), (TypeVar, ParamSpec))]
+    return [
+        n
+        for n in getattr(module, "__all__", [])
+        if not n.startswith("_") and not isinstance(getattr(module, n), (TypeVar, ParamSpec))
+    ]
 
 
 def methods(cls: type) -> list[str]:
     "The public methods and properties that a class of ours defines itself, in the order of its code."
-    return [n for n, v in vars(cls).items() if not n.startswith("_")
-            and (inspect.isfunction(v) or isinstance(v, (classmethod, staticmethod, property)))
-            and inspect.getdoc(getattr(cls, n))]
+    return [
+        n
+        for n, v in vars(cls).items()
+        if not n.startswith("_")
+        and (inspect.isfunction(v) or isinstance(v, (classmethod, staticmethod, property)))
+        and inspect.getdoc(getattr(cls, n))
+    ]
 
 
 def symbols(package: str) -> dict[str, tuple[str, object]]:
@@ -45,10 +54,13 @@ def symbols(package: str) -> dict[str, tuple[str, object]]:
         for name in public_names(module):
             obj = getattr(module, name)
             found[f"{where}.{name}"] = (where, obj)
-            if inspect.isclass(obj):
+            if inspect.isclass(obj) and not constant(obj):
                 found |= {f"{where}.{name}.{m}": (where, vars(obj)[m]) for m in methods(obj)}
     alone: dict[str, list] = {}
-    for qualified, where in found.items():  # `Log`, `files.Log` where that is one, and `log.Log` where the door offers it
+    for (
+        qualified,
+        where,
+    ) in found.items():  # `Log`, `files.Log` where that is one, and `log.Log` where the door offers it
         name, leaf = qualified.removeprefix(f"{where[0]}."), where[0].rsplit(".", 1)[-1]
         room = where[0].split(".")[0]
         offered = [f"{room}.{name}"] if name.split(".")[0] in doors.get(room, ()) else []
@@ -60,7 +72,11 @@ def symbols(package: str) -> dict[str, tuple[str, object]]:
 def modules(package: str) -> list[ModuleType]:
     "Every module of the package that is not private, imported; a room before its modules."
     top = importlib.import_module(package)
-    names = sorted(m.name for m in pkgutil.walk_packages([str(ROOT / package)], f"{package}.") if not m.name.rsplit(".", 1)[-1].startswith("_"))
+    names = sorted(
+        m.name
+        for m in pkgutil.walk_packages([str(ROOT / package)], f"{package}.")
+        if not m.name.rsplit(".", 1)[-1].startswith("_")
+    )
     return [importlib.import_module(name) for name in names if top]
 
 
@@ -115,9 +131,23 @@ def options(command: object) -> list[dict]:
         if isinstance(kind, type) and issubclass(kind, Enum):
             shown = " or ".join(str(m.value) for m in kind)
         else:
-            shown = "flag" if kind is bool else inspect.formatannotation(kind).replace(" | None", "").replace("pathlib.", "")
-        default = None if p.default is None or kind is bool and not p.default else str(getattr(p.default, "value", p.default))
-        rows.append(dict(name=" / ".join([", ".join(p.opts), *p.secondary_opts]) if option else p.metavar or p.name.upper(), type=shown, default=default, note=re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"`\1`", p.help or ""), star=""))
+            shown = (
+                "flag"
+                if kind is bool
+                else inspect.formatannotation(kind).replace(" | None", "").replace("pathlib.", "")
+            )
+        default = (
+            None if p.default is None or kind is bool and not p.default else str(getattr(p.default, "value", p.default))
+        )
+        rows.append(
+            dict(
+                name=" / ".join([", ".join(p.opts), *p.secondary_opts]) if option else p.metavar or p.name.upper(),
+                type=shown,
+                default=default,
+                note=re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"`\1`", p.help or ""),
+                star="",
+            )
+        )
     return rows
 
 
@@ -132,9 +162,21 @@ def parameters(obj: object) -> tuple[list[dict], str]:
         init = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if init is None:  # a dataclass or a bare class: its annotated fields
             notes = comments(obj)
-            rows = [dict(name=n.target.id, type=written(n.annotation), default=default_of(n.value), note=notes.get(n.target.id, ""), star="")
-                    for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and not n.target.id.startswith("_")
-                    and not ast.unparse(n.annotation).startswith("ClassVar") and "init=False" not in ast.unparse(n)]  # neither can be given
+            rows = [
+                dict(
+                    name=n.target.id,
+                    type=written(n.annotation),
+                    default=default_of(n.value),
+                    note=notes.get(n.target.id, ""),
+                    star="",
+                )
+                for n in tree.body
+                if isinstance(n, ast.AnnAssign)
+                and isinstance(n.target, ast.Name)
+                and not n.target.id.startswith("_")
+                and not ast.unparse(n.annotation).startswith("ClassVar")
+                and "init=False" not in ast.unparse(n)
+            ]  # neither can be given
             return rows or inherited(obj), ""
         tree, obj = init, plain(obj).__init__
     args, rows, notes = tree.args, [], comments(plain(obj))
@@ -149,13 +191,21 @@ def parameters(obj: object) -> tuple[list[dict], str]:
     for i, (a, d, star) in enumerate(pairs):
         if i == 0 and a.arg in ("self", "cls"):
             continue
-        rows.append(dict(name=a.arg, type=written(a.annotation), star=star, default=default_of(d), note=notes.get(a.arg, "")))
+        rows.append(
+            dict(name=a.arg, type=written(a.annotation), star=star, default=default_of(d), note=notes.get(a.arg, ""))
+        )
     return rows, written(tree.returns)
 
 
 def written(node: ast.AST | None) -> str:
     "An annotation as one reads it: a forward reference without its quotes."
-    return "" if node is None else node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
+    return (
+        ""
+        if node is None
+        else node.value
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        else ast.unparse(node)
+    )
 
 
 def inherited(cls: type) -> list[dict]:
@@ -163,8 +213,17 @@ def inherited(cls: type) -> list[dict]:
     if issubclass(cls, BaseException):
         return []
     known = inspect.signature(cls).parameters.values()
-    return [dict(name=p.name, type=inspect.formatannotation(p.annotation), star="", note=comments(cls.__mro__[1]).get(p.name, ""),
-                 default=None if p.default is p.empty else repr(p.default)) for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return [
+        dict(
+            name=p.name,
+            type=inspect.formatannotation(p.annotation),
+            star="",
+            note=comments(cls.__mro__[1]).get(p.name, ""),
+            default=None if p.default is p.empty else repr(p.default),
+        )
+        for p in known
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
 
 
 def default_of(node: ast.AST | None) -> str | None:
@@ -184,13 +243,25 @@ def comments(obj: object) -> dict[str, str]:
         text = source_lines(obj)[0]
     except (TypeError, OSError):
         return {}
-    said = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT}
+    said = {
+        t.start[0]: t.string.lstrip("# ").strip()
+        for t in tokenize.generate_tokens(io.StringIO(text).readline)
+        if t.type == tokenize.COMMENT
+    }
     tree = ast.parse(text).body[0]
     if isinstance(tree, ast.ClassDef):
-        lines = {n.end_lineno: n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+        lines = {
+            n.end_lineno: n.target.id
+            for n in tree.body
+            if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+        }
     else:
         a = tree.args
-        known = zip(a.posonlyargs + a.args, [None] * (len(a.posonlyargs + a.args) - len(a.defaults)) + list(a.defaults), strict=True)
+        known = zip(
+            a.posonlyargs + a.args,
+            [None] * (len(a.posonlyargs + a.args) - len(a.defaults)) + list(a.defaults),
+            strict=True,
+        )
         known = [*known, *zip(a.kwonlyargs, a.kw_defaults, strict=True), *((x, None) for x in (a.vararg, a.kwarg) if x)]
         lines = {(default or arg).end_lineno: arg.arg for arg, default in known}
         if tree.returns:
@@ -204,7 +275,14 @@ def signature(name: str, obj: object) -> str:
         return name
     if not inspect.isclass(obj) and plain(obj) in commands():
         return f"{name}(...)"
-    if inspect.isclass(obj) and not is_dataclass(obj) and not hasattr(obj, "_fields") and "__init__" not in vars(obj) and parameters(obj)[0] and not inherited(obj):
+    if (
+        inspect.isclass(obj)
+        and not is_dataclass(obj)
+        and not hasattr(obj, "_fields")
+        and "__init__" not in vars(obj)
+        and parameters(obj)[0]
+        and not inherited(obj)
+    ):
         return name  # its annotated names are attributes
     shown, star = [], False
     for p in parameters(obj)[0]:
@@ -237,10 +315,24 @@ def table(obj: object, prose) -> str:
     def line(*cells):
         return "| " + " | ".join(c for i, c in enumerate(cells) if i not in empty) + " |"
 
-    lines = [line(f"`{p['star'].replace('kw', '')}{p['name']}`", code(p["type"]), code(p["default"] or ""), cell(prose(p["note"]))) for p in rows]
+    lines = [
+        line(
+            f"`{p['star'].replace('kw', '')}{p['name']}`",
+            code(p["type"]),
+            code(p["default"] or ""),
+            cell(prose(p["note"])),
+        )
+        for p in rows
+    ]
     if (note or returned not in ("", "None")) and not inspect.isclass(obj):
-        managed = hasattr(obj, "__wrapped__") and inspect.isgeneratorfunction(plain(obj)) and returned.startswith("Iterator[")
-        lines.append(line("**yields**, for `with`", code(returned[9:-1]), "", cell(prose(note))) if managed else line("**returns**", code(returned), "", cell(prose(note))))
+        managed = (
+            hasattr(obj, "__wrapped__") and inspect.isgeneratorfunction(plain(obj)) and returned.startswith("Iterator[")
+        )
+        lines.append(
+            line("**yields**, for `with`", code(returned[9:-1]), "", cell(prose(note)))
+            if managed
+            else line("**returns**", code(returned), "", cell(prose(note)))
+        )
     kind = "value" if inspect.isclass(obj) and issubclass(obj, Enum) else "type"
     return "\n".join([line("", kind, "default", ""), line("---", "---", "---", "---"), *lines]) if lines else ""
 
@@ -248,7 +340,9 @@ def table(obj: object, prose) -> str:
 def docstring(obj: object) -> str:
     "The docstring without its indentation; the generated one of a dataclass is none."
     doc, name = plain(obj).__doc__ or "", getattr(plain(obj), "__name__", "")
-    if not doc and "." in (path := getattr(plain(obj), "__qualname__", "")):  # a method that says nothing takes its base's words
+    if not doc and "." in (
+        path := getattr(plain(obj), "__qualname__", "")
+    ):  # a method that says nothing takes its base's words
         doc = inspect.getdoc(getattr(getattr(sys.modules[plain(obj).__module__], path.split(".")[0]), name)) or ""
     return "" if doc.startswith(f"{name}(") else inspect.cleandoc(doc)
 
@@ -256,12 +350,14 @@ def docstring(obj: object) -> str:
 def source_url(module: str, obj: object) -> str:
     "Where the code stands on the web."
     cfg = settings()
-    return f"{cfg['git_url']}/blob/{cfg['branch']}/{cfg['lib_path']}/{module.replace('.', '/')}.py#L{source_lines(obj)[1]}"
+    return (
+        f"{cfg['git_url']}/blob/{cfg['branch']}/{cfg['lib_path']}/{module.replace('.', '/')}.py#L{source_lines(obj)[1]}"
+    )
 
 
 def constant(obj: object) -> bool:
-    "Whether a public name is a value rather than a function or class."
-    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj)))
+    "Whether a public name is a value, or a builtin by another name, rather than a function or class."
+    return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"
 
 
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
@@ -290,22 +386,35 @@ def value_of(name: str, module: str) -> str:
     "A constant: the comment on its line, and its value; what has no readable value is shown as its source."
     mod = importlib.import_module(f"{settings()['lib_path']}.{module}")
     obj, text = getattr(mod, name), inspect.getsource(mod)
-    nodes = [n for n in ast.parse(text).body if isinstance(n, (ast.Assign, ast.AnnAssign))
-             and name in [x.id for t in (n.targets if isinstance(n, ast.Assign) else [n.target]) for x in ast.walk(t) if isinstance(x, ast.Name)]]
+    nodes = [
+        n
+        for n in ast.parse(text).body
+        if isinstance(n, (ast.Assign, ast.AnnAssign))
+        and name
+        in [
+            x.id
+            for t in (n.targets if isinstance(n, ast.Assign) else [n.target])
+            for x in ast.walk(t)
+            if isinstance(x, ast.Name)
+        ]
+    ]
     if not nodes:
         return f"```python\n{textwrap.shorten(repr(obj), 400)}\n```\n"
     source = ast.get_source_segment(text, nodes[-1])
     note = re.search(r"(?<=  # ).+", text.split("\n")[nodes[-1].end_lineno - 1])
     said = f"{note[0][0].upper()}{note[0][1:].rstrip('.')}.\n\n" if note else ""
     if isinstance(obj, dict) and obj and all(isinstance(v, str) for pair in obj.items() for v in pair):
-        return said + "| key | value |\n| --- | --- |\n" + "".join(f"| {code(k)} | {cell(v)} |\n" for k, v in obj.items())
+        return (
+            said + "| key | value |\n| --- | --- |\n" + "".join(f"| {code(k)} | {cell(v)} |\n" for k, v in obj.items())
+        )
     shown = pprint.pformat(obj, width=WIDTH, compact=True, sort_dicts=False)
     if shown.count("\n") > 12 and isinstance(obj, dict):
         return said + f"A `dict` with the keys {', '.join(f'`{k}`' for k in obj)}.\n"
-    if re.search(r" at 0x|Path\(|typing\.|collections\.abc|_typing", shown):
+    if re.search(r" at 0x|Path\(|typing\.|collections\.abc|_typing|^<class|^[A-Z]\w*\(\w+=", shown):
         shown = source
     lines = shown.split("\n")
-    return said + "```python\n" + "\n".join(lines[:14] + ["…"] * (len(lines) > 14)) + "\n```\n"
+    kind = "python" if len(lines) <= 14 else "text"  # what is cut may not be Python
+    return said + f"```{kind}\n" + "\n".join(lines[:14] + ["…"] * (len(lines) > 14)) + "\n```\n"
 
 
 def page(package: str, module: str, book: set[str], prose) -> str:
@@ -313,7 +422,11 @@ def page(package: str, module: str, book: set[str], prose) -> str:
     mod = importlib.import_module(f"{package}.{module}")
     said = inspect.cleandoc(mod.__doc__ or "A module.")
     synopsis = " ".join(said.split("\n\n")[0].split())
-    out = [f"# `{package}.{module}`", "{.lead}\n" + prose(said), f":::{{py:module}} {package}.{module}\n:synopsis: {synopsis}\n:::"]
+    out = [
+        f"# `{package}.{module}`",
+        "{.lead}\n" + prose(said),
+        f":::{{py:module}} {package}.{module}\n:synopsis: {synopsis}\n:::",
+    ]
     for name in public_names(mod):
         out.append(item(name, module, getattr(mod, name), book, prose, 6))
     return "\n\n".join(out) + "\n"
@@ -323,7 +436,11 @@ def door(package: str, room: str, book) -> str:
     "A room on the page of all modules: what it is for, and what its door offers."
     mod = importlib.import_module(f"{package}.{room}")
     names = [f"[`{n}`](#{book.anchor(f'{room}.{n}')})" for n in public_names(mod) if book.anchor(f"{room}.{n}")]
-    return f"## `{package}.{room}`\n\n{inspect.cleandoc(mod.__doc__ or '')}\n\nAt the door: {', '.join(names)}\n" if names else f"## `{package}.{room}`\n"
+    return (
+        f"## `{package}.{room}`\n\n{inspect.cleandoc(mod.__doc__ or '')}\n\nAt the door: {', '.join(names)}\n"
+        if names
+        else f"## `{package}.{room}`\n"
+    )
 
 
 def item(name: str, module: str, obj: object, book: set[str], prose, fence: int) -> str:
@@ -336,7 +453,7 @@ def item(name: str, module: str, obj: object, book: set[str], prose, fence: int)
         book_label = label(module, name, "api")
         links = [f"[In the book](#{book_label})"] * (book_label in book) + [f"[source]({source_url(module, obj)})"]
         inside.append("{.api-links}\n" + " · ".join(links))
-    if inspect.isclass(obj):
+    if inspect.isclass(obj) and not constant(obj):
         kind, call = "class", signature(bare, obj)
         inside += [item(f"{name}.{m}", module, vars(obj)[m], book, prose, fence - 1) for m in methods(obj)]
     elif constant(obj):

@@ -6,6 +6,7 @@
 
 Cells that nbdev_test skips are skipped here too and keep the outputs they have. A second run leaves git diff empty.
 """
+
 import argparse
 import base64
 import io
@@ -82,7 +83,11 @@ def run_here(path: Path, flags: list[str]) -> dict:
 def run(path: Path, flags: list[str]) -> tuple[float, list]:
     "Run one notebook in a fresh process: its seconds, and its slow cells."
     start = time.perf_counter()
-    env = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    env = {
+        **os.environ,
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
     call = [sys.executable, __file__, "--here", *(["--flags", *flags] if flags else []), "--", str(path)]
     done = subprocess.run(call, env=env, capture_output=True, text=True)
     if done.returncode:

@@ -4,6 +4,7 @@
 
 The offline site draws the same tree, see build_docs.py.
 """
+
 from pathlib import Path
 
 import yaml
@@ -22,7 +23,11 @@ def section(paths: list[Path]) -> dict:
     "A room: its front page and its chapters."
     front, *chapters = paths
     mark = f" {MARK}" if on_path(front) else ""
-    return {"section": Notebook(front).title + mark, "href": str(front.relative_to(NBS)), "contents": [entry(p) for p in chapters]}
+    return {
+        "section": Notebook(front).title + mark,
+        "href": str(front.relative_to(NBS)),
+        "contents": [entry(p) for p in chapters],
+    }
 
 
 def render() -> str:
@@ -33,7 +38,12 @@ def render() -> str:
     beside = [section(found[name]) for name in PLACES if name in found]
     contents = [*book, {"text": "---"}, *beside]
     head = f"# Made by tools/sidebar.py. {MARK} marks the first reading.\n"
-    return head + yaml.safe_dump({"website": {"sidebar": {"collapse-level": 1, "contents": contents}}}, allow_unicode=True, sort_keys=False, width=120)
+    return head + yaml.safe_dump(
+        {"website": {"sidebar": {"collapse-level": 1, "contents": contents}}},
+        allow_unicode=True,
+        sort_keys=False,
+        width=120,
+    )
 
 
 if __name__ == "__main__":

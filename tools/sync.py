@@ -2,6 +2,7 @@
 
 The notebooks are copied, exported and cleaned in a temporary folder, and the result is compared with the tree.
 """
+
 import os
 import shutil
 import subprocess
@@ -47,8 +48,11 @@ def problems() -> list[str]:
                 found.append(f"{p}: missing; run nbdev_export")
             elif (ROOT / p).read_bytes() != Path(tmp, p).read_bytes():
                 found.append(f"{p}: differs from its notebook; run nbdev_export")
-        found += [f"{p.relative_to(ROOT)}: not clean; run nbdev_clean" for p in notebook_paths()
-                  if p.read_bytes() != Path(tmp, p.relative_to(ROOT)).read_bytes()]
+        found += [
+            f"{p.relative_to(ROOT)}: not clean; run nbdev_clean"
+            for p in notebook_paths()
+            if p.read_bytes() != Path(tmp, p.relative_to(ROOT)).read_bytes()
+        ]
     if (NBS / "index.ipynb").exists() and (ROOT / "README.md").read_text(encoding="utf-8") != readme.render():
         found.append("README.md: differs from nbs/index.ipynb; run python tools/readme.py")
     if not sidebar.FILE.exists() or sidebar.FILE.read_text(encoding="utf-8") != sidebar.render():

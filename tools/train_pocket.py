@@ -6,6 +6,7 @@
 
 The recipe and what came of it: nbs/20_results/10_pocket_training.ipynb.
 """
+
 import argparse
 import copy
 import hashlib
@@ -36,11 +37,32 @@ from attrood.inference.pocket import (
 HELPER = "class_vectors"  # name of the parameter that only training has
 HORIZON = 20_000  # images over which the weights are averaged
 TEMPLATES = (
-    FOOD_TEMPLATE, "a photo of {}.", "{}", "a photo of the {}.", "a close-up photo of {}.", "a picture of {}.", "a plate of {}.", "{}, a dish.",
-    "a bad photo of {}.", "a good photo of {}.", "a cropped photo of {}.", "a small photo of {}.", "a bright photo of {}.", "a dark photo of {}.",
-    "a blurry photo of {}.", "a low resolution photo of {}.", "a jpeg photo of {}.", "food: {}.", "{} served at a restaurant.", "my {}.",
-    "an image of {}.", "the {} that we ordered.", "a photo of homemade {}.", "{}, a type of food.",
+    FOOD_TEMPLATE,
+    "a photo of {}.",
+    "{}",
+    "a photo of the {}.",
+    "a close-up photo of {}.",
+    "a picture of {}.",
+    "a plate of {}.",
+    "{}, a dish.",
+    "a bad photo of {}.",
+    "a good photo of {}.",
+    "a cropped photo of {}.",
+    "a small photo of {}.",
+    "a bright photo of {}.",
+    "a dark photo of {}.",
+    "a blurry photo of {}.",
+    "a low resolution photo of {}.",
+    "a jpeg photo of {}.",
+    "food: {}.",
+    "{} served at a restaurant.",
+    "my {}.",
+    "an image of {}.",
+    "the {} that we ordered.",
+    "a photo of homemade {}.",
+    "{}, a type of food.",
 )
+
 
 def augment(
     images: Any,  # (n, h, w, 3) uint8 tensor
@@ -53,10 +75,13 @@ def augment(
     area, ratio = draw(smallest, 1), torch.exp(draw(math.log(3 / 4), math.log(4 / 3)))
     wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     angle, flip = draw(-0.2, 0.2), draw(-1, 1).sign()
-    theta = torch.stack([
-        torch.stack([wide * flip * angle.cos(), -high * angle.sin(), draw(-1, 1) * (1 - wide)], 1),
-        torch.stack([wide * flip * angle.sin(), high * angle.cos(), draw(-1, 1) * (1 - high)], 1),
-    ], 1)
+    theta = torch.stack(
+        [
+            torch.stack([wide * flip * angle.cos(), -high * angle.sin(), draw(-1, 1) * (1 - wide)], 1),
+            torch.stack([wide * flip * angle.sin(), high * angle.cos(), draw(-1, 1) * (1 - high)], 1),
+        ],
+        1,
+    )
     grid = torch.nn.functional.affine_grid(theta, [n, 3, size, size], align_corners=False)
     x = images.permute(0, 3, 1, 2).float() / 255
     x = torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -67,6 +92,7 @@ def augment(
     x = level + (x - level) * draw(0.7, 1.3, 1, 1, 1)
     return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
+
 def mix_images(
     images: Any,  # (n, h, w, 3) tensor
     share: Any,  # (n, c) shares of each class, rows sum to 1
@@ -76,7 +102,9 @@ def mix_images(
     n, h, w, _ = images.shape
     kept = float(torch.rand(()))
     if torch.rand(()) < 0.5:
-        return (kept * images.float() + (1 - kept) * images.roll(1, 0).float()).round().to(images.dtype), kept * share + (1 - kept) * share.roll(1, 0)
+        return (kept * images.float() + (1 - kept) * images.roll(1, 0).float()).round().to(
+            images.dtype
+        ), kept * share + (1 - kept) * share.roll(1, 0)
     side = math.sqrt(1 - kept)
     high, wide = max(1, round(h * side)), max(1, round(w * side))
     top, left = int(torch.randint(h - high + 1, ())), int(torch.randint(w - wide + 1, ()))
@@ -84,6 +112,7 @@ def mix_images(
     mixed[:, top : top + high, left : left + wide] = images.roll(1, 0)[:, top : top + high, left : left + wide]
     kept = 1 - high * wide / (h * w)
     return mixed, kept * share + (1 - kept) * share.roll(1, 0)
+
 
 def pocket_loss(
     image: Any,  # (b, d) normalised image embeddings
@@ -100,6 +129,7 @@ def pocket_loss(
     present = target.sum(0) > 0
     positives = target[:, present] / target[:, present].sum(0)
     return (1 - back) * forward - back * (positives * logits[:, present].log_softmax(0)).sum(0).mean()
+
 
 def _save(path: Path, tensors: dict[str, Any], note: dict[str, Any]) -> None:
     "Write a safetensors file whole or not at all."
@@ -125,6 +155,7 @@ def _average(tensors: list[Any]) -> None:
         parts = (flat / dist.get_world_size()).split([t.numel() for t in tensors])
         torch._foreach_copy_(tensors, [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
 
+
 def _schedule(
     done: float,  # share of the time that has passed, 0 to 1
     peak: float,  # largest learning rate
@@ -141,18 +172,25 @@ def _new_model(seed: int, device: str, n_class: int) -> tuple[Any, Any, Any]:
     torch, open_clip, name = need("torch"), need("open_clip"), register_pocket()
     torch.manual_seed(seed)
     model = open_clip.create_model(name, pretrained=None, device=device).to(memory_format=torch.channels_last)
-    model.register_parameter(HELPER, torch.nn.Parameter(torch.randn(n_class, model.text_projection.shape[1], device=device)))
+    model.register_parameter(
+        HELPER, torch.nn.Parameter(torch.randn(n_class, model.text_projection.shape[1], device=device))
+    )
     groups: dict[tuple[float, float], list[Any]] = {}
     for n, p in model.named_parameters():
         image = n.startswith("visual.")
-        groups.setdefault((0.2 if image and p.ndim > 1 else 0.0, 1.0 if image or n in (HELPER, "logit_scale") else 0.25), []).append(p)
-    optimizer = torch.optim.AdamW([{"params": p, "weight_decay": decay, "pace": pace} for (decay, pace), p in groups.items()])
+        groups.setdefault(
+            (0.2 if image and p.ndim > 1 else 0.0, 1.0 if image or n in (HELPER, "logit_scale") else 0.25), []
+        ).append(p)
+    optimizer = torch.optim.AdamW(
+        [{"params": p, "weight_decay": decay, "pace": pace} for (decay, pace), p in groups.items()]
+    )
     return model, open_clip.get_tokenizer(name), optimizer
 
 
 def _floats(model: Any) -> list[Any]:
     "Everything in a model that can be averaged."
     return [t for t in model.state_dict().values() if t.is_floating_point()]
+
 
 def _resume(path: Path, model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
     "Put a saved state back; the clock and the history are returned."
@@ -169,10 +207,15 @@ def _resume(path: Path, model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
 
 def _state(model: Any, ema: Any, optimizer: Any) -> dict[str, Any]:
     "Weights, moving average and optimiser moments under flat names."
-    tensors = {"model." + k: v for k, v in model.state_dict().items()} | {"ema." + k: v for k, v in ema.state_dict().items()}
+    tensors = {"model." + k: v for k, v in model.state_dict().items()} | {
+        "ema." + k: v for k, v in ema.state_dict().items()
+    }
     return tensors | {f"opt.{i}.{k}": v for i, s in optimizer.state_dict()["state"].items() for k, v in s.items()}
 
-def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]], size: int, opt: dict[str, Any]) -> float:
+
+def _steps(
+    model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]], size: int, opt: dict[str, Any]
+) -> float:
     "A few steps on batches of (uint8 images, class indices); the mean loss of the captions."
     torch, total = need("torch"), 0.0
     words: Any = None
@@ -196,6 +239,7 @@ def _steps(model: Any, text: Any, optimizer: Any, batches: list[tuple[Any, Any]]
         total += float(loss.detach())
     return total / len(batches)
 
+
 def _batches(n: int, batch: int, seed: int) -> Iterator[np.ndarray]:
     "Endless index batches, every epoch in a new order."
     rng = np.random.default_rng(seed)
@@ -210,7 +254,9 @@ def _validate(ema: Any, tokenizer: Any, folder: Path) -> float:
     held = np.load(folder / "held_out.npy")
     with need("torch").inference_mode():
         text = embed_classes(ema, tokenizer, list(names))
-    return calibration(predict_pocket(ema, np.load(folder / "images.npy", mmap_mode="r")[held], text), target[held])["top1"]
+    return calibration(predict_pocket(ema, np.load(folder / "images.npy", mmap_mode="r")[held], text), target[held])[
+        "top1"
+    ]
 
 
 def _tick(start: float, folder: Path) -> tuple[float, bool]:
@@ -221,12 +267,15 @@ def _tick(start: float, folder: Path) -> tuple[float, bool]:
         dist.broadcast(clock, 0)
     return float(clock[0]), bool(clock[1])
 
+
 def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
     "One process of the training: steps, averaging, the clock, and now and then a look at the held-out images."
     torch, folder = need("torch"), Path(run)
     if world > 1:
         torch.set_num_threads(1)
-        need("torch.distributed").init_process_group("gloo", init_method=f"file://{folder.resolve()}/meet", rank=rank, world_size=world)
+        need("torch.distributed").init_process_group(
+            "gloo", init_method=f"file://{folder.resolve()}/meet", rank=rank, world_size=world
+        )
     images, labels = torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")), np.load(folder / "labels.npy")
     names, target = np.unique(labels, return_inverse=True)
     train, y = np.setdiff1d(np.arange(len(labels)), np.load(folder / "held_out.npy")), torch.from_numpy(target)
@@ -236,29 +285,53 @@ def _worker(rank: int, world: int, run: str, opt: dict[str, Any]) -> None:
         note |= {k: v for k, v in _resume(folder / "state.safetensors", model, ema, optimizer).items() if k not in opt}
     elif opt["start"]:
         before = _resume(Path(opt["start"]), model, ema, optimizer)
-        note["earlier"] = [*before.get("earlier", []), {k: before[k] for k in ("elapsed", "seen", "sitting", "history")}]
+        note["earlier"] = [
+            *before.get("earlier", []),
+            {k: before[k] for k in ("elapsed", "seen", "sitting", "history")},
+        ]
     stream = 1000 * note["sitting"] + 10 * opt["seed"] + rank
     torch.manual_seed(1000 + stream)
-    tokens = torch.stack([tokenizer([t.format(n.replace("_", " ")) for n in names]) for t in TEMPLATES]).to(opt["device"])
-    draw, start, saved, total = _batches(len(train), opt["batch"], stream), time.monotonic() - note["elapsed"], time.monotonic(), 60 * opt["minutes"]
+    tokens = torch.stack([tokenizer([t.format(n.replace("_", " ")) for n in names]) for t in TEMPLATES]).to(
+        opt["device"]
+    )
+    draw, start, saved, total = (
+        _batches(len(train), opt["batch"], stream),
+        time.monotonic() - note["elapsed"],
+        time.monotonic(),
+        60 * opt["minutes"],
+    )
     note["sitting"], ending = note["sitting"] + 1, False
     while not ending:
         rate, size = _schedule(min(1.0, note["elapsed"] / total), opt["peak"])
         for group in optimizer.param_groups:
             group["lr"] = rate * group["pace"]
         picks = [train[next(draw)] for _ in range(opt["sync"])]
-        loss = _steps(model, (tokens, len(names)), optimizer, [(images[p].to(opt["device"]), y[p].to(opt["device"])) for p in picks], size, opt)
+        loss = _steps(
+            model,
+            (tokens, len(names)),
+            optimizer,
+            [(images[p].to(opt["device"]), y[p].to(opt["device"])) for p in picks],
+            size,
+            opt,
+        )
         _average(_floats(model) + [s[k] for s in optimizer.state.values() for k in ("exp_avg", "exp_avg_sq")])
         note["seen"] += world * opt["sync"] * opt["batch"]
         torch._foreach_lerp_(_floats(ema), _floats(model), 1 - math.exp(-world * opt["sync"] * opt["batch"] / HORIZON))
         note["elapsed"], stop = _tick(start, folder)
         ending = stop or note["elapsed"] >= total
         if rank == 0 and (ending or time.monotonic() - saved > 120):
-            seen = {"minute": note["elapsed"] / 60, "epoch": note["seen"] / len(train), "loss": loss, "lr": rate, "size": size}
+            seen = {
+                "minute": note["elapsed"] / 60,
+                "epoch": note["seen"] / len(train),
+                "loss": loss,
+                "lr": rate,
+                "size": size,
+            }
             note["history"].append(seen | {"top1": _validate(ema, tokenizer, folder)})
             print(json.dumps(note["history"][-1]), file=sys.stderr, flush=True)
             _save(folder / "state.safetensors", _state(model, ema, optimizer), note)
             saved = time.monotonic()
+
 
 def train_pocket(
     data: str | os.PathLike[str],  # Parquet file of training images
@@ -271,7 +344,9 @@ def train_pocket(
     sync: int = 8,  # steps between two averagings
     mixed: float = 0.8,  # share of the steps on images that are mixed from two
     lowp: bool = True,  # bfloat16 in the towers; slow on processors that lack it
-    start: str | os.PathLike[str] | None = None,  # state of another run to begin from, its clock set back: a warm restart (Loshchilov and Hutter 2017)
+    start: str
+    | os.PathLike[str]
+    | None = None,  # state of another run to begin from, its clock set back: a warm restart (Loshchilov and Hutter 2017)
 ) -> dict[str, Any]:  # the clock and the history
     "Train the pocket model, or go on training it; ten images a class are held out of training for the curve and the scale."
     torch, folder = need("torch"), Path(run)
@@ -285,17 +360,31 @@ def train_pocket(
         rng = np.random.default_rng(seed)
         np.save(folder / "images.npy", images)
         np.save(folder / "labels.npy", labels)
-        np.save(folder / "held_out.npy", np.concatenate([rng.choice(np.flatnonzero(labels == c), 10, replace=False) for c in np.unique(labels)]))
+        np.save(
+            folder / "held_out.npy",
+            np.concatenate([rng.choice(np.flatnonzero(labels == c), 10, replace=False) for c in np.unique(labels)]),
+        )
     for name in ("meet", "stop"):
         (folder / name).unlink(missing_ok=True)
     gpu = torch.cuda.is_available()
-    opt = {"minutes": minutes, "seed": seed, "batch": batch, "peak": peak, "sync": sync, "mixed": mixed, "lowp": lowp, "start": str(start or ""), "device": "cuda" if gpu else "cpu"}
+    opt = {
+        "minutes": minutes,
+        "seed": seed,
+        "batch": batch,
+        "peak": peak,
+        "sync": sync,
+        "mixed": mixed,
+        "lowp": lowp,
+        "start": str(start or ""),
+        "device": "cuda" if gpu else "cpu",
+    }
     world = 1 if gpu else workers
     if world == 1:
         _worker(0, 1, str(folder), opt)
     else:
         need("torch.multiprocessing").spawn(_worker, (world, str(folder), opt), nprocs=world)
     return _load(folder / "state.safetensors")[1]
+
 
 def export_pocket(
     run: str | os.PathLike[str],  # folder of `train_pocket`
@@ -322,7 +411,10 @@ def export_pocket(
     weights["logit_scale"] = torch.tensor(math.log(best))
     half = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
     result = {k: calibration(best * cosine, target[held])[k] for k in ("top1", "top5", "nll", "ece")}
-    card = {k: note[k] for k in ("minutes", "elapsed", "seen", "sitting", "seed", "batch", "peak", "sync", "mixed", "earlier")} | {"scale": float(best), "held_out": result}
+    card = {
+        k: note[k]
+        for k in ("minutes", "elapsed", "seen", "sitting", "seed", "batch", "peak", "sync", "mixed", "earlier")
+    } | {"scale": float(best), "held_out": result}
     _save(Path(out), half, card | {"history": note["history"]})
     blob = Path(out).read_bytes()
     return card | {"bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}
@@ -334,7 +426,9 @@ def main(
     "Train, export or test the pocket model: `python tools/train_pocket.py train|export|test`."
     parser = argparse.ArgumentParser(description="Train, export or test the pocket model.")
     parser.add_argument("what", choices=("train", "export", "test"))
-    parser.add_argument("--data", default="../shared/data/images/food101_64_train.parquet", help="Parquet file of images")
+    parser.add_argument(
+        "--data", default="../shared/data/images/food101_64_train.parquet", help="Parquet file of images"
+    )
     parser.add_argument("--run", default="pocket-run", help="folder of the training's state")
     parser.add_argument("--out", default="pocket.safetensors", help="weights to write")
     parser.add_argument("--weights", default=None, help="weights to test; the package's own if left out")
@@ -347,7 +441,9 @@ def main(
     a = parser.parse_args(argv)
     try:
         if a.what == "train":
-            result = train_pocket(a.data, a.run, a.minutes, a.seed, a.workers, peak=a.peak, lowp=not a.float32, start=a.start)["history"][-1]
+            result = train_pocket(
+                a.data, a.run, a.minutes, a.seed, a.workers, peak=a.peak, lowp=not a.float32, start=a.start
+            )["history"][-1]
         elif a.what == "export":
             result = export_pocket(a.run, a.out)
         else:

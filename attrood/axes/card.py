@@ -9,8 +9,10 @@ __all__ = ['Mode', 'QUANTILES', 'CARD_VERSION', 'PARTS', 'coordinates', 'id_quan
 # %% ../../nbs/05_axes/10_card.ipynb #772556c9
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,7 +24,7 @@ from .. import __version__
 from .features import feature_name
 from .labels import Labels, contributions
 from ..evidence import available_evidence, evidence_frame
-from ..ground import plain, write_json
+from ..ground import files, write_json
 from ..log import Log, LogError
 
 # %% ../../nbs/05_axes/10_card.ipynb #1def561c
@@ -43,7 +45,17 @@ def coordinates(
 Mode = Literal["default", "paper"]  # the mended method, or the paper's to the letter
 
 # %% ../../nbs/05_axes/10_card.ipynb #05a25703
-QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)  # levels of the ID quantiles that an axis card keeps
+QUANTILES = (
+    0.0,
+    0.001,
+    0.0025,
+    0.005,
+    *(i / 100 for i in range(1, 100)),
+    0.995,
+    0.9975,
+    0.999,
+    1.0,
+)  # levels of the ID quantiles that an axis card keeps
 
 
 def id_quantiles(
@@ -63,13 +75,24 @@ def id_percentile(
 ) -> npt.NDArray[np.float64]:  # (n, k) percent; 0 below and 100 above all ID values
     "Where values stand among the ID values of their column."
     v, p, q = np.asarray(values, float), 100 * np.asarray(levels, float), np.asarray(quantiles, float)
-    if v.ndim != 2 or q.shape != (v.shape[1], len(p)): raise ValueError(f"quantiles must have shape ({v.shape[-1]}, {len(p)}), got {q.shape}")
+    if v.ndim != 2 or q.shape != (v.shape[1], len(p)):
+        raise ValueError(f"quantiles must have shape ({v.shape[-1]}, {len(p)}), got {q.shape}")
     inside = np.stack([np.interp(v[:, j], q[j], p) for j in range(v.shape[1])], axis=1)
     return np.where(v > q[:, -1], 100, np.where(v < q[:, 0], 0, np.clip(inside, 0.1, 99.9)))
 
 # %% ../../nbs/05_axes/10_card.ipynb #2b9a6b74
 CARD_VERSION = 1  # of the axis card's format
-PARTS = ("mode", "standardize", "alpha", "quantile_levels", "evidence", "axes", "labels", "selection", "provenance")  # of every card
+PARTS = (
+    "mode",
+    "standardize",
+    "alpha",
+    "quantile_levels",
+    "evidence",
+    "axes",
+    "labels",
+    "selection",
+    "provenance",
+)  # of every card
 
 # %% ../../nbs/05_axes/10_card.ipynb #6b9627b3
 def read_json(
@@ -90,21 +113,46 @@ def card_to_dict(
     "The axis card as JSON has it."
     labels, C = card.labels, contributions(card.components, card.evidence_groups)
     evidence = [
-        {"name": n, "group": card.evidence_groups[m], "feature": feature_name(n), "id_mean": card.mean[m], "id_scale": card.unit[m],
-         "id_quantiles": card.evidence_quantiles[m], "dropped": card.dropped.get(n)}
+        {
+            "name": n,
+            "group": card.evidence_groups[m],
+            "feature": feature_name(n),
+            "id_mean": card.mean[m],
+            "id_scale": card.unit[m],
+            "id_quantiles": card.evidence_quantiles[m],
+            "dropped": card.dropped.get(n),
+        }
         for m, n in enumerate(card.evidence)
     ]
     axes = [
-        {"name": n, "group": labels.groups[j], "share": labels.shares[j], "explained_variance_ratio": card.explained[j],
-         "id_quantiles": card.quantiles[j], "contributions": {g: c[j] for g, c in C.items()}, "weights": card.weights(j)}
+        {
+            "name": n,
+            "group": labels.groups[j],
+            "share": labels.shares[j],
+            "explained_variance_ratio": card.explained[j],
+            "id_quantiles": card.quantiles[j],
+            "contributions": {g: c[j] for g, c in C.items()},
+            "weights": card.weights(j),
+        }
         for j, n in enumerate(card.names)
     ]
     parts = {k: getattr(card, k) for k in ("stability", "decision", "notes") if getattr(card, k) is not None}
-    return plain({
-        "card_version": CARD_VERSION, "attrood": card.version, "mode": card.mode, "standardize": card.standardize, "alpha": card.alpha,
-        "quantile_levels": card.levels, "evidence": evidence, "axes": axes, "labels": labels.to_dict(), "selection": card.selection,
-        "provenance": card.provenance, **parts,
-    })
+    return files.plain(
+        {
+            "card_version": CARD_VERSION,
+            "attrood": card.version,
+            "mode": card.mode,
+            "standardize": card.standardize,
+            "alpha": card.alpha,
+            "quantile_levels": card.levels,
+            "evidence": evidence,
+            "axes": axes,
+            "labels": labels.to_dict(),
+            "selection": card.selection,
+            "provenance": card.provenance,
+            **parts,
+        }
+    )
 
 # %% ../../nbs/05_axes/10_card.ipynb #6d0be0e9
 def card_parts(
@@ -115,8 +163,10 @@ def card_parts(
     if not isinstance(raw, Mapping) or "card_version" not in raw:
         raise ValueError(f"{where} is JSON but no axis card (no card_version): make one with `attrood fit`")
     if raw["card_version"] != CARD_VERSION:
-        raise ValueError(f"{where} has card version {raw['card_version']!r}, this attrood {__version__} reads version {CARD_VERSION}: "
-                         "fit the axes again or change attrood's version")
+        raise ValueError(
+            f"{where} has card version {raw['card_version']!r}, this attrood {__version__} reads version {CARD_VERSION}: "
+            "fit the axes again or change attrood's version"
+        )
     if lost := [k for k in PARTS if k not in raw]:
         raise ValueError(f"{where} is an axis card without {', '.join(lost)}: fit the axes again")
     try:
@@ -126,44 +176,158 @@ def card_parts(
         raise ValueError(f"{where} is an axis card with a missing or broken part ({what}): fit the axes again") from e
 
 # %% ../../nbs/05_axes/10_card.ipynb #9c173013
-def _floats(values: Any, name: str) -> np.ndarray:
-    "Finite numbers, or an error that names the part."
-    found = np.array(values, dtype=np.float64)
-    if not np.isfinite(found).all():
+def _is_number(value: Any) -> bool:
+    "Whether a value is a finite number; true and false are none."
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _floats(values: Any, name: str, depth: int = 1) -> np.ndarray:
+    "Finite numbers in lists nested so deep, or an error that names the part."
+    flat = [values]
+    for _ in range(depth):
+        if not all(isinstance(v, (list, tuple, np.ndarray)) for v in flat):
+            raise ValueError(f"{name} must be a list of numbers")
+        flat = [w for v in flat for w in v]
+    if not all(map(_is_number, flat)):
         raise ValueError(f"{name} must hold finite numbers")
-    return found
+    return np.array(values, dtype=np.float64)
 
 
-def _mapping(raw: Mapping[str, Any], name: str, given: bool = True) -> Mapping[str, Any] | None:
-    "A part that must be a mapping, if it is there."
+def _mapping(raw: Mapping[str, Any], name: str, given: bool = True, depth: int = 24) -> Mapping[str, Any] | None:
+    "A part that must be a mapping, if it is there, nested no deeper than that, without NaN and infinity."
+
+    def shallow(v: Any, d: int) -> bool:
+        inner = v.values() if isinstance(v, Mapping) else v if isinstance(v, (list, tuple)) else ()
+        return d > 0 and not (isinstance(v, float) and not math.isfinite(v)) and all(shallow(w, d - 1) for w in inner)
+
     if (value := raw[name] if given else raw.get(name)) is None and not given:
         return None
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must be a mapping, it is a {type(value).__name__}")
+    if not shallow(value, depth):
+        raise ValueError(f"{name} must be a mapping, nested at most {depth} deep, of finite numbers and texts")
     return value
+
+
+def _texts(values: Any, name: str, distinct: bool = False) -> list[str]:
+    "Texts, no two the same if asked, or an error that names the part."
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
+        raise ValueError(f"{name} must be a list of texts")
+    if distinct and ("" in values or len(set(values)) < len(values)):
+        raise ValueError(f"{name} must be different and not empty, got {', '.join(map(repr, values))}")
+    return list(values)
+
+# %% ../../nbs/05_axes/10_card.ipynb #a51c77d0
+def _checked_labels(raw: Mapping[str, Any], k: int) -> Labels:
+    "The names of k axes, each part of its type."
+    found = Labels(**raw)
+    for name in ("names", "groups", "ties"):
+        _texts(getattr(found, name), f"labels.{name}", name == "names")
+    _floats(found.shares, "labels.shares")
+    if not len(found.names) == len(found.groups) == len(found.shares) == k:
+        raise ValueError(f"labels must have {k} names, groups and shares, as there are axes")
+    for name in ("z_u", "z_c"):
+        if (at := getattr(found, name)) is not None and not (
+            isinstance(at, int) and not isinstance(at, bool) and 0 <= at < k
+        ):
+            raise ValueError(f"labels.{name} must be the number of an axis, from 0 to {k - 1}, or null, got {at!r}")
+    if not isinstance(found.rule, str):
+        raise ValueError("labels.rule must be a text")
+    return found
+
+
+def _checked_provenance(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    "What is known of the log, the parts that are compared with another log each of its type."
+    found = _mapping(raw, "provenance") or {}
+    kinds = {
+        "model": Mapping,
+        "templates": list,
+        "sources": list,
+        "classes": int,
+        "class_names_sha256": str,
+        "rows": int,
+        "id_rows": int,
+    }
+    for name, kind in kinds.items():
+        if (value := found.get(name)) is not None and not isinstance(value, kind):
+            raise ValueError(
+                f"provenance.{name} must be {'a mapping' if kind is Mapping else f'of type {kind.__name__}'}, got {type(value).__name__}"
+            )
+    return found
+
+
+def _checked_ranges(
+    levels: np.ndarray, quantiles: Mapping[str, np.ndarray], unit: np.ndarray, alpha: Any, divides: bool
+) -> None:
+    "Refuse numbers that no fit gives: levels and quantiles that fall, units that cannot be divided by, a negative penalty."
+    if len(levels) < 2 or (np.diff(levels) <= 0).any() or levels[0] < 0 or levels[-1] > 1:
+        raise ValueError("quantile_levels must rise, from 0 to 1")
+    for name, values in quantiles.items():
+        if values.ndim != 2 or (np.diff(values, axis=1) < 0).any():
+            raise ValueError(f"id_quantiles of {name} must not fall, and be as many as quantile_levels")
+    if (unit < 0).any() or divides and (unit == 0).any():
+        raise ValueError("id_scale must be > 0")
+    if not _is_number(alpha) or alpha < 0:
+        raise ValueError(f"alpha must be a finite number >= 0, got {alpha!r}")
 
 # %% ../../nbs/05_axes/10_card.ipynb #c567a280
 def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
     "Each part with the type that the card wants."
-    e, a, labels = raw["evidence"], raw["axes"], Labels(**raw["labels"])
-    names = tuple(str(v["name"]) for v in e)
+    e, a = raw["evidence"], raw["axes"]
+    if not (isinstance(e, (list, tuple)) and isinstance(a, (list, tuple)) and len(e) and len(a)):
+        raise ValueError("evidence and axes must be lists of at least one entry")
+    labels, names = (
+        _checked_labels(raw["labels"], len(a)),
+        tuple(_texts([v["name"] for v in e], "names of the evidence", True)),
+    )
     if unknown := sorted({n for v in a for n in v["weights"]} - set(names)):
         raise ValueError(f"an axis has a weight for {unknown[0]!r}, which is no evidence of the card")
-    if raw["mode"] not in ("default", "paper") or raw["standardize"] not in (False, "id", "all", True):
+    if raw["mode"] not in ("default", "paper") or not (
+        isinstance(raw["standardize"], bool) or raw["standardize"] in ("id", "all")
+    ):
         raise ValueError(f"mode {raw['mode']!r} and standardize {raw['standardize']!r} are not known")
-    if [v["name"] for v in a] != list(labels.names):
-        raise ValueError("axes and labels have other names")
-    notes = raw.get("notes")
+    if [(v["name"], v["group"], v["share"]) for v in a] != list(
+        zip(labels.names, labels.groups, labels.shares, strict=True)
+    ):
+        raise ValueError("axes and labels have other names, groups or shares")
+    if odd := [v["name"] for v in e if (why := v.get("dropped")) is not None and not (isinstance(why, str) and why)]:
+        raise ValueError(f"dropped of {odd[0]!r} must say why, or be null")
+    table = (_mapping(raw, "selection") or {}).get("table")
+    if table is not None and not (isinstance(table, list) and all(isinstance(row, Mapping) for row in table)):
+        raise ValueError("selection.table must be a list of mappings")
+    notes, unit, levels = (
+        raw.get("notes"),
+        _floats([v["id_scale"] for v in e], "id_scale"),
+        _floats(raw["quantile_levels"], "quantile_levels"),
+    )
+    quantiles = {
+        name: _floats([v["id_quantiles"] for v in part], "id_quantiles", 2)
+        for name, part in (("axes", a), ("evidence", e))
+    }
+    _checked_ranges(levels, quantiles, unit, raw["alpha"], bool(raw["standardize"]))
     return {
-        "components": _floats([[v["weights"].get(n, 0.0) for n in names] for v in a], "weights"), "evidence": names,
-        "evidence_groups": tuple(str(v["group"]) for v in e), "mean": _floats([v["id_mean"] for v in e], "id_mean"),
-        "unit": _floats([v["id_scale"] for v in e], "id_scale"), "labels": labels,
+        "components": _floats([[v["weights"].get(n, 0.0) for n in names] for v in a], "weights", 2),
+        "evidence": names,
+        "evidence_groups": tuple(_texts([v["group"] for v in e], "groups of the evidence")),
+        "mean": _floats([v["id_mean"] for v in e], "id_mean"),
+        "unit": unit,
+        "labels": labels,
         "explained": _floats([v["explained_variance_ratio"] for v in a], "explained_variance_ratio"),
-        "levels": _floats(raw["quantile_levels"], "quantile_levels"), "quantiles": _floats([v["id_quantiles"] for v in a], "id_quantiles"),
-        "evidence_quantiles": _floats([v["id_quantiles"] for v in e], "id_quantiles"), "mode": raw["mode"],
-        "standardize": raw["standardize"], "alpha": float(raw["alpha"]), "dropped": {v["name"]: str(v["dropped"]) for v in e if v.get("dropped")},
-        "selection": _mapping(raw, "selection"), "provenance": _mapping(raw, "provenance"), "stability": _mapping(raw, "stability", False),
-        "decision": _mapping(raw, "decision", False), "notes": None if notes is None else tuple(map(str, notes)),
+        "levels": levels,
+        "quantiles": quantiles["axes"],
+        "evidence_quantiles": quantiles["evidence"],
+        "mode": raw["mode"],
+        "standardize": raw["standardize"],
+        "alpha": float(raw["alpha"]),
+        "dropped": {v["name"]: str(v["dropped"]) for v in e if v.get("dropped")},
+        "selection": _mapping(raw, "selection"),
+        "provenance": _checked_provenance(raw),
+        "stability": _mapping(raw, "stability", False),
+        "decision": _mapping(raw, "decision", False),
+        "notes": None if notes is None else tuple(_texts(notes, "notes")),
         "version": str(raw.get("attrood", "")),
     }
 
@@ -171,6 +335,7 @@ def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
 @dataclass(frozen=True, eq=False)
 class _Parts:
     "What an axis card holds."
+
     components: np.ndarray  # (k, M) weights, zero where an axis does not use the evidence
     evidence: tuple[str, ...]  # (M,) names
     evidence_groups: tuple[str, ...]  # (M,) what each piece of evidence is about
@@ -194,8 +359,15 @@ class _Parts:
 
     def __post_init__(self) -> None:
         (k, m), n = np.shape(self.components), len(self.levels)
-        wanted = {"evidence": (m,), "evidence_groups": (m,), "mean": (m,), "unit": (m,), "explained": (k,),
-                  "quantiles": (k, n), "evidence_quantiles": (m, n)}
+        wanted = {
+            "evidence": (m,),
+            "evidence_groups": (m,),
+            "mean": (m,),
+            "unit": (m,),
+            "explained": (k,),
+            "quantiles": (k, n),
+            "evidence_quantiles": (m, n),
+        }
         for name, shape in wanted.items():
             if (found := np.shape(getattr(self, name))) != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {found}")
@@ -208,7 +380,9 @@ class _Places(_Parts):
 
     names = property(lambda self: tuple(self.labels.names), doc="(k,) names of the axes.")
     groups = property(lambda self: tuple(self.labels.groups), doc="(k,) evidence group that each axis stands for.")
-    scale = property(lambda self: self.unit if self.standardize else np.ones_like(self.unit), doc="(M,) units of the features.")
+    scale = property(
+        lambda self: self.unit if self.standardize else np.ones_like(self.unit), doc="(M,) units of the features."
+    )
 
     def array(
         self,
@@ -269,6 +443,13 @@ class _Reach(_Places):
         "Where coordinates stand among the ID coordinates."
         return id_percentile(z, self.levels, self.quantiles)
 
+    def evidence_percentile(
+        self,
+        evidence: Any,  # a DataFrame with the axes' columns, or (n, M) values in their order
+    ) -> np.ndarray:  # (n, M) percent
+        "Where pieces of evidence stand among those of the ID rows."
+        return id_percentile(self.array(evidence), self.levels, self.evidence_quantiles)
+
 # %% ../../nbs/05_axes/10_card.ipynb #4c941a8b
 class _Named(_Reach):
     "Axes as people read them."
@@ -305,7 +486,13 @@ def origin(
     "What a card keeps of the model and the text side of its log, in plain types."
     m = log.manifest
     names = hashlib.sha256("\n".join(sorted(m.class_names)).encode()).hexdigest()
-    return {"model": m.model, "templates": m.templates, "sources": m.sources, "classes": len(m.class_names), "class_names_sha256": names}
+    return {
+        "model": m.model,
+        "templates": m.templates,
+        "sources": m.sources,
+        "classes": len(m.class_names),
+        "class_names_sha256": names,
+    }
 
 
 def differences(
@@ -317,7 +504,9 @@ def differences(
     then, now = provenance.get("model") or {}, here["model"] or {}
     for key in ("name", "pretrained", "weights_sha256", "activation"):
         if then.get(key) and now.get(key) and then[key] != now[key]:
-            found.append(f"its {'model' if key == 'name' else 'model ' + key} is {now[key]!r}, the axes are of {then[key]!r}")
+            found.append(
+                f"its {'model' if key == 'name' else 'model ' + key} is {now[key]!r}, the axes are of {then[key]!r}"
+            )
     if provenance.get("classes") and provenance["classes"] != here["classes"]:
         found.append(f"it has {here['classes']} classes, the axes are of {provenance['classes']}")
     elif provenance.get("class_names_sha256") and provenance["class_names_sha256"] != here["class_names_sha256"]:
@@ -338,17 +527,21 @@ class AxisCard(_Named):
     ) -> pd.DataFrame:  # (n, M)
         "The evidence that the axes were fitted on; `LogError` names what the log lacks, or how its model differs."
         if not any_model and (other := differences(self.provenance, log)):
-            raise LogError(f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and text side, "
-                           "or say that any model will do (--any-model, any_model=True)")
+            raise LogError(
+                f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and text side, "
+                "or say that any model will do (--any-model, any_model=True)"
+            )
         have = set(available_evidence(log) if table is None else table)
         if lost := [n for n in self.evidence if n not in have]:
-            raise LogError(f"{log.name} lacks the evidence {', '.join(map(repr, lost))} that the axes were fitted on: "
-                           "write the log with it, or fit axes to this log")
+            raise LogError(
+                f"{log.name} lacks the evidence {', '.join(map(repr, lost))} that the axes were fitted on: "
+                "write the log with it, or fit axes to this log"
+            )
         return evidence_frame(log, self.evidence) if table is None else table[list(self.evidence)]
 
     def with_parts(self, **parts: Any) -> Self:
         "The same axes with other parts, such as stability or decision."
-        return replace(self, **{k: plain(v) if isinstance(v, Mapping) else v for k, v in parts.items()})
+        return replace(self, **{k: files.plain(v) if isinstance(v, Mapping) else v for k, v in parts.items()})
 
     def to_dict(self) -> dict[str, Any]:
         "Plain types, in the order in which the file has them."
@@ -361,7 +554,11 @@ class AxisCard(_Named):
             return cls(**card_parts(raw, where))
         except (ValueError, TypeError, IndexError) as e:
             text = str(e).splitlines()[0]
-            raise ValueError(text if text.startswith(where) else f"{where} is an axis card with a broken part ({text}): fit the axes again") from e
+            raise ValueError(
+                text
+                if text.startswith(where)
+                else f"{where} is an axis card with a broken part ({text}): fit the axes again"
+            ) from e
 
     def write(self, path: str | Path) -> Path:
         "Write the card as JSON, each list of numbers on one line, atomically; the same card gives the same bytes."
@@ -386,8 +583,20 @@ def card_from_weights(
     z = ((e - e.mean(0)) / scale) @ W.T
     variance = z.var(0) / max(float(((e - e.mean(0)) / scale).var(0).sum()), np.finfo(float).tiny)
     return AxisCard(
-        components=W, evidence=tuple(map(str, id_evidence)), evidence_groups=("other",) * e.shape[1], mean=e.mean(0), unit=scale,
-        labels=Labels(list(names), list(groups), [1.0] * len(names), None, None, "given"), explained=variance, levels=np.array(QUANTILES),
-        quantiles=id_quantiles(z), evidence_quantiles=id_quantiles(e), mode="default", standardize="id", alpha=0.0, dropped={},
-        selection={"rule": "given"}, provenance={"rows": len(e), "id_rows": len(e)},
+        components=W,
+        evidence=tuple(map(str, id_evidence)),
+        evidence_groups=("other",) * e.shape[1],
+        mean=e.mean(0),
+        unit=scale,
+        labels=Labels(list(names), list(groups), [1.0] * len(names), None, None, "given"),
+        explained=variance,
+        levels=np.array(QUANTILES),
+        quantiles=id_quantiles(z),
+        evidence_quantiles=id_quantiles(e),
+        mode="default",
+        standardize="id",
+        alpha=0.0,
+        dropped={},
+        selection={"rule": "given"},
+        provenance={"rows": len(e), "id_rows": len(e)},
     )

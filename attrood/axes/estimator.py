@@ -26,15 +26,22 @@ from .paper import choose_1se, paper_cv, paper_fit
 from .selection import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
 from ..evidence import available_evidence, evidence_frame
-from ..ground import plain
-from ..log import Log, LogError, evaluation_rows
+from ..ground import files
+from ..log import Log, LogError
+from ..log import rows as log_rows
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #5e861c99
-def _kept(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, Any], np.ndarray]:
+def _kept(
+    est: "AttributionAxes", X: np.ndarray, names: Sequence[str], kinds: Sequence[str]
+) -> tuple[dict[str, Any], np.ndarray]:
     "Stage 4: which columns go and why, the rank, and a mask of those that stay."
-    report = guard(X, names, variance_threshold=est.variance_threshold, rank_correlation=est.rank_correlation, drop=kinds)
+    report = guard(
+        X, names, variance_threshold=est.variance_threshold, rank_correlation=est.rank_correlation, drop=kinds
+    )
     if not report.kept:
-        raise ValueError(f"X must have a feature with variance above {est.variance_threshold:g}, got none among {', '.join(names)}")
+        raise ValueError(
+            f"X must have a feature with variance above {est.variance_threshold:g}, got none among {', '.join(names)}"
+        )
     return {"dropped": {d.name: d.reason for d in report.dropped}, "rank": report.rank}, np.isin(names, report.kept)
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #2789bc68
@@ -56,21 +63,47 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
     labels = paper_labels(components, evidence_groups(names, est.groups, "paper"))
     scatter = moments(kept).scatter
     explained = adjusted_variance(model.components_, scatter).sum(1) / np.trace(scatter)
-    return {"components": components, "labels": labels, "explained": explained, "alpha": float(alpha), "dropped": report["dropped"],
-            "selection": {**(choice.to_dict() if choice else {"k": k, "alpha": float(alpha), "rule": "given"}), "table": table}}
+    return {
+        "components": components,
+        "labels": labels,
+        "explained": explained,
+        "alpha": float(alpha),
+        "dropped": report["dropped"],
+        "selection": {
+            **(choice.to_dict() if choice else {"k": k, "alpha": float(alpha), "rule": "given"}),
+            "table": table,
+        },
+    }
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #03b37734
 def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
     "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows. If none does, the first grid's choice stays."
     auto, tries = est.max_components == "auto", []
     for top in (12, 16, 20) if auto else (int(est.max_components),):
-        ks = range(min(rank, est.min_components), min(rank, top) + 1) if est.n_components == "auto" else [check_n_components(est.n_components, rank)]
+        ks = (
+            range(min(rank, est.min_components), min(rank, top) + 1)
+            if est.n_components == "auto"
+            else [check_n_components(est.n_components, rank)]
+        )
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            chosen = select_axes(X, est.rule, ks=ks, alphas=ALPHAS if est.alpha == "auto" else [est.alpha], least=est.coverage, agree=est.agreement,
-                                 strata=strata, n_folds=est.n_folds, seed=est.fold_seed)
+            chosen = select_axes(
+                X,
+                est.rule,
+                ks=ks,
+                alphas=ALPHAS if est.alpha == "auto" else [est.alpha],
+                least=est.coverage,
+                agree=est.agreement,
+                strata=strata,
+                n_folds=est.n_folds,
+                seed=est.fold_seed,
+            )
         cell = chosen.table[(chosen.table.k == chosen.k) & (chosen.table.alpha == chosen.alpha)].iloc[0]
-        met = est.rule != "coverage" or cell.coverage >= est.coverage and (est.agreement == 0 or cell.agreement >= est.agreement)
+        met = (
+            est.rule != "coverage"
+            or cell.coverage >= est.coverage
+            and (est.agreement == 0 or cell.agreement >= est.agreement)
+        )
         tries.append((chosen, said))
         if met or len(ks) == 1 or top >= rank:
             break
@@ -89,8 +122,14 @@ def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str],
     scatter = moments(X[:, keep]).scatter
     explained = adjusted_variance(chosen.components, scatter).sum(1) / np.trace(scatter)
     labels, choice = assign_labels(components, evidence_groups(names, est.groups), explained), chosen.to_dict()
-    return {"components": components, "labels": labels, "explained": explained, "alpha": float(chosen.alpha), "dropped": report["dropped"],
-            "selection": {**{k: v for k, v in choice.items() if k != "table"}, "table": chosen.table}}
+    return {
+        "components": components,
+        "labels": labels,
+        "explained": explained,
+        "alpha": float(chosen.alpha),
+        "dropped": report["dropped"],
+        "selection": {**{k: v for k, v in choice.items() if k != "table"}, "table": chosen.table},
+    }
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #e3a1acb0
 class _Settings(BaseEstimator):
@@ -99,18 +138,31 @@ class _Settings(BaseEstimator):
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",  # k, or chosen from the data
-        alpha: float | Literal["auto"] = "auto",  # penalty: scikit-learn's in paper mode, a share of its largest useful value in default mode
+        alpha: float
+        | Literal[
+            "auto"
+        ] = "auto",  # penalty: scikit-learn's in paper mode, a share of its largest useful value in default mode
         *,
         mode: Mode = "default",  # "default" or "paper": the stages mended, or the paper's to the letter
-        standardize: Literal[False, "id", "all"] | None = None,  # unit: none, or the sd of the ID rows or all; None: as the mode has it (paper False, default "all")
+        standardize: Literal[False, "id", "all"]
+        | None = None,  # unit: none, or the sd of the ID rows or all; None: as the mode has it (paper False, default "all")
         groups: Mapping[str, str] | None = None,  # evidence -> group, wins over the registry
         n_components_grid: Sequence[int] = (1, 2, 3, 4),  # candidates for k (K of the paper's (29)), paper mode
-        alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # candidates for alpha (A of the paper's (29)), paper mode
+        alpha_grid: Sequence[float] = (
+            0.5,
+            1.0,
+            2.0,
+            4.0,
+            8.0,
+        ),  # candidates for alpha (A of the paper's (29)), paper mode
         rule: Rule = "coverage",  # how k and alpha are chosen, default mode: "coverage", "entries", "parallel", "explained", "1se" or "paper", see `select_axes`
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
         min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
-        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto": 12, and 16, then 20, if none of the fits covers and agrees
+        max_components: int
+        | Literal[
+            "auto"
+        ] = "auto",  # most axes to try, default mode; "auto": 12, and 16, then 20, if none of the fits covers and agrees
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # number of folds; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open
@@ -120,17 +172,36 @@ class _Settings(BaseEstimator):
         variance_threshold: float = 1e-12,  # tau_var of stage 4; the paper leaves it open
         verbose: bool = False,  # progress on standard error
     ):
-        self.n_components, self.alpha, self.mode, self.standardize, self.groups = n_components, alpha, mode, standardize, groups
-        self.n_components_grid, self.alpha_grid, self.n_folds, self.stratify, self.fold_seed = n_components_grid, alpha_grid, n_folds, stratify, fold_seed
+        self.n_components, self.alpha, self.mode, self.standardize, self.groups = (
+            n_components,
+            alpha,
+            mode,
+            standardize,
+            groups,
+        )
+        self.n_components_grid, self.alpha_grid, self.n_folds, self.stratify, self.fold_seed = (
+            n_components_grid,
+            alpha_grid,
+            n_folds,
+            stratify,
+            fold_seed,
+        )
         self.rule, self.coverage, self.agreement, self.rank_correlation = rule, coverage, agreement, rank_correlation
         self.min_components, self.max_components = min_components, max_components
-        self.solver_seed, self.tie, self.variance_threshold, self.verbose = solver_seed, tie, variance_threshold, verbose
+        self.solver_seed, self.tie, self.variance_threshold, self.verbose = (
+            solver_seed,
+            tie,
+            variance_threshold,
+            verbose,
+        )
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #5d3f894e
 class _Fitted(_Settings):
     "What `fit` found, by scikit-learn's names; all of it is read from `card_`."
 
-    components_ = property(lambda self: self.card_.components, doc="(k, M) weights, the transpose of W in (25) and (37).")
+    components_ = property(
+        lambda self: self.card_.components, doc="(k, M) weights, the transpose of W in (25) and (37)."
+    )
     labels_ = property(lambda self: self.card_.labels, doc="Names and groups of the axes.")
     evidence_ = property(lambda self: list(self.card_.evidence), doc="(M,) names of the evidence.")
     explained_variance_ratio_ = property(lambda self: self.card_.explained, doc="(k,) share of the variance.")
@@ -139,7 +210,9 @@ class _Fitted(_Settings):
     n_rows_ = property(lambda self: self.card_.provenance["rows"], doc="Rows of the fit.")
     dropped_ = property(lambda self: self.card_.dropped, doc="Evidence that no axis may use, and why.")
     table_ = property(lambda self: self.card_.table(), doc="All that was tried; None where k and alpha were given.")
-    choice_ = property(lambda self: {k: v for k, v in self.card_.selection.items() if k != "table"}, doc="How k and alpha were chosen.")
+    choice_ = property(
+        lambda self: {k: v for k, v in self.card_.selection.items() if k != "table"}, doc="How k and alpha were chosen."
+    )
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #aaa2bc84
 class AttributionAxes(TransformerMixin, _Fitted):
@@ -203,11 +276,20 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
         features = difference_features(E, reference, standardize)
         stages = (_paper_stages if est.mode == "paper" else _default_stages)(est, features, names, is_id)
         z = coordinates(features, stages["components"])
-    stages["selection"] = plain(stages["selection"])
+    stages["selection"] = files.plain(stages["selection"])
     est.card_ = AxisCard(
-        **stages, evidence=tuple(names), evidence_groups=tuple(evidence_groups(names, est.groups, est.mode)), mean=reference.mean,
-        unit=reference.scale, levels=np.array(QUANTILES), quantiles=id_quantiles(z[is_id]), evidence_quantiles=id_quantiles(E[is_id]),
-        mode=est.mode, standardize=standardize, provenance={"rows": len(E), "id_rows": reference.rows})
+        **stages,
+        evidence=tuple(names),
+        evidence_groups=tuple(evidence_groups(names, est.groups, est.mode)),
+        mean=reference.mean,
+        unit=reference.scale,
+        levels=np.array(QUANTILES),
+        quantiles=id_quantiles(z[is_id]),
+        evidence_quantiles=id_quantiles(E[is_id]),
+        mode=est.mode,
+        standardize=standardize,
+        provenance={"rows": len(E), "id_rows": reference.rows},
+    )
     return est
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #4875520d
@@ -215,12 +297,16 @@ def fit_rows(
     log: Log,  # ID and OoD rows, with reference rows or without
 ) -> np.ndarray:  # (m,) positions, in the order of the ids
     "The rows axes may be fitted on: ID and OoD, from two domains at least, no reference rows; `LogError` otherwise."
-    mask = evaluation_rows(log)
+    mask = log_rows.evaluation_rows(log)
     rows = log.select(mask)
     if not rows.is_id.any():
-        raise LogError(f"{log.name} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'")
+        raise LogError(
+            f"{log.name} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'"
+        )
     if len(domains := set(rows.array("domain"))) < 2:
-        raise LogError(f"{log.name} has rows of one domain only ({next(iter(domains))!r}): axes need ID rows and at least one OoD domain")
+        raise LogError(
+            f"{log.name} has rows of one domain only ({next(iter(domains))!r}): axes need ID rows and at least one OoD domain"
+        )
     if rows.is_id.all():
         raise LogError(f"{log.name} has no OoD rows (role 'ood'): axes need both")
     return log.positions(mask)
@@ -240,5 +326,9 @@ def fit_axes(
     names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
     E = evidence_frame(rows, names) if table is None else table.loc[mask, names].reset_index(drop=True)
     groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
-    card = AttributionAxes(mode=mode, **{"groups": groups or None, **params}).fit(E, np.where(rows.is_id, "id", "ood")).card_
+    card = (
+        AttributionAxes(mode=mode, **{"groups": groups or None, **params})
+        .fit(E, np.where(rows.is_id, "id", "ood"))
+        .card_
+    )
     return card.with_parts(provenance={**card.provenance, "log_fingerprint": log.fingerprint(), **origin(log)})

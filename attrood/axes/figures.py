@@ -19,7 +19,7 @@ from scipy.stats import gaussian_kde
 
 from .card import AxisCard
 from .features import feature_name
-from ..ground import COLORS, MARKERS, domain_style, draw_on
+from ..ground import style as ground_style
 
 # %% ../../nbs/05_axes/12_figures.ipynb #99facd89
 def plot_plane(
@@ -31,10 +31,10 @@ def plot_plane(
     max_points: int = 3000,  # per domain; more are thinned evenly
 ) -> Axes:  # what was drawn on
     "Scatter of two axis coordinates, coloured by domain (paper Fig. 1)."
-    ax, xy, d = draw_on(ax), np.asarray(z, dtype=float), np.asarray(domains).astype(str)
+    ax, xy, d = ground_style.draw_on(ax), np.asarray(z, dtype=float), np.asarray(domains).astype(str)
     if xy.ndim != 2 or xy.shape[1] != 2:
         raise ValueError(f"z must have shape (n, 2), got {xy.shape}")
-    for name, style in domain_style(d, is_id).items():
+    for name, style in ground_style.domain_style(d, is_id).items():
         rows = np.flatnonzero(d == name)
         rows = rows[:: max(1, -(-len(rows) // max_points))]
         ax.scatter(
@@ -65,7 +65,7 @@ def plot_planes(
 ) -> Figure:  # what was drawn on
     "One plane for each OoD domain, on a grey cloud of the ID rows."
     xy, d, i = np.asarray(z, dtype=float), np.asarray(domains).astype(str), np.asarray(is_id, dtype=bool)
-    styles = {name: s for name, s in domain_style(d, i).items() if (d[~i] == name).any()}
+    styles = {name: s for name, s in ground_style.domain_style(d, i).items() if (d[~i] == name).any()}
     if xy.ndim != 2 or xy.shape[1] != 2 or not styles:
         raise ValueError(f"z must have shape (n, 2) and some rows be OoD, got {xy.shape} and {len(styles)} OoD domains")
     columns = min(3, len(styles))
@@ -96,11 +96,14 @@ def plot_density(
     levels: Sequence[float] = (0.5, 0.8, 0.95),  # shares of a set inside the contours
 ) -> Axes:  # what was drawn on
     "Kernel densities of the ID and the OoD set over two coordinates (paper Fig. 2)."
-    ax, xy, i = draw_on(ax), np.asarray(z, dtype=float), np.asarray(is_id, dtype=bool)
+    ax, xy, i = ground_style.draw_on(ax), np.asarray(z, dtype=float), np.asarray(is_id, dtype=bool)
     low, high = np.percentile(xy, [0.5, 99.5], axis=0)
     pad = 0.15 * np.where(high > low, high - low, 1)
     gx, gy = np.meshgrid(*(np.linspace(a, b, 120) for a, b in zip(low - pad, high + pad, strict=True)))
-    for rows, name, color, line in ((i, "ID", COLORS[0], "solid"), (~i, "OoD", COLORS[1], "dashed")):
+    for rows, name, color, line in (
+        (i, "ID", ground_style.COLORS[0], "solid"),
+        (~i, "OoD", ground_style.COLORS[1], "dashed"),
+    ):
         points = xy[rows][:: max(1, rows.sum() // 3000)]
         ax.scatter(points[:, 0], points[:, 1], s=5, alpha=0.25, color=color, linewidths=0)
         if len(points) < 5 or np.linalg.matrix_rank(np.cov(points.T)) < 2:
@@ -147,7 +150,12 @@ def plot_loadings(
     fig = fig or plt.figure(figsize=(7, 1.0 + 0.26 * len(used)), dpi=100, layout="constrained")
     panels = np.atleast_1d(fig.subplots(1, k, sharey=True, sharex=True))
     for j, ax in enumerate(panels):
-        ax.barh(range(len(used)), w[j, used], color=[COLORS[0] if v > 0 else COLORS[1] for v in w[j, used]], height=0.7)
+        ax.barh(
+            range(len(used)),
+            w[j, used],
+            color=[ground_style.COLORS[0] if v > 0 else ground_style.COLORS[1] for v in w[j, used]],
+            height=0.7,
+        )
         if intervals is not None:
             lo, hi = (np.asarray(b, dtype=float)[j, used] for b in intervals)
             ax.hlines(range(len(used)), lo, hi, color="black", lw=1)
@@ -168,7 +176,7 @@ def plot_cv(
     ax: Axes | None = None,  # where to draw; None makes a new figure
 ) -> Axes:  # what was drawn on
     "Cross-validation error over k, a line per alpha, with the 1SE threshold and the choice (paper Fig. 4)."
-    ax = draw_on(ax)
+    ax = ground_style.draw_on(ax)
     alphas = sorted(table["alpha"].unique())
     shift = {
         a: (j - (len(alphas) - 1) / 2) * 0.06 for j, a in enumerate(alphas)
@@ -179,8 +187,8 @@ def plot_cv(
             rows["k"] + shift[a],
             rows["mse"],
             rows["se"],
-            color=COLORS[j % len(COLORS)],
-            marker=MARKERS[j % len(MARKERS)],
+            color=ground_style.COLORS[j % len(ground_style.COLORS)],
+            marker=ground_style.MARKERS[j % len(ground_style.MARKERS)],
             ms=5,
             lw=1,
             capsize=2,

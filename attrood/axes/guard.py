@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
-from ..ground import settled
+from ..ground import defaults
 
 # %% ../../nbs/05_axes/02_guard.ipynb #03808d64
 def _scaled(
@@ -49,7 +49,9 @@ def _correlation(
 # %% ../../nbs/05_axes/02_guard.ipynb #a45fc063
 def correlation_rank(
     C: npt.NDArray[np.float64],  # (m, m) correlations
-    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+    tolerance: float = defaults.settled(
+        "rank_tolerance"
+    ),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # 0 to m
     "The numerical rank of columns with these correlations."
     eigenvalues = np.linalg.eigvalsh(C)  # squared singular values
@@ -58,7 +60,9 @@ def correlation_rank(
 # %% ../../nbs/05_axes/02_guard.ipynb #e06acdcb
 def numerical_rank(
     X: npt.ArrayLike,  # (n, m) one row per image, one column per feature
-    tolerance: float = settled("rank_tolerance"),  # share of the largest singular value that counts as zero, > 0
+    tolerance: float = defaults.settled(
+        "rank_tolerance"
+    ),  # share of the largest singular value that counts as zero, > 0
 ) -> int:  # rank of the centred columns, 0 to m
     "The number of linearly independent columns of X after centring and scaling."
     return correlation_rank(_correlation(X), tolerance)
@@ -214,7 +218,7 @@ def _alike(
 # %% ../../nbs/05_axes/02_guard.ipynb #d433703a
 def variance_inflation(
     X: npt.ArrayLike,  # (n, m)
-    tolerance: float = settled("rank_tolerance"),  # as in `numerical_rank`
+    tolerance: float = defaults.settled("rank_tolerance"),  # as in `numerical_rank`
 ) -> npt.NDArray[np.float64]:  # (m,) >= 1; inf for dependent columns, nan for constant ones
     "The variance inflation factor of every column."
     return _inflation(_correlation(X), tolerance)
@@ -323,9 +327,9 @@ def guard(
     X: npt.ArrayLike | pd.DataFrame,  # (n, m) evidence or features, one row per image
     names: Sequence[str] | None = None,  # (m,) column names; None: the DataFrame's, or x0, x1, …
     *,
-    variance_threshold: float = settled("variance_threshold"),  # columns of at most this are constant, >= 0
-    rank_correlation: float = settled("rank_correlation_guard"),  # above, a pair is one column, 0 to 1
-    tolerance: float = settled("rank_tolerance"),  # see `numerical_rank`
+    variance_threshold: float = defaults.settled("variance_threshold"),  # columns of at most this are constant, >= 0
+    rank_correlation: float = defaults.settled("rank_correlation_guard"),  # above, a pair is one column, 0 to 1
+    tolerance: float = defaults.settled("rank_tolerance"),  # see `numerical_rank`
     priority: Sequence[str] = (),  # columns to prefer over the given order
     drop: Sequence[str] = KINDS,  # kinds to drop, all four by default; others are reported and left in
     max_rank_rows: int = 50_000,  # for rank correlations; drawn at random where there are more

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from ..evidence import EVIDENCE, GROUPS
+from ..evidence import EVIDENCE, registry
 
 # %% ../../nbs/05_axes/09_labels.ipynb #5acafba2
 PAPER_GROUPS = {
@@ -48,7 +48,7 @@ def contributions(
     w = np.abs(np.asarray(components, dtype=np.float64))
     if w.ndim != 2 or w.shape[1] != len(groups):
         raise ValueError(f"components must have shape (k, {len(groups)}) for {len(groups)} groups, got {w.shape}")
-    order = [g for g in GROUPS if g in groups] + sorted(set(groups) - set(GROUPS))
+    order = [g for g in registry.GROUPS if g in groups] + sorted(set(groups) - set(registry.GROUPS))
     return {g: w[:, [m for m, h in enumerate(groups) if h == g]].sum(1) for g in order}
 
 # %% ../../nbs/05_axes/09_labels.ipynb #3d5e533e
@@ -69,13 +69,31 @@ class Labels:
         return asdict(self)
 
 # %% ../../nbs/05_axes/09_labels.ipynb #b18c34a8
+def _on_grid(values: np.ndarray, digits: int = 6) -> np.ndarray:
+    "Values as they are compared: on a grid that no last bit moves them across."
+    return np.round(values, digits) + 0.0
+
+
 def _tie(group: str, values: np.ndarray, chosen: int, tolerance: float) -> list[str]:
     "A line if other axes reach the chosen one's value."
     equal = np.flatnonzero(np.abs(values - values[chosen]) <= tolerance * max(abs(values[chosen]), 1e-300))
-    if len(equal) < 2:
-        return []
-    tied = f"axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}"
-    return [f"{group}: {tied}; axis {chosen} is taken, the first in order"]
+    return (
+        [
+            f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"
+        ]
+        if len(equal) > 1
+        else []
+    )
+
+
+def _even(share: np.ndarray, label: Sequence[str], order: Sequence[str]) -> list[str]:
+    "A line for each axis (k, G) of which two groups hold the same share as the one that it is named after."
+    lines = []
+    for j, name in enumerate(label):
+        equal = [g for g, s in zip(order, share[j], strict=True) if s == share[j, order.index(name)] > 0]
+        if len(equal) > 1:
+            lines.append(f"axis {j}: {' and '.join(equal)} tie at {share[j].max():.4g}; it is named after {name}")
+    return lines
 
 # %% ../../nbs/05_axes/09_labels.ipynb #2b60a7d0
 def paper_labels(
@@ -86,15 +104,16 @@ def paper_labels(
     "z_u and z_c by the largest contribution each (paper (42), (43)); one axis may win both."
     C = contributions(components, groups)
     k = len(np.asarray(components))
-    best = {g: int(np.argmax(C[g])) if g in C and C[g].max() > 0 else None for g in ("uncertainty", "confidence")}
-    ties = [line for g, j in best.items() if j is not None for line in _tie(g, C[g], j, tolerance)]
+    grid = {g: _on_grid(c) for g, c in C.items()}
+    best = {g: int(np.argmax(grid[g])) if g in C and C[g].max() > 0 else None for g in ("uncertainty", "confidence")}
+    ties = [line for g, j in best.items() if j is not None for line in _tie(g, grid[g], j, tolerance)]
     names = []
     for j in range(k):
-        won = "".join(GROUPS[g].letter for g, b in best.items() if b == j)
+        won = "".join(registry.GROUPS[g].letter for g, b in best.items() if b == j)
         names.append(f"z_{won}" if won else f"z_{j}")
     order, w = list(C), np.array(list(C.values()))
     total = w.sum(0)
-    top = [order[g] for g in w.argmax(0)]
+    top = [order[g] for g in _on_grid(w).argmax(0)]
     shares = [float(C[top[j]][j] / total[j]) if total[j] > 0 else 0.0 for j in range(k)]
     return Labels(
         names,
@@ -121,20 +140,24 @@ def assign_labels(
     v = np.ones(k) if strength is None else np.maximum(np.asarray(strength, dtype=np.float64), 0)
     if v.shape != (k,):
         raise ValueError(f"strength must have shape ({k},), got {v.shape}")
-    value = share * (v / v.max() if v.any() else 1 + v)[:, None]
+    grid = _on_grid(share)
+    value = _on_grid(share * (v / v.max() if v.any() else 1 + v)[:, None])
     earlier = -tolerance * np.arange(k)[:, None] / max(k, 1)  # a tie goes to the earlier axis
     rows, cols = linear_sum_assignment(value + earlier, maximize=True)
     owner = {order[g]: int(j) for j, g in zip(rows, cols, strict=True) if share[j, g] > 0}
     named = {j: g for g, j in owner.items()}
     ties = [line for g, j in owner.items() for line in _tie(g, value[:, order.index(g)], j, tolerance)]
-    label = [named.get(j, order[int(share[j].argmax())]) for j in range(k)]
+    label = [
+        named.get(j, order[len(order) - 1 - int(grid[j, ::-1].argmax())]) for j in range(k)
+    ]  # a tie goes to the later group
+    ties += _even(grid, label, order)
     count = dict.fromkeys(owner, 1)
     names = []
     for j, g in enumerate(label):
         if j not in named:
             count[g] = count.get(g, 0) + 1
         suffix = "" if j in named or count[g] == 1 else str(count[g])
-        names.append(f"z_{GROUPS[g].letter if g in GROUPS else g}{suffix}")
+        names.append(f"z_{registry.GROUPS[g].letter if g in registry.GROUPS else g}{suffix}")
     shares = [float(share[j, order.index(g)]) for j, g in enumerate(label)]
     return Labels(
         names,

@@ -34,7 +34,10 @@ def fold_moments(
 
 # %% ../../nbs/05_axes/06_moment_cv.ipynb #d3a23e2d
 Kind = Literal[
-    "ridge", "unshrunk", "regression", "entries",
+    "ridge",
+    "unshrunk",
+    "regression",
+    "entries",
 ]  # "ridge": as scikit-learn's transform shrinks; "unshrunk": least squares on the axes; "regression": features regressed on the coordinates; "entries": each entry from the others of its row
 
 # %% ../../nbs/05_axes/06_moment_cv.ipynb #e2c07461
@@ -130,7 +133,9 @@ def cv_table(
 ) -> pd.DataFrame:  # a row per (k, alpha): k, alpha, mse, se, fold_0, ...
     "Means and standard errors over folds, (31) and (32)."
     flat = errors.reshape(len(errors), -1).T
-    table = pd.DataFrame({"k": np.repeat(np.asarray(ks), len(alphas)), "alpha": np.tile(np.asarray(alphas, dtype=float), len(ks))})
+    table = pd.DataFrame(
+        {"k": np.repeat(np.asarray(ks), len(alphas)), "alpha": np.tile(np.asarray(alphas, dtype=float), len(ks))}
+    )
     table["mse"] = flat.mean(1)
     table["se"] = flat.std(1, ddof=1) / np.sqrt(len(errors))
     return table.join(pd.DataFrame(flat, columns=[f"fold_{f}" for f in range(len(errors))]))

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from .guard import check_n_components, numerical_rank
-from ..ground import settled
+from ..ground import defaults
 
 # %% ../../nbs/05_axes/05_paper.ipynb #bf7c4db5
 def paper_fit(
@@ -76,7 +76,7 @@ def reconstruction_error(
 def paper_folds(
     n: int,  # rows
     strata: npt.ArrayLike | None = None,  # (n,) stratum of each row, e.g. its role; None: plain folds
-    n_folds: int = settled("n_folds"),  # F, 2 to n
+    n_folds: int = defaults.settled("n_folds"),  # F, 2 to n
     fold_seed: int = 42,  # shuffling seed
 ) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:  # F pairs: training rows, held-out rows
     "Deal n rows into F folds, stratified if strata are given."
@@ -115,7 +115,7 @@ def paper_cv(
     strata: npt.ArrayLike | None = None,  # (n,) e.g. roles: stratified folds; None: plain folds
     ks: tuple[int, ...] = (1, 2, 3, 4),  # numbers of axes, (29)
     alphas: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0),  # penalties, (29)
-    n_folds: int = settled("n_folds"),  # F
+    n_folds: int = defaults.settled("n_folds"),  # F
     fold_seed: int = 42,  # seed of the folds
     solver_seed: int = 42,  # seed of every fit
     n_jobs: int | None = None,  # processes, as in joblib

@@ -24,7 +24,15 @@ from .moments import Moments, null_moments, pool, stack_moments
 from .sparse_pca import alpha_max, sparse_pca
 
 # %% ../../nbs/05_axes/08_selection.ipynb #f7c0e170
-ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # shares of alpha_max; above, shared features are lost
+ALPHAS: tuple[float, ...] = (
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+)  # shares of alpha_max; above, shared features are lost
 Rule = str  # a name in `RULES`
 
 # %% ../../nbs/05_axes/08_selection.ipynb #3770acc8
@@ -38,7 +46,9 @@ class Selection:
     reason: str  # one sentence with numbers
     at_edge: tuple[str, ...]  # ends of the grid that the choice stands at
     rank: int  # numerical rank of the features
-    table: pd.DataFrame = field(repr=False)  # k, alpha, mse, se, fold errors, explained, coverage, loadings for each cell
+    table: pd.DataFrame = field(
+        repr=False
+    )  # k, alpha, mse, se, fold errors, explained, coverage, loadings for each cell
     components: np.ndarray = field(repr=False)  # (k, m) axes of all rows at the choice
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,6 +60,7 @@ class Selection:
 @dataclass(frozen=True)
 class Asked:
     "What a rule may look at beside the table, and what is asked of it."
+
     parts: Moments  # moments of folds along the first dimension, on the scale that axes are fitted on
     least: float = 0.8  # coverage, 0 to 1
     agree: float = 0.0  # agreement of halves of the rows, 0 to 1
@@ -63,7 +74,10 @@ class Asked:
 @dataclass(frozen=True)
 class SelectionRule:
     "How k and alpha are chosen from the table."
-    choose: Callable[[pd.DataFrame, Asked], tuple[int, float, str]]  # (table, asked) → k, alpha, one sentence with numbers
+
+    choose: Callable[
+        [pd.DataFrame, Asked], tuple[int, float, str]
+    ]  # (table, asked) → k, alpha, one sentence with numbers
     error: Kind = "regression"  # of the table's column mse
     scaled: bool = True  # errors as shares of each feature's variance
 
@@ -77,9 +91,11 @@ def selection_rule(
     scaled: bool = True,  # errors as shares of each feature's variance
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # a decorator that leaves the function as it is
     "Enter a function (table, asked) → (k, alpha, reason) as a rule."
+
     def enter(choose: Callable[[pd.DataFrame, Asked], tuple[int, float, str]]) -> Callable[..., Any]:
         RULES[name] = SelectionRule(choose, error, scaled)
         return choose
+
     return enter
 
 # %% ../../nbs/05_axes/08_selection.ipynb #d60fe598
@@ -118,7 +134,9 @@ def half_agreement(
 def _add_agreement(table: pd.DataFrame, asked: Asked) -> None:
     "A column agreement for the cells in question: the worst of a cell and its neighbours in alpha."
     cells = table.k.isin(table.k[table.coverage >= min(asked.least, table.coverage.max() - 0.01)])
-    own = pd.Series(half_agreement(asked.parts, table.k[cells], table.alpha[cells]), table.index[cells]).groupby(table.k[cells])
+    own = pd.Series(half_agreement(asked.parts, table.k[cells], table.alpha[cells]), table.index[cells]).groupby(
+        table.k[cells]
+    )
     table.loc[cells, "agreement"] = np.fmin(np.fmin(own.shift(1), own.shift(-1)), table.index[cells].map(own.obj))
 
 
@@ -136,7 +154,11 @@ def choose_coverage(table: pd.DataFrame, asked: Asked, axis_cost: float = 3.0) -
     chosen = enough.assign(cost=cost).sort_values(["cost", "k", "alpha"]).iloc[0]
     short = "" if top >= least else f", the most that the grid has, short of {least:g}"
     halves = f"; halves of the rows agree to {chosen.agreement:.3f}" if agree > 0 else ""
-    return int(chosen.k), float(chosen.alpha), f"fewest loadings, {chosen.loadings:.3g}, with every feature explained to at least {chosen.coverage:.3f}{short}{halves}"
+    return (
+        int(chosen.k),
+        float(chosen.alpha),
+        f"fewest loadings, {chosen.loadings:.3g}, with every feature explained to at least {chosen.coverage:.3f}{short}{halves}",
+    )
 
 # %% ../../nbs/05_axes/08_selection.ipynb #5bd3baf9
 def parallel_k(
@@ -156,7 +178,11 @@ def _one_se(table: pd.DataFrame) -> tuple[int, float, str]:
     best = table.sort_values(["mse", "k"]).iloc[0]
     within = table[table.mse <= best.mse + best.se]
     chosen = within[within.k == within.k.min()].sort_values("alpha").iloc[-1]
-    return int(chosen.k), float(chosen.alpha), f"smallest k with error {chosen.mse:.4g} within one standard error of the best, {best.mse:.4g} at k = {best.k:g}"
+    return (
+        int(chosen.k),
+        float(chosen.alpha),
+        f"smallest k with error {chosen.mse:.4g} within one standard error of the best, {best.mse:.4g} at k = {best.k:g}",
+    )
 
 # %% ../../nbs/05_axes/08_selection.ipynb #7da35f3d
 def _sparsest(table: pd.DataFrame, k: int, column: str, least: float) -> float:
@@ -213,7 +239,8 @@ def select_axes(
     least: float = 0.8,  # coverage asked for by the rule "coverage", 0 to 1
     agree: float = 0.0,  # agreement of halves of the rows asked for by the rule "coverage", 0 to 1
     standardize: bool = True,  # fit on columns scaled to unit variance, so that alpha compares with correlations
-    strata: npt.ArrayLike | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, where there are enough rows
+    strata: npt.ArrayLike
+    | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, where there are enough rows
     n_folds: int = 5,  # folds, if data are rows
     seed: int = 42,  # of the folds
 ) -> Selection:  # k, alpha, reason, table and the axes of all rows
@@ -230,7 +257,9 @@ def select_axes(
         raise ValueError(f"agree must be in [0, 1], got {agree}")
     parts = data if isinstance(data, Moments) else _folds(data, strata, n_folds, seed)
     if parts.count.ndim != 1:
-        raise ValueError(f"data must be rows, or moments with one leading axis of at least two folds, got shape {parts.count.shape}")
+        raise ValueError(
+            f"data must be rows, or moments with one leading axis of at least two folds, got shape {parts.count.shape}"
+        )
     spread = np.sqrt(np.diag(pool(parts).covariance)) if standardize else np.ones(parts.mean.shape[-1])
     parts = _scaled(parts, spread)
     total = pool(parts)
@@ -243,7 +272,11 @@ def select_axes(
     best = sparse_pca(total.scatter, k, alpha * scale, tol=1e-12, max_iter=5000)
     edges = _edges(k, alpha, table, rank)
     if edges:
-        warnings.warn(f"the choice k = {k}, alpha = {alpha:g} is at the end of the grid ({', '.join(edges)}); widen it", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"the choice k = {k}, alpha = {alpha:g} is at the end of the grid ({', '.join(edges)}); widen it",
+            UserWarning,
+            stacklevel=2,
+        )
     return Selection(k, alpha, rule, reason, edges, rank, table, _unscaled(best.components, spread))
 
 # %% ../../nbs/05_axes/08_selection.ipynb #74e75ef2
@@ -266,8 +299,16 @@ def _edges(k: int, alpha: float, table: pd.DataFrame, rank: int) -> tuple[str, .
     if len(ks) > 1 and k == ks.max() < rank:
         edges.append("largest k")
     rows = table[table.k == k].sort_values("alpha")
-    for side, last, name in ((rows.iloc[::-1], rows.alpha.max(), "largest alpha"), (rows, rows.alpha.min(), "smallest alpha")):
-        if len(rows) > 1 and alpha == last > 0 and last != ALPHAS[-1] and side.loadings.iloc[0] != side.loadings.iloc[1]:
+    for side, last, name in (
+        (rows.iloc[::-1], rows.alpha.max(), "largest alpha"),
+        (rows, rows.alpha.min(), "smallest alpha"),
+    ):
+        if (
+            len(rows) > 1
+            and alpha == last > 0
+            and last != ALPHAS[-1]
+            and side.loadings.iloc[0] != side.loadings.iloc[1]
+        ):
             edges.append(name)
     return tuple(edges)
 

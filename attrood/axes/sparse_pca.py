@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #4860c700
 def alpha_max(
@@ -133,6 +134,51 @@ def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p,
         T = left @ right
     return T
 
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #c9e0b7a2
+def _polish(
+    R: np.ndarray, U: np.ndarray, V: np.ndarray, f: float, alpha: float, max_iter: int
+) -> tuple[np.ndarray, np.ndarray]:
+    "One problem, all unknowns at once: R (r, m), U (r, k), V (k, m) with the objective f > 0 -> U, V."
+    (r, k), m, unit = U.shape, V.shape[1], np.sqrt((V * V).sum(1))
+    unit[unit == 0] = 1  # w_j as long as v_j: then every unknown bends the objective alike
+
+    def parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        W, (up, down) = x[: r * k].reshape(r, k), x[r * k :].reshape(2, k, m)
+        length = np.sqrt((W * W).sum(0))
+        length[length == 0] = 1
+        return W / length, length, up - down
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        U, length, V = parts(x)
+        E = U @ V - R
+        dU, dV = E @ V.T, U.T @ E
+        slope = [(dU - U * (U * dU).sum(0)) / length, dV + alpha, alpha - dV]
+        return (0.5 * (E * E).sum() + alpha * x[r * k :].sum()) / f, np.concatenate([s.ravel() for s in slope]) / f
+
+    start = np.concatenate([(U * unit).ravel(), np.maximum(V, 0).ravel(), np.maximum(-V, 0).ravel()])
+    bounds = [(None, None)] * (r * k) + [(0, None)] * (2 * k * m)
+    options = {"maxiter": max_iter, "maxfun": 2 * max_iter, "ftol": 0, "gtol": 1e-13, "maxcor": 20}
+    U, _, V = parts(minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x)
+    return U, V
+
+
+def _settle(
+    R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, p: int, max_iter: int, tol: float
+) -> np.ndarray:
+    "The best run of each of p problems; one that does not rest is polished, in place, until the best one does."
+    for _ in range(6):
+        best = run["f"].reshape(-1, p).argmin(0) * p + np.arange(p)
+        restless = best[~run["ok"][best] & (run["f"][best] > 0)]
+        for i in restless:
+            U, V = _polish(R[i], run["U"][i], run["V"][i], run["f"][i], alpha[i], max_iter)
+            again = _alternate(R[i : i + 1], U[None], V[None], alpha[i : i + 1], max_iter, tol)
+            if again["f"][0] <= run["f"][i] * (1 + 1e-12):
+                for name, value in again.items():
+                    run[name][i] = value[0] + (run["n"][i] if name == "n" else 0)
+        if not len(restless):
+            break
+    return best
+
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #181f588f
 def _pivots(R: np.ndarray, k: int) -> np.ndarray:  # (p, r, m) -> (p, r, k) unit columns, greedily independent
     "Columns that a pivoted QR picks."
@@ -194,7 +240,7 @@ def _solve(R: np.ndarray, alpha: np.ndarray, starts: np.ndarray, max_iter: int, 
     index = index[pick]
     run = _alternate(R[index], run["U"][pick], run["V"][pick], alpha[index], max_iter, tol)
     _revive(R[index], run, alpha[index], max_iter, tol)
-    best = run["f"].reshape(-1, p).argmin(0) * p + np.arange(p)
+    best = _settle(R[index], run, alpha[index], p, max_iter, tol)
     return {name: value[best] for name, value in run.items()} | {"start": pick[best] // p}
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #50b136b5

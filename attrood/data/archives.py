@@ -20,6 +20,7 @@ from .members import member_kind
 # %% ../../nbs/01_data/06_archives.ipynb #0c53397a
 class Member(NamedTuple):
     "One member of an archive."
+
     name: str  # without ./ in front
     offset: int  # of its bytes in the file
     size: int  # bytes
@@ -27,8 +28,17 @@ class Member(NamedTuple):
 
 # %% ../../nbs/01_data/06_archives.ipynb #fb7e2e75
 _BLOCK = 512
-_KINDS = {tarfile.DIRTYPE: "folder", tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device", tarfile.FIFOTYPE: "named pipe", tarfile.GNUTYPE_SPARSE: "sparse file"}
-_LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}  # GNU: the next member's name, or what it links to
+_KINDS = {
+    tarfile.DIRTYPE: "folder",
+    tarfile.CHRTYPE: "device",
+    tarfile.BLKTYPE: "device",
+    tarfile.FIFOTYPE: "named pipe",
+    tarfile.GNUTYPE_SPARSE: "sparse file",
+}
+_LONG = {
+    tarfile.GNUTYPE_LONGNAME: "path",
+    tarfile.GNUTYPE_LONGLINK: "linkpath",
+}  # GNU: the next member's name, or what it links to
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE)
 
 
@@ -43,7 +53,12 @@ def _pax_records(data: bytes) -> dict[str, str]:
     while at < len(data) and data[at]:
         match = re.compile(rb"(\d{1,20}) ").match(data, at)
         end = at + int(match[1]) if match else 0
-        if not match or not match.end() < end <= len(data) or data[end - 1 : end] != b"\n" or b"=" not in data[match.end() : end]:
+        if (
+            not match
+            or not match.end() < end <= len(data)
+            or data[end - 1 : end] != b"\n"
+            or b"=" not in data[match.end() : end]
+        ):
             raise ValueError("damaged pax header")
         key, _, value = data[match.end() : end - 1].partition(b"=")
         fields[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
@@ -82,7 +97,9 @@ class _Scan:
             self.zeros = 0
             self.header(block)
         if not self.zeros or self.extra:
-            raise ValueError("it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append 1,024 zero bytes")
+            raise ValueError(
+                "it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append 1,024 zero bytes"
+            )
         return self.members
 
     def header(self, block: bytes) -> None:
@@ -90,7 +107,9 @@ class _Scan:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as e:
-            raise ValueError(f"the header at byte {self.at:,} is damaged ({e})" if self.at else f"its first header is none ({e})") from e
+            raise ValueError(
+                f"the header at byte {self.at:,} is damaged ({e})" if self.at else f"its first header is none ({e})"
+            ) from e
         extra, data = self.shared | self.extra, self.at + _BLOCK
         size = info.size
         if info.type in _LONG or info.type in _PAX:
@@ -100,7 +119,19 @@ class _Scan:
                 size = int(extra.get("size", size))
             except ValueError as e:
                 raise ValueError(f"the header at byte {self.at:,} has a size that is no number") from e
-            size = 0 if info.type in (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE) else size
+            size = (
+                0
+                if info.type
+                in (
+                    tarfile.DIRTYPE,
+                    tarfile.LNKTYPE,
+                    tarfile.SYMTYPE,
+                    tarfile.CHRTYPE,
+                    tarfile.BLKTYPE,
+                    tarfile.FIFOTYPE,
+                )
+                else size
+            )
             data = self.member(info, extra, data, size)
             self.extra = {}
         self.at = data + -(-size // _BLOCK) * _BLOCK
@@ -121,13 +152,19 @@ class _Scan:
             block, data = self.read(data, _BLOCK), data + _BLOCK
         if size < 0 or data + size > self.end:
             raise ValueError(f"it ends within the member {extra.get('path', info.name)!r}: it was cut off")
-        kind = _KINDS.get(info.type, "" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) else "special member")
+        kind = _KINDS.get(
+            info.type, "" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) else "special member"
+        )
         if any(k.startswith("GNU.sparse.") for k in extra):
             kind = "sparse file"
         name = _plain_name(extra.get("GNU.sparse.name") or extra.get("path") or info.name)
         if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
             target = extra.get("linkpath") or info.linkname
-            kind = "link to " + (_plain_name(target) if info.type == tarfile.LNKTYPE else posixpath.normpath(posixpath.join(posixpath.dirname(name), target)))
+            kind = "link to " + (
+                _plain_name(target)
+                if info.type == tarfile.LNKTYPE
+                else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+            )
         self.members.append(Member(name, data, size, kind))
         return data
 
@@ -142,6 +179,7 @@ def _follow(members: Sequence[Member]) -> list[Member]:
         while target not in where and target in links and steps < 40:
             target, steps = links[target], steps + 1
         return m._replace(offset=where[target].offset, size=where[target].size, kind="") if target in where else m
+
     return [led(m) if m.kind.startswith("link to ") else m for m in members]
 
 # %% ../../nbs/01_data/06_archives.ipynb #11399945
@@ -155,7 +193,9 @@ def scan_tar(
             return _follow(scan.run())
         except ValueError as e:
             kind = "a damaged tar file" if scan.at else "no uncompressed tar file"
-            raise ValueError(f"{path} is {kind} ({e}): {'repair it or leave it out' if scan.at else 'unpack or repair it'}") from e
+            raise ValueError(
+                f"{path} is {kind} ({e}): {'repair it or leave it out' if scan.at else 'unpack or repair it'}"
+            ) from e
 
 # %% ../../nbs/01_data/06_archives.ipynb #54bd4b32
 LABELS = ("cls", "cls.txt", "label", "json", "txt")  # endings of label members, the first that is there counts
@@ -170,6 +210,7 @@ def _stems(name: str) -> list[str]:
 # %% ../../nbs/01_data/06_archives.ipynb #8ae41f80
 class Picture(NamedTuple):
     "An image of an archive."
+
     key: str  # unique in the archive
     member: Member  # where its bytes are
     label: tuple[str, Member] | None  # ending and member of its label

@@ -34,7 +34,13 @@ def label_text(
     if isinstance(value, str):
         return composed(value.strip()) or None
     if not isinstance(value, int | float):
-        kind = "a table" if isinstance(value, Mapping) else f"{len(value)} values" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+        kind = (
+            "a table"
+            if isinstance(value, Mapping)
+            else f"{len(value)} values"
+            if isinstance(value, list | tuple)
+            else f"a {type(value).__name__}"
+        )
         raise ValueError(f"{where} must be one text or number, got {kind}: drop or rename what is no label")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -43,7 +49,9 @@ def label_text(
     if value == -1:  # hidden
         return None
     if isinstance(value, float) or not 0 <= value < len(names):
-        raise ValueError(f"{where} must be a number from 0 to {len(names) - 1}, one of the {len(names)} class names, or -1 for none, got {value}")
+        raise ValueError(
+            f"{where} must be a number from 0 to {len(names) - 1}, one of the {len(names)} class names, or -1 for none, got {value}"
+        )
     return composed(str(names[value]))
 
 # %% ../../nbs/01_data/07_cells.ipynb #4005d8dd
@@ -90,7 +98,11 @@ def image_data(
     if isinstance(value, list) and value:
         try:
             pixels = np.asarray(value)
-            pixels = pixels.astype(np.uint8) if pixels.dtype.kind in "iu" and 0 <= pixels.min() and pixels.max() <= 255 else pixels
+            pixels = (
+                pixels.astype(np.uint8)
+                if pixels.dtype.kind in "iu" and 0 <= pixels.min() and pixels.max() <= 255
+                else pixels
+            )
         except (ValueError, TypeError, OverflowError):
             return Lost("a list that is no picture")
         if pixels.ndim == 1 and pixels.dtype == np.uint8:
@@ -107,7 +119,12 @@ def holds_images(
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
         return True
     if pa.types.is_struct(kind):
         return any(kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields))
@@ -125,12 +142,16 @@ def cell_values(
 # %% ../../nbs/01_data/07_cells.ipynb #598b1f5a
 class Columns(NamedTuple):
     "The columns that are read; an empty name for one that is not there."
+
     image: str  # of the images
     label: str  # of the labels
     key: str  # of the ids
 
     def __str__(self) -> str:
-        return ", ".join(f"{what} {name!r}" if name else f"no {what}" for what, name in zip(("image", "label", "id"), self, strict=True))
+        return ", ".join(
+            f"{what} {name!r}" if name else f"no {what}"
+            for what, name in zip(("image", "label", "id"), self, strict=True)
+        )
 
 # %% ../../nbs/01_data/07_cells.ipynb #709e84c6
 def pick_columns(
@@ -138,15 +159,22 @@ def pick_columns(
     file: str,  # name for the error text
 ) -> Columns:
     "The columns of a table with the image, the label and the id of a row."
+
     def first(names: Sequence[str]) -> str:
         return next((n for n in names if n in schema.names), "")
 
     usual = ("image", "img", "jpg", "png", "bytes")
-    named = [n for n in usual if n in schema.names and holds_images(schema.field(schema.names.index(n)).type, named=True)]
+    named = [
+        n for n in usual if n in schema.names and holds_images(schema.field(schema.names.index(n)).type, named=True)
+    ]
     found = named or [f.name for f in schema if holds_images(f.type)]
     if not named and len(found) != 1:
-        raise ValueError(f"{file} needs a column {' or '.join(usual)} with image bytes, got {', '.join(f'{f.name} ({f.type})' for f in schema)}")
-    picked = Columns(found[0], first(("label", "labels", "fine_label", "class", "class_name")), first(("id", "__key__", "image_id")))
+        raise ValueError(
+            f"{file} needs a column {' or '.join(usual)} with image bytes, got {', '.join(f'{f.name} ({f.type})' for f in schema)}"
+        )
+    picked = Columns(
+        found[0], first(("label", "labels", "fine_label", "class", "class_name")), first(("id", "__key__", "image_id"))
+    )
     if twice := [n for n in picked if n and schema.names.count(n) > 1]:
         raise ValueError(f"{file} has several columns {twice[0]!r}: rename all but one")
     return picked

@@ -26,22 +26,84 @@ from typing import Any
 @dataclass(frozen=True)
 class Lost:
     "In place of the data of an image that is known to be unreadable."
+
     reason: str  # goes to the rejects
 
 # %% ../../nbs/01_data/05_members.ipynb #93cfe8d9
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".apng", ".dib", ".pbm", ".pnm", ".pfm", ".mpo", ".j2k", ".jpf", ".jpx",
-    ".tga", ".qoi", ".psd", ".dds", ".pcx", ".ico", ".icns", ".fits", ".exr", ".hdr", ".dcm", ".xcf", ".heic", ".heif", ".hif", ".jxl", ".jxr")  # endings of images, readable or not
-RAW = (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".3fr", ".iiq")  # endings of camera raw files
-NO_IMAGES = frozenset((
-    ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls .label .py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar .gz .tgz .bz2 "
-    ".xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite .lock .tmp .part .mp4 .mov "
-    ".avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe .dll .so .bak .xmp .aae .thm .md5 .sha256").split())  # endings of other things
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+    ".avif",
+    ".apng",
+    ".dib",
+    ".pbm",
+    ".pnm",
+    ".pfm",
+    ".mpo",
+    ".j2k",
+    ".jpf",
+    ".jpx",
+    ".tga",
+    ".qoi",
+    ".psd",
+    ".dds",
+    ".pcx",
+    ".ico",
+    ".icns",
+    ".fits",
+    ".exr",
+    ".hdr",
+    ".dcm",
+    ".xcf",
+    ".heic",
+    ".heif",
+    ".hif",
+    ".jxl",
+    ".jxr",
+)  # endings of images, readable or not
+RAW = (
+    ".dng",
+    ".nef",
+    ".nrw",
+    ".cr2",
+    ".cr3",
+    ".crw",
+    ".arw",
+    ".sr2",
+    ".raf",
+    ".orf",
+    ".rw2",
+    ".pef",
+    ".srw",
+    ".x3f",
+    ".3fr",
+    ".iiq",
+)  # endings of camera raw files
+NO_IMAGES = frozenset(
+    (
+        ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls .label .py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar .gz .tgz .bz2 "
+        ".xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite .lock .tmp .part .mp4 .mov "
+        ".avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe .dll .so .bak .xmp .aae .thm .md5 .sha256"
+    ).split()
+)  # endings of other things
 
 # %% ../../nbs/01_data/05_members.ipynb #b2975812
 _SIGNATURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|avis|heic|heix|hevc|mif1|msf1|crx )|\xff\x0a|\0\0\0\x0cJXL |"
-    rb"P[1-6]\s+(?:#|\d)|8BPS|qoif|DDS |\x76\x2f\x31\x01|gimp xcf|SIMPLE  =", re.DOTALL)
+    rb"P[1-6]\s+(?:#|\d)|8BPS|qoif|DDS |\x76\x2f\x31\x01|gimp xcf|SIMPLE  =",
+    re.DOTALL,
+)
 
 # %% ../../nbs/01_data/05_members.ipynb #1281aa19
 def ending_kind(
@@ -78,7 +140,13 @@ def undeveloped(
 
 # %% ../../nbs/01_data/05_members.ipynb #44167e17
 MAX_BYTES = 1 << 30  # a file of more than a gigabyte is no picture that is decoded here
-_SPECIAL = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "named pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
+_SPECIAL = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
 
 # %% ../../nbs/01_data/05_members.ipynb #e61dadc5
 def special_kind(
@@ -93,6 +161,7 @@ def read_file(
     size: int = -1,  # bytes wanted; -1 for all
 ) -> bytes:
     "The bytes of a regular file; anything else, and a file of more than `MAX_BYTES`, is an `OSError`."
+
     def check(found: os.stat_result) -> None:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -103,7 +172,9 @@ def read_file(
 
     try:
         check(os.stat(path))
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe that has just taken its place is not waited for
+        flags = (
+            os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )  # a pipe that has just taken its place is not waited for
         with open(os.open(path, flags), "rb") as f:
             check(os.fstat(f.fileno()))
             return f.read(size)
@@ -117,13 +188,17 @@ _SYSTEM = ("lost+found", "$recycle.bin", "system volume information", "@eadir", 
 def file_kind(
     path: str,  # of a file or a link to one
     name: str,  # its name below the root
-) -> tuple[str, list[int]]:  # "" for an image, else its kind; its size and time of change in nanoseconds, [-1, -1] if unknown
+) -> tuple[
+    str, list[int]
+]:  # "" for an image, else its kind; its size and time of change in nanoseconds, [-1, -1] if unknown
     "What a file is, and the stamp by which a change is seen."
     try:
         found = os.stat(path)
     except OSError as e:  # a dangling link, a loop of links: a reject later if it should be an image
         if isinstance(e, PermissionError) and member_kind(name, lambda: b""):
-            raise ValueError(f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it readable or leave it out") from e
+            raise ValueError(
+                f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it readable or leave it out"
+            ) from e
         return member_kind(name, lambda: b"") and "broken link", [-1, -1]
     if kind := special_kind(found.st_mode):
         return kind, []
@@ -133,6 +208,7 @@ def file_kind(
             return read_file(path, 32)
         except OSError:
             return b""
+
     return member_kind(name, head), [found.st_size, found.st_mtime_ns]
 
 # %% ../../nbs/01_data/05_members.ipynb #abc4dd3d
@@ -158,7 +234,9 @@ class _Walk:
             with os.scandir(path) as entries:
                 inside = sorted(entries, key=lambda e: e.name)
         except OSError as e:
-            raise ValueError(f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it readable or leave it out") from e
+            raise ValueError(
+                f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it readable or leave it out"
+            ) from e
         return [n for e in inside if (n := self.entry(e, f"{below}/{e.name}" if below else e.name))][::-1]
 
     def entry(self, e: "os.DirEntry[str]", name: str) -> str:
@@ -184,7 +262,9 @@ class _Walk:
 # %% ../../nbs/01_data/05_members.ipynb #1fe8fde2
 def walk_folder(
     root: str | Path,  # a folder
-) -> tuple[dict[str, list[int]], Counter[str]]:  # images: path below the root -> size and time of change, [-1, -1] if unknown; others: kind -> number
+) -> tuple[
+    dict[str, list[int]], Counter[str]
+]:  # images: path below the root -> size and time of change, [-1, -1] if unknown; others: kind -> number
     "The images below a folder, and how many of what else there is; `ValueError` if a folder cannot be listed."
     walk = _Walk(str(root))
     waiting = [""]
@@ -203,6 +283,7 @@ def expand(
     folders: bool = False,  # a folder among the matches of a glob is kept
 ) -> list[str]:  # at least one existing file, sorted
     "The files that a location names."
+
     def braces(text: str) -> Iterator[str]:
         match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]+)\}", text)
         if not match:
@@ -210,16 +291,26 @@ def expand(
             return
         low, high, names = match.groups()
         for middle in names.split(",") if names else [str(i).zfill(len(low)) for i in range(int(low), int(high) + 1)]:
-            yield from braces(text[: match.start()] + middle + text[match.end():])
+            yield from braces(text[: match.start()] + middle + text[match.end() :])
 
     if os.path.exists(location):
-        inside = [p for p in Path(location).iterdir() if not p.name.startswith(".") and p.is_file()] if os.path.isdir(location) else []
-        files = sorted(str(p) for p in inside if p.name.lower().endswith(suffixes)) if os.path.isdir(location) else [location]
+        inside = (
+            [p for p in Path(location).iterdir() if not p.name.startswith(".") and p.is_file()]
+            if os.path.isdir(location)
+            else []
+        )
+        files = (
+            sorted(str(p) for p in inside if p.name.lower().endswith(suffixes))
+            if os.path.isdir(location)
+            else [location]
+        )
         if not files:
             raise ValueError(f"folder {location} holds no file {' or '.join(suffixes)}")
     else:
         files = [f for name in braces(location) for f in (sorted(glob(name, recursive=True)) or [name])]
-        files = list(dict.fromkeys(files if folders else [f for f in files if os.path.isfile(f) or not os.path.exists(f)]))
+        files = list(
+            dict.fromkeys(files if folders else [f for f in files if os.path.isfile(f) or not os.path.exists(f)])
+        )
     missing = [f for f in files if not os.path.lexists(f)]
     if missing or not files:
         raise ValueError(f"{missing[0] if missing else location}: no such file")
@@ -242,7 +333,9 @@ def archive_files(
 # %% ../../nbs/01_data/05_members.ipynb #74006b6c
 def picture_files(
     location: str,  # folder, file, glob or brace range
-) -> tuple[Path, dict[str, list[int]], Counter[str]]:  # root; images: path below it -> size and time of change; others: kind -> number
+) -> tuple[
+    Path, dict[str, list[int]], Counter[str]
+]:  # root; images: path below it -> size and time of change; others: kind -> number
     "The image files that a location names; those of a glob lie below its part without a pattern."
     if os.path.isdir(location):
         return Path(location), *walk_folder(location)
@@ -304,7 +397,13 @@ def composed(
     return unicodedata.normalize("NFC", text)
 
 # %% ../../nbs/01_data/05_members.ipynb #6b243ad1
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def decode_text(

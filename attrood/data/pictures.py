@@ -34,7 +34,9 @@ WHITE = {"integer": 65535.0, "float": 1.0}  # what is white in grey of more than
 
 def _scaled(a: np.ndarray, top: float) -> np.ndarray:
     "Numbers in 0..top as 8-bit numbers; what lies outside is cut off, NaN is black."
-    return np.rint(np.clip(np.nan_to_num(a.astype(np.float32) / np.float32(top), posinf=1.0), 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(np.nan_to_num(a.astype(np.float32) / np.float32(top), posinf=1.0), 0, 1) * 255).astype(
+        np.uint8
+    )
 
 
 def _deep_kind(a: np.ndarray) -> str:
@@ -44,7 +46,8 @@ def _deep_kind(a: np.ndarray) -> str:
 def to_rgb(
     image: Image.Image,  # any mode
     background: tuple[int, int, int] = (255, 255, 255),  # what shows through transparent pixels
-    white: Mapping[str, float] | None = None,  # "integer" and "float" grey values that are white; those of `WHITE` if None
+    white: Mapping[str, float]
+    | None = None,  # "integer" and "float" grey values that are white; those of `WHITE` if None
 ) -> Image.Image:  # mode RGB, same size
     "The picture in RGB as a person would see it."
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -105,7 +108,9 @@ def _foreign(image: Image.Image) -> str:
     if image.format in ("EPS", "WMF", "EMF"):
         return f"{image.format} is a drawing to be run, not a picture"
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    if 50706 in tags or int(tags.get(254, 0) or 0) & 1:  # DNGVersion; a first picture of reduced size, as in NEF and ARW
+    if (
+        50706 in tags or int(tags.get(254, 0) or 0) & 1
+    ):  # DNGVersion; a first picture of reduced size, as in NEF and ARW
         return "camera raw inside a TIFF: develop it to JPEG, PNG or TIFF first"
     return ""
 
@@ -115,13 +120,18 @@ def _unidentified(data: Any) -> str:
     head = read_encoded(data)[:12] if isinstance(data, bytes | str | Path) else b""
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return "HEIF, which Pillow cannot read: convert it to JPEG or PNG"
-    return "JPEG XL, which Pillow cannot read: convert it to JPEG or PNG" if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else "not an image that Pillow can read"
+    return (
+        "JPEG XL, which Pillow cannot read: convert it to JPEG or PNG"
+        if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))
+        else "not an image that Pillow can read"
+    )
 
 # %% ../../nbs/01_data/03_pictures.ipynb #0cbf2847
 def decode_image(
     data: bytes | str | Path | Lost | np.ndarray | Image.Image,  # encoded bytes, a file, or pixels (H, W[, 3 or 4])
     max_pixels: int = MAX_PIXELS,  # pictures of more pixels (by default 89,478,485) are rejected before they are decoded
-    white: Mapping[str, float] | None = None,  # grey values that are white, as `white_level` finds them; those of `WHITE` if None
+    white: Mapping[str, float]
+    | None = None,  # grey values that are white, as `white_level` finds them; those of `WHITE` if None
 ) -> Image.Image:  # RGB, upright
     "Decode one image to upright RGB; whatever cannot be read raises `ImageError` with the reason."
     if isinstance(data, np.ndarray):
@@ -143,7 +153,9 @@ def decode_image(
         raise
     except MemoryError as e:
         raise ImageError("not enough memory to decode it") from e
-    except Exception as e:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error, KeyError, … on broken files
+    except (
+        Exception
+    ) as e:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error, KeyError, … on broken files
         raise ImageError(f"broken image: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from e
 
 # %% ../../nbs/01_data/03_pictures.ipynb #8a517d92
@@ -183,7 +195,12 @@ def decode_pixels(
     white: Mapping[str, float] | None = None,  # as for `decode_image`
 ) -> Image.Image | np.ndarray:  # RGB, upright; an array (h, w, 3) uint8 if it went the short way
     "As `decode_image`, the same pixels and reasons, but ordinary JPEGs by simplejpeg where it is installed."
-    if isinstance(data, bytes) and (size := _ordinary_jpeg(data)) and size[0] * size[1] <= max_pixels and (decode := _turbo_jpeg()):
+    if (
+        isinstance(data, bytes)
+        and (size := _ordinary_jpeg(data))
+        and size[0] * size[1] <= max_pixels
+        and (decode := _turbo_jpeg())
+    ):
         try:
             return decode(data)
         except (ValueError, RuntimeError, MemoryError):
@@ -211,14 +228,19 @@ def _deep_maximum(data: Any, max_pixels: int) -> tuple[str, float] | None:
 def white_level(
     source: Source,  # open
     max_pixels: int = MAX_PIXELS,  # larger pictures are passed over
-) -> dict[str, float] | None:  # "integer" and "float" -> grey value that is white; None if the sample holds no deep grey
+) -> (
+    dict[str, float] | None
+):  # "integer" and "float" -> grey value that is white; None if the sample holds no deep grey
     "What is white in the deep grey pictures of a source, from 24 of them."
     n, found = len(source), dict[str, float]()
     for start in sorted({0, max(0, n // 2 - 4), max(0, n - 8)}):
         for sample in source.read(start, start + 8):
             if deep := _deep_maximum(sample.data, max_pixels):
                 found[deep[0]] = max(deep[1], found.get(deep[0], 0.0))
-    return {k: 1.0 if k == "float" and top <= 2 else next((v for v in _LEVELS if top <= v), top) for k, top in sorted(found.items())} or None
+    return {
+        k: 1.0 if k == "float" and top <= 2 else next((v for v in _LEVELS if top <= v), top)
+        for k, top in sorted(found.items())
+    } or None
 
 # %% ../../nbs/01_data/03_pictures.ipynb #b6e0f04d
 MAX_ASPECT = 100  # long side over short side; of a narrower picture the model would see less than a hundredth
@@ -227,9 +249,14 @@ MAX_ASPECT = 100  # long side over short side; of a narrower picture the model w
 @dataclass(frozen=True)
 class Preprocessing:
     "A model's image preprocessing: its numbers, and its geometry as a function of one picture."
+
     size: tuple[int, int] = (224, 224)  # (H, W) the model sees
     mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of each channel, pixels in [0, 1]
-    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)  # standard deviation of each channel, pixels in [0, 1]
+    std: tuple[float, ...] = (
+        0.26862954,
+        0.26130258,
+        0.27577711,
+    )  # standard deviation of each channel, pixels in [0, 1]
     interpolation: str = "bicubic"  # "bicubic" or "bilinear"
     resize_mode: str = "shortest"  # "shortest" side to size and crop, "longest" side to size and pad, or "squash"
     fill_color: int = 0  # padding of "longest"
@@ -240,12 +267,22 @@ class Preprocessing:
         config: Mapping[str, Any],  # OpenCLIP's `model.visual.preprocess_cfg`
     ) -> "Preprocessing":
         "From OpenCLIP's preprocessing configuration."
-        size, three = config["size"], lambda v: tuple(float(x) for x in (v if isinstance(v, list | tuple) else (v,) * 3))
+        size, three = (
+            config["size"],
+            lambda v: tuple(float(x) for x in (v if isinstance(v, list | tuple) else (v,) * 3)),
+        )
         pair = (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[-1]))
         mode, interpolation = config.get("resize_mode") or "shortest", config.get("interpolation") or "bicubic"
         if mode not in ("shortest", "longest", "squash"):
             raise ValueError(f"resize_mode must be shortest, longest or squash, got {mode!r}")
-        return cls(pair, three(config["mean"]), three(config["std"]), "bilinear" if interpolation == "bilinear" else "bicubic", mode, int(config.get("fill_color") or 0))
+        return cls(
+            pair,
+            three(config["mean"]),
+            three(config["std"]),
+            "bilinear" if interpolation == "bilinear" else "bicubic",
+            mode,
+            int(config.get("fill_color") or 0),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         "As plain values for a manifest."
@@ -262,7 +299,9 @@ class Preprocessing:
             return w, h
         if self.resize_mode == "shortest" and h == w:  # torchvision.transforms.Resize(int)
             return (w, int(w * height / width)) if width <= height else (int(w * width / height), w)
-        ratio = (max if self.resize_mode == "longest" else min)(height / h, width / w)  # open_clip.transform.ResizeKeepRatio
+        ratio = (max if self.resize_mode == "longest" else min)(
+            height / h, width / w
+        )  # open_clip.transform.ResizeKeepRatio
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
     def pixels(

@@ -48,6 +48,7 @@ from attrood.data.members import (
 # %% ../../nbs/01_data/01_sources.ipynb #f59af786
 class Sample(NamedTuple):
     "One image on its way to the model, not decoded yet."
+
     id: str  # unique: domain/key
     data: Any  # encoded bytes, the file's Path, a pixel array, or `Lost`
     label: str | None  # class name in its own data set
@@ -57,6 +58,7 @@ class Sample(NamedTuple):
 @dataclass(eq=False)
 class Source:
     "A set of images with a domain and a role; the subclasses know where the bytes are."
+
     location: str  # folder, file, glob or TFDS name, as given
     domain: str  # name of the set, first part of every id
     role: str = "id"  # "id" or "ood"
@@ -66,8 +68,12 @@ class Source:
     data_dir: str | None = None  # where TFDS keeps its sets; unused by other sources
     download: bool = False  # fetch a TFDS set that is not on disk; unused by other sources
     rows: np.ndarray = field(init=False, repr=False)  # (n,) positions in the set, in reading order
-    others: Counter[str] = field(init=False, repr=False, default_factory=Counter)  # what lies in it and is no image: kind -> number
-    white: Mapping[str, float] | None = field(init=False, repr=False, default=None)  # grey values shown white, as `white_level` finds them
+    others: Counter[str] = field(
+        init=False, repr=False, default_factory=Counter
+    )  # what lies in it and is no image: kind -> number
+    white: Mapping[str, float] | None = field(
+        init=False, repr=False, default=None
+    )  # grey values shown white, as `white_level` finds them
     kind = "source"
 
     def __post_init__(self) -> None:
@@ -105,7 +111,10 @@ class Source:
         stop: int,  # one past its last row
     ) -> list[Sample]:  # in reading order
         "A stretch of samples, in order."
-        return [Sample(f"{self.domain}/{key}", data, label, self.white) for key, data, label in self._fetch(self.rows[start:stop])]
+        return [
+            Sample(f"{self.domain}/{key}", data, label, self.white)
+            for key, data, label in self._fetch(self.rows[start:stop])
+        ]
 
     def __iter__(self) -> Iterator[Sample]:
         for start in range(0, len(self), 256):
@@ -113,7 +122,9 @@ class Source:
 
     def fingerprint(self) -> str:
         "Sixteen hexadecimal digits that change with the set, the split or the order of its rows."
-        h = hashlib.sha256(f"{self.kind}\n{self.domain}\n{self.role}\n{self.content()}\n".encode("utf-8", "backslashreplace"))
+        h = hashlib.sha256(
+            f"{self.kind}\n{self.domain}\n{self.role}\n{self.content()}\n".encode("utf-8", "backslashreplace")
+        )
         h.update(json.dumps(self.white, sort_keys=True).encode())
         h.update(np.ascontiguousarray(self.rows, dtype="<i8").tobytes())
         return h.hexdigest()[:16]
@@ -121,8 +132,18 @@ class Source:
     def describe(self) -> dict[str, Any]:
         "The entry of this source in a log's manifest."
         split = self.split + (f"@{self.sample} seed {self.seed}" if self.sample else "")
-        entry = {"domain": self.domain, "role": self.role, "source": _utf8(self.location), "kind": self.kind, "split": split,
-                 "version": "", "license": "", "rows": len(self), "others": dict(sorted(self.others.items())), "fingerprint": self.fingerprint()}
+        entry = {
+            "domain": self.domain,
+            "role": self.role,
+            "source": _utf8(self.location),
+            "kind": self.kind,
+            "split": split,
+            "version": "",
+            "license": "",
+            "rows": len(self),
+            "others": dict(sorted(self.others.items())),
+            "fingerprint": self.fingerprint(),
+        }
         return entry | ({"white": dict(self.white)} if self.white else {})
 
 # %% ../../nbs/01_data/01_sources.ipynb #4f03471b
@@ -176,6 +197,7 @@ def _utf8(text: str) -> str:
 # %% ../../nbs/01_data/01_sources.ipynb #2a1a01b7
 class FolderSource(Source):
     "Image files under one folder; the first level of sub-folders gives the labels."
+
     kind = "folder"
 
     def _open(self) -> None:
@@ -183,7 +205,9 @@ class FolderSource(Source):
         self.files = sorted(self._stamps)
         if not self.files:
             held = ", ".join(f"{n} {kind}" for kind, n in self.others.most_common(5)) or "nothing"
-            raise ValueError(f"{'folder ' if os.path.isdir(self.location) else ''}{self.location} holds no image file ({', '.join(SUFFIXES[:6])}, …), but {held}")
+            raise ValueError(
+                f"{'folder ' if os.path.isdir(self.location) else ''}{self.location} holds no image file ({', '.join(SUFFIXES[:6])}, …), but {held}"
+            )
 
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
@@ -207,6 +231,7 @@ class FolderSource(Source):
 # %% ../../nbs/01_data/01_sources.ipynb #1cd06c54
 class ParquetSource(Source):
     "Rows of one or more Parquet files with a column of encoded images."
+
     kind = "parquet"
 
     def _open(self) -> None:
@@ -222,10 +247,18 @@ class ParquetSource(Source):
         self._starts = np.cumsum([0, *(opened[f][0].row_group(g).num_rows for f, g in self._groups)])
         picked = [pick_columns(schema, file) for file, (_, schema) in zip(self.files, opened, strict=True)]
         if odd := next((i for i, p in enumerate(picked) if p != picked[0]), 0):
-            raise ValueError(f"all files must have the same columns: {self.files[0]} has {picked[0]}, {self.files[odd]} has {picked[odd]}")
+            raise ValueError(
+                f"all files must have the same columns: {self.files[0]} has {picked[0]}, {self.files[odd]} has {picked[odd]}"
+            )
         self.image, self.label, self.key = picked[0]
-        tables = [{k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (s.metadata or {}).items()} for _, s in opened]
-        self.metadata, self._names = tables[0], [feature_names(parsed(t.get("huggingface")), self.label) for t in tables]
+        tables = [
+            {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (s.metadata or {}).items()}
+            for _, s in opened
+        ]
+        self.metadata, self._names = (
+            tables[0],
+            [feature_names(parsed(t.get("huggingface")), self.label) for t in tables],
+        )
         self._cache: tuple[int, pa.Table] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -241,9 +274,13 @@ class ParquetSource(Source):
             self._cache = None
             f, number = self._groups[g]
             try:
-                table = pq.ParquetFile(self.files[f]).read_row_group(number, columns=[c for c in (self.key, self.label, self.image) if c], use_threads=False)
+                table = pq.ParquetFile(self.files[f]).read_row_group(
+                    number, columns=[c for c in (self.key, self.label, self.image) if c], use_threads=False
+                )
             except (pa.ArrowException, OSError) as e:
-                raise ValueError(f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again or leave it out") from e
+                raise ValueError(
+                    f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again or leave it out"
+                ) from e
             self._cache = g, table
         return self._cache[1]
 
@@ -254,8 +291,14 @@ class ParquetSource(Source):
             table, where = self._group(int(g)), [r - int(self._starts[g]) for r in numbers]
             cells = {c: cell_values(table.column(c), where) for c in (self.image, self.label, self.key) if c}
             for k, r in enumerate(numbers):
-                key = key_text(cells[self.key][k], f"column {self.key!r} of {self.files[f]}") if self.key else f"{r:08d}"
-                label = label_text(cells[self.label][k], self._names[f], f"label of row {key} in {self.files[f]}") if self.label else None
+                key = (
+                    key_text(cells[self.key][k], f"column {self.key!r} of {self.files[f]}") if self.key else f"{r:08d}"
+                )
+                label = (
+                    label_text(cells[self.label][k], self._names[f], f"label of row {key} in {self.files[f]}")
+                    if self.label
+                    else None
+                )
                 out.append((key, image_data(cells[self.image][k], Path(self.files[f]).parent), label))
         return out
 
@@ -268,13 +311,29 @@ class ParquetSource(Source):
         "The labels of the set as they are written in it, in Unicode's composed form."
         if all(self._names):
             return [composed(n) for n in dict.fromkeys(n for names in self._names for n in names or ())]
-        found = {label_text(v, self._names[f], f"label in {self.files[f]}") for f, values in (self._column(self.label) if self.label else ()) for v in values}
+        found = {
+            label_text(v, self._names[f], f"label in {self.files[f]}")
+            for f, values in (self._column(self.label) if self.label else ())
+            for v in values
+        }
         return sorted(x for x in found if x is not None)
 
     def content(self) -> str:
         "What changes when the set changes: names, rows, sizes and times of change, and the content of a sample."
-        if self.key and len({key_text(v, f"column {self.key!r} of {self.files[f]}") for f, values in self._column(self.key) for v in values}) < self._starts[-1]:
-            raise ValueError(f"column {self.key!r} of {self.location} must name every row differently, some ids appear twice")
+        if (
+            self.key
+            and len(
+                {
+                    key_text(v, f"column {self.key!r} of {self.files[f]}")
+                    for f, values in self._column(self.key)
+                    for v in values
+                }
+            )
+            < self._starts[-1]
+        ):
+            raise ValueError(
+                f"column {self.key!r} of {self.location} must name every row differently, some ids appear twice"
+            )
         return json.dumps([*file_stamps(self.files), self._starts.tolist()])
 
     def describe(self) -> dict[str, Any]:
@@ -283,11 +342,19 @@ class ParquetSource(Source):
         return super().describe() | {"license": licence}
 
 # %% ../../nbs/01_data/01_sources.ipynb #cff10167
-TAR = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")  # endings of tar files; a compressed one is refused
+TAR = (
+    ".tar",
+    ".tgz",
+    ".tar.gz",
+    ".tar.bz2",
+    ".tar.xz",
+    ".tar.zst",
+)  # endings of tar files; a compressed one is refused
 
 
 class TarSource(Source):
     "Images of uncompressed tar shards in the WebDataset layout."
+
     kind = "tar"
 
     def _open(self) -> None:
@@ -296,18 +363,25 @@ class TarSource(Source):
         stems = [Path(f).stem for f in self.files]
         if len(set(stems)) < len(stems):  # shards of one name in several folders
             common = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in self.files])
-            stems = [os.path.splitext(os.path.relpath(os.path.abspath(f), common))[0].replace(os.sep, "/") for f in self.files]
+            stems = [
+                os.path.splitext(os.path.relpath(os.path.abspath(f), common))[0].replace(os.sep, "/")
+                for f in self.files
+            ]
         for f, (file, stem) in enumerate(zip(self.files, stems, strict=True)):
             with open(file, "rb") as shard:
+
                 def head(member: Any, shard: Any = shard) -> bytes:
                     shard.seek(member.offset)
                     return shard.read(min(32, member.size))
+
                 pictures, more = pair_members(scan_tar(file), head)
             prefix = f"{_utf8(stem)}/" if len(self.files) > 1 else ""
             self._index += [(f, prefix + _utf8(p.key), p.member, p.label) for p in pictures]
             self.others += more
         if not self._index:
-            raise ValueError(f"{self.location} holds no image member, but {', '.join(f'{n} {kind}' for kind, n in self.others.most_common(5)) or 'nothing'}")
+            raise ValueError(
+                f"{self.location} holds no image member, but {', '.join(f'{n} {kind}' for kind, n in self.others.most_common(5)) or 'nothing'}"
+            )
 
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
@@ -323,13 +397,21 @@ class TarSource(Source):
         except (ValueError, RecursionError) as e:
             raise ValueError(f"{where} is no JSON that can be read ({first_line(e)})") from e
         if isinstance(record, Mapping):
-            record = next((record[k] for k in ("label", "class", "class_name", "cls") if record.get(k) is not None), None)
-        return None if isinstance(record, list) and not data.lstrip().startswith(b"{") else label_text(record, None, where)
+            record = next(
+                (record[k] for k in ("label", "class", "class_name", "cls") if record.get(k) is not None), None
+            )
+        return (
+            None if isinstance(record, list) and not data.lstrip().startswith(b"{") else label_text(record, None, where)
+        )
 
     def _bytes(self, f: int, member: Any, file: Any) -> Any:
         "The bytes of a member, or why there are none."
         if member.kind:
-            return Lost(f"{member.kind}, which the archive does not hold" if member.kind.startswith("link") else f"stored as a {member.kind}: pack the archive again without --sparse")
+            return Lost(
+                f"{member.kind}, which the archive does not hold"
+                if member.kind.startswith("link")
+                else f"stored as a {member.kind}: pack the archive again without --sparse"
+            )
         if member.size > MAX_BYTES:
             return Lost(f"it has {member.size:,} bytes, more than {MAX_BYTES:,}")
         file.seek(member.offset)
@@ -344,10 +426,21 @@ class TarSource(Source):
             with open(self.files[f], "rb") as file:
                 for entry in chunk:
                     label = entry[3]
-                    yield entry, self._label(label[0], self._bytes(f, label[1], file), f"label {label[1].name} in {self.files[f]}") if label else None, file
+                    yield (
+                        entry,
+                        self._label(
+                            label[0], self._bytes(f, label[1], file), f"label {label[1].name} in {self.files[f]}"
+                        )
+                        if label
+                        else None,
+                        file,
+                    )
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
-        return [(key, undeveloped(member.name) or self._bytes(f, member, file), label) for (f, key, member, _), label, file in self._labels(rows)]
+        return [
+            (key, undeveloped(member.name) or self._bytes(f, member, file), label)
+            for (f, key, member, _), label, file in self._labels(rows)
+        ]
 
     def class_names(self) -> list[str]:
         "The labels of the set as they are written in it, in Unicode's composed form."
@@ -360,6 +453,7 @@ class TarSource(Source):
 # %% ../../nbs/01_data/01_sources.ipynb #4c203386
 class MemorySource(Source):
     "Pictures held in memory: arrays, encoded bytes, PIL images or paths."
+
     kind = "memory"
 
     def __init__(
@@ -371,9 +465,15 @@ class MemorySource(Source):
         role: str = "id",  # "id" or "ood"
     ) -> None:
         n = len(images)
-        self.images, self.labels, self.keys = list(images), list(labels or [None] * n), list(keys or [f"{i:08d}" for i in range(n)])
+        self.images, self.labels, self.keys = (
+            list(images),
+            list(labels or [None] * n),
+            list(keys or [f"{i:08d}" for i in range(n)]),
+        )
         if not len(self.labels) == len(self.keys) == n or len(set(self.keys)) < n:
-            raise ValueError(f"images, labels and unique keys must be as many, got {n}, {len(self.labels)} and {len(set(self.keys))}")
+            raise ValueError(
+                f"images, labels and unique keys must be as many, got {n}, {len(self.labels)} and {len(set(self.keys))}"
+            )
         super().__init__("memory", domain, role)
 
     def parts(self) -> Mapping[str, int]:
@@ -389,5 +489,10 @@ class MemorySource(Source):
 
     def content(self) -> str:
         "What changes when the set changes."
-        digest = [content_digest([x]) if isinstance(x, str | Path) else hashlib.sha256(x if isinstance(x, bytes) else np.ascontiguousarray(x).tobytes()).hexdigest() for x in self.images]
+        digest = [
+            content_digest([x])
+            if isinstance(x, str | Path)
+            else hashlib.sha256(x if isinstance(x, bytes) else np.ascontiguousarray(x).tobytes()).hexdigest()
+            for x in self.images
+        ]
         return json.dumps([digest, self.keys])

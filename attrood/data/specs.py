@@ -41,7 +41,9 @@ def _tfds_builder(
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as e:
-        raise ValueError(f"{name} is neither a file or folder here nor a data set of TFDS: {str(e).splitlines()[0]}") from e
+        raise ValueError(
+            f"{name} is neither a file or folder here nor a data set of TFDS: {str(e).splitlines()[0]}"
+        ) from e
     if builder.info.splits:
         return builder
     where = f"data set {name} is not under {builder.data_dir}"
@@ -59,6 +61,7 @@ def _tfds_builder(
 # %% ../../nbs/01_data/02_specs.ipynb #c88e662a
 class TFDSSource(Source):
     "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."
+
     kind = "tfds"
 
     def _open(self) -> None:
@@ -67,7 +70,9 @@ class TFDSSource(Source):
         builder = _tfds_builder(self.location, self.data_dir, self.download)
         features = builder.info.features
         if builder.info.file_format.file_suffix != "array_record":
-            raise ValueError(f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs TensorFlow: prepare it as array_record in another data_dir")
+            raise ValueError(
+                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs TensorFlow: prepare it as array_record in another data_dir"
+            )
         images = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
         if not images:
             raise ValueError(f"data set {self.location} has no image feature, only {', '.join(features)}")
@@ -75,7 +80,10 @@ class TFDSSource(Source):
         labels = [k for k, v in features.items() if isinstance(v, tfds.features.ClassLabel)]
         self._label = "label" if "label" in labels else labels[0] if labels else None
         self._names = [composed(n) for n in features[self._label].names] if self._label else []
-        self.version, self.license = str(builder.version), str(getattr(builder.info.redistribution_info, "license", "") or "")
+        self.version, self.license = (
+            str(builder.version),
+            str(getattr(builder.info.redistribution_info, "license", "") or ""),
+        )
         self._folder = str(builder.data_dir)
         self._parts = {k: int(v.num_examples) for k, v in builder.info.splits.items()}
 
@@ -92,7 +100,9 @@ class TFDSSource(Source):
             tfds = _tfds()
             if self._builder is None:
                 self._builder = _tfds_builder(self.location, self.data_dir, False)
-            self._sources[part] = self._builder.as_data_source(split=part, decoders={self._image: tfds.decode.SkipDecoding()})
+            self._sources[part] = self._builder.as_data_source(
+                split=part, decoders={self._image: tfds.decode.SkipDecoding()}
+            )
         return self._sources[part]
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
@@ -127,7 +137,10 @@ _SPEC = re.compile(
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
 
 # %% ../../nbs/01_data/02_specs.ipynb #b8f2ea5e
-_ARCHIVES = (((".parquet", ".pq"), ParquetSource), (TAR, TarSource))  # endings -> source; a further kind of archive is a line here
+_ARCHIVES = (
+    ((".parquet", ".pq"), ParquetSource),
+    (TAR, TarSource),
+)  # endings -> source; a further kind of archive is a line here
 
 
 def _named_part(where: str, split: str) -> tuple[str, str]:
@@ -146,8 +159,14 @@ def _named_part(where: str, split: str) -> tuple[str, str]:
 # %% ../../nbs/01_data/02_specs.ipynb #cd6d3f8b
 def _source_class(where: str) -> type[Source]:
     "A folder of pictures, Parquet or tar, by what most of the files are; the source counts the rest."
-    names = [e.name for e in os.scandir(where) if not e.name.startswith(".") and os.path.isfile(e.path)] if os.path.isdir(where) else expand(where, (), folders=True)
-    number: dict[type[Source], int] = {cls: sum(n.lower().endswith(endings) for n in names) for endings, cls in _ARCHIVES}
+    names = (
+        [e.name for e in os.scandir(where) if not e.name.startswith(".") and os.path.isfile(e.path)]
+        if os.path.isdir(where)
+        else expand(where, (), folders=True)
+    )
+    number: dict[type[Source], int] = {
+        cls: sum(n.lower().endswith(endings) for n in names) for endings, cls in _ARCHIVES
+    }
     if not any(number.values()):
         return FolderSource
     if len(names) > 1 or os.path.isdir(where):
@@ -155,7 +174,9 @@ def _source_class(where: str) -> type[Source]:
     first, second = sorted(number, key=lambda c: number[c], reverse=True)[:2]
     if number[first] == number[second]:
         wanted = next(e[0] for e, cls in _ARCHIVES if number[cls])
-        raise ValueError(f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as {Path(where, f'*{wanted}')}")
+        raise ValueError(
+            f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as {Path(where, f'*{wanted}')}"
+        )
     return first
 
 # %% ../../nbs/01_data/02_specs.ipynb #caddd1bd
@@ -185,13 +206,17 @@ def open_source(
     domain, where, sample = m["domain"], m["where"], int(m["sample"]) if m["sample"] else None
     split = m["slice"] or m["split"] or ""
     if os.path.exists(spec) or (domain and os.path.exists(spec.partition("=")[2])):
-        domain, where, split, sample = (None, spec, "", None) if os.path.exists(spec) else (domain, spec.partition("=")[2], "", None)
+        domain, where, split, sample = (
+            (None, spec, "", None) if os.path.exists(spec) else (domain, spec.partition("=")[2], "", None)
+        )
     options: dict[str, Any] = dict(role=role, sample=sample, seed=seed)
     is_files = os.path.exists(where) or any(c in where for c in "{*?[") or where.endswith((".parquet", ".pq", ".tar"))
     if not is_files:
         if not _TFDS_NAME.fullmatch(where):
             raise ValueError(f"{where}: no such file or folder")
-        return TFDSSource(where, domain or where.partition(":")[0], split=split, data_dir=data_dir, download=download, **options)
+        return TFDSSource(
+            where, domain or where.partition(":")[0], split=split, data_dir=data_dir, download=download, **options
+        )
     where, split = _named_part(where, split)
     return _source_class(where)(where, composed(domain or _domain(where)), split=split, **options)
 
@@ -207,6 +232,13 @@ def check_sources(
         taken.setdefault(s.domain, []).append(s)
     for domain, group in taken.items():
         if len(group) > 1:
-            keys = [key for s in group for start in range(0, len(s), 1024) for key, _, _ in s._fetch(s.rows[start:start + 1024])]
+            keys = [
+                key
+                for s in group
+                for start in range(0, len(s), 1024)
+                for key, _, _ in s._fetch(s.rows[start : start + 1024])
+            ]
             if len(set(keys)) < len(keys):
-                raise ValueError(f"two sources of the domain {domain!r} share images: give one another name (other={group[-1].location}), or splits that do not overlap")
+                raise ValueError(
+                    f"two sources of the domain {domain!r} share images: give one another name (other={group[-1].location}), or splits that do not overlap"
+                )

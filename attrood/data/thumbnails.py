@@ -44,7 +44,9 @@ def thumbnail(
 def _names(id: str) -> list[str]:
     "What a row may be called: its id, the id without the domain, each without a suffix."
     key = id.partition("/")[2] or id
-    return list(dict.fromkeys([id, key, *(str(PurePosixPath(n).with_suffix("")) for n in (id, key) if PurePosixPath(n).name)]))
+    return list(
+        dict.fromkeys([id, key, *(str(PurePosixPath(n).with_suffix("")) for n in (id, key) if PurePosixPath(n).name)])
+    )
 
 
 def thumbnails(
@@ -61,7 +63,9 @@ def thumbnails(
     for source in sources:
         white = source.white or white_level(source)
         for sample in source:
-            rows = next((called[n] for n in _names(sample.id) if n in called and (n == sample.id or len(called[n]) == 1)), [])
+            rows = next(
+                (called[n] for n in _names(sample.id) if n in called and (n == sample.id or len(called[n]) == 1)), []
+            )
             for i in rows[:1]:
                 if i not in found:
                     try:

@@ -18,8 +18,8 @@ from .detectors import FITTERS, Detector, as_columns, fit_column, fixed_axes, oo
 from .intervals import auroc_interval, bootstrap_metrics, check_level, delong_test, holm
 from .metrics import auroc, brier, ece, ood_metrics
 from .threshold import Threshold, realised_rate
-from ..ground import plain, settled
-from ..log import split_rows
+from ..ground import defaults, files
+from ..log import rows as log_rows
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #3d4593f1
 def best_single(
@@ -150,7 +150,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:  # plain, without scores and detectors; NaN becomes None
         """Return the tables and settings as plain lists for JSON."""
         tables = {n: getattr(self, n) for n in ("table", "opponents", "completeness", "calibration")}
-        return {"settings": self.settings} | plain(tables)
+        return {"settings": self.settings} | files.plain(tables)
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #0ebf71c5
 def _tables(
@@ -192,7 +192,11 @@ def _domain_rows(
     if d.shape != y.shape:
         raise ValueError(f"domains must have one name for each of the {y.size} rows, got shape {d.shape}")
     names = sorted(set(d[y]))
-    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if len(names) > 1 or n != POOLED}
+    if POOLED in names and len(names) > 1:
+        raise ValueError(
+            f"domains must not be called {POOLED!r}, which is all OoD domains together: give that one another name"
+        )
+    return {POOLED: np.ones(y.size, bool)} | {n: ~y | (y & (d == n)) for n in names if n != POOLED}
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #d262f876
 def _opponents(
@@ -303,9 +307,9 @@ def evaluate_detectors(
     detectors: Sequence[str] = tuple(FITTERS),  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
-    acceptance: float = settled("acceptance"),  # share of ID rows that thresholds keep
-    level: float = settled("level"),  # of intervals and tests
-    n_boot: int = settled("n_boot"),  # bootstrap resamples; 0 gives DeLong's interval of the AUROC alone
+    acceptance: float = defaults.settled("acceptance"),  # share of ID rows that thresholds keep
+    level: float = defaults.settled("level"),  # of intervals and tests
+    n_boot: int = defaults.settled("n_boot"),  # bootstrap resamples; 0 gives DeLong's interval of the AUROC alone
     seed: int = 0,  # of the resamples
     salt: str = "attrood",  # of the split by id
 ) -> Evaluation:  # tables, test scores and detectors
@@ -317,7 +321,7 @@ def evaluate_detectors(
         ids is not None,
         split is not None,
     )
-    part = split_rows(ids, salt=salt) if ids is not None else np.asarray(split).astype(str)
+    part = log_rows.split_rows(ids, salt=salt) if ids is not None else np.asarray(split).astype(str)
     rows = _domain_rows(ood, domains)
     _parts(ood, rows, part)
     results: dict[str, dict[str, Any]] = {}

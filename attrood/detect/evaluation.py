@@ -20,9 +20,10 @@ from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
-from ..evidence import evidence_frame, training_free
-from ..ground import atomic_folder, write_json
-from ..log import Log, evaluation_rows, split_rows
+from ..evidence import evidence_frame, registry
+from ..ground import atomic_folder, outputs, write_json
+from ..log import Log
+from ..log import rows as log_rows
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #af4e1ca3
 def _coordinates(
@@ -34,6 +35,19 @@ def _coordinates(
     return z[[name for name, w in zip(z.columns, card.components, strict=True) if np.any(w)]]
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #a0ef0332
+def _check_groups(log: Log, name: str) -> None:
+    "Refuse a column that names no groups: measurements, lists, or nothing in an OoD row."
+    values = log.array(name)
+    if values.ndim != 1 or values.dtype.kind == "f":
+        raise ValueError(
+            f"groups must be a column of names, such as domain, got {name!r}, which holds {'lists' if values.ndim > 1 else 'measurements'}"
+        )
+    if (lost := pd.isna(values) & ~log.is_id).any():
+        raise ValueError(
+            f"groups must name the group of every OoD row, {name!r} of {log.name} is empty in row {int(lost.argmax())}"
+        )
+
+
 def evaluate_log(
     log: Log,  # with ID rows and at least one OoD domain
     card: AxisCard | None = None,  # fitted axes; None fits them on the train rows
@@ -47,21 +61,34 @@ def evaluate_log(
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
     mask, given = fit_rows(log), card is not None
+    _check_groups(log, groups)
     rows, E = log.select(mask), (evidence_frame(log) if table is None else table).loc[mask].reset_index(drop=True)
     ids, y = rows.array("id").astype(str), (~rows.is_id).astype(int)
-    train = split_rows(ids, salt=params.get("salt", "attrood")) == "train"
+    train = log_rows.split_rows(ids, salt=params.get("salt", "attrood")) == "train"
     if card is None:
-        card = fit_axes(replace(rows.select(train), name=log.name), mode, table=E[train].reset_index(drop=True), **dict(axes_params or {}))
+        card = fit_axes(
+            replace(rows.select(train), name=log.name),
+            mode,
+            table=E[train].reset_index(drop=True),
+            **dict(axes_params or {}),
+        )
     scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E, any_model))
     varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
-    free = training_free(varied, rows)
+    free = registry.training_free(varied, rows)
     if "training_free" not in params and len(free) < len(varied):
         params = params | {"training_free": free}
-    plane = [card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in coordinates]
+    plane = [
+        card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in coordinates
+    ]
     if len(set(plane)) == 2:
         params = {"plane": plane} | params
     result = evaluate_detectors(coordinates, scores[varied], y, rows.array(groups).astype(str), ids, **params)
-    found = {"axes": "given" if given else "fitted on the train rows", "k": coordinates.shape[1], "mode": card.mode, "rows": len(rows)}
+    found = {
+        "axes": "given" if given else "fitted on the train rows",
+        "k": coordinates.shape[1],
+        "mode": card.mode,
+        "rows": len(rows),
+    }
     result.settings.update({**found, "groups": groups})
     return result
 
@@ -76,10 +103,12 @@ def fit_decision(
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
     if detector not in ("mahalanobis", "one_class_svm", "density"):
         raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
-    mask = log.positions(log.is_id & evaluation_rows(log))
-    part = split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
+    mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
+    part = log_rows.split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
-        raise ValueError(f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all")
+        raise ValueError(
+            f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all"
+        )
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
     return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
@@ -114,7 +143,7 @@ def write_evaluation(
     files = []
     with atomic_folder(folder, "evaluation") as out:
         for name in ("table", "opponents", "completeness", "calibration"):
-            getattr(result, name).to_csv(out / f"{name}.csv", index=False)
+            outputs.write_csv(getattr(result, name), out / f"{name}.csv")
             files.append(f"{name}.csv")
         files.append(write_json(result.to_dict(), out / "evaluation.json").name)
         pooled = result.scores["pooled"]
@@ -139,11 +168,32 @@ def evaluation_summary(
 ) -> str:  # several lines
     """What was compared, who the opponents are, and how the detectors on axes did."""
     t, s = result.table, result.settings
-    columns = ["domain", "detector", "n_id", "n_ood", "auroc", "auroc_low", "auroc_high", "fpr95_id_positive", "fpr95_ood_positive", "difference", "p_holm"]
-    lines = [f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, supervised detectors fitted per {s['fit_on']}; n_id and n_ood count held-out test rows"]
+    columns = [
+        "domain",
+        "detector",
+        "n_id",
+        "n_ood",
+        "auroc",
+        "auroc_low",
+        "auroc_high",
+        "fpr95_id_positive",
+        "fpr95_ood_positive",
+        "difference",
+        "p_holm",
+    ]
+    lines = [
+        f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, supervised detectors fitted per {s['fit_on']}; n_id and n_ood count held-out test rows"
+    ]
     for domain, part in t.groupby("domain", sort=False):
         opponents = result.opponents[result.opponents["domain"] == domain]
         lines.append(f"\n{domain}: " + ", ".join(f"{o.opponent} = {o.score}" for o in opponents.itertuples()))
-        lines.append(part.sort_values("auroc", ascending=False)[columns[1:]].to_string(index=False, float_format=lambda v: f"{v:.4f}", na_rep="-"))
-    lines.append("\ncompleteness, axes against all evidence:\n" + result.completeness.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+        lines.append(
+            part.sort_values("auroc", ascending=False)[columns[1:]].to_string(
+                index=False, float_format=lambda v: f"{v:.4f}", na_rep="-"
+            )
+        )
+    lines.append(
+        "\ncompleteness, axes against all evidence:\n"
+        + result.completeness.to_string(index=False, float_format=lambda v: f"{v:.4f}")
+    )
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 from .intervals import rate_interval
 from .metrics import auroc, check_scores, reliability
-from ..ground import COLORS, draw_on
+from ..ground import style
 
 # %% ../../nbs/07_detect/06_figures.ipynb #54c26e19
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # beside the colours, so that a grey print still reads
@@ -55,8 +55,8 @@ def plot_roc(
     """Draw ROC curves (OoD positive) with pointwise bootstrap bands."""
     if not 0 < len(scores.keys()) <= len(DASHES):
         raise ValueError(f"scores must hold one to {len(DASHES)} curves, got {len(scores.keys())}")
-    ax, grid = draw_on(ax, (5, 4.4)), np.linspace(0, 1, 201)
-    for (label, s), colour, dash in zip(scores.items(), COLORS, DASHES, strict=False):
+    ax, grid = style.draw_on(ax, (5, 4.4)), np.linspace(0, 1, 201)
+    for (label, s), colour, dash in zip(scores.items(), style.COLORS, DASHES, strict=False):
         value, low, high = roc_band(y, np.asarray(s), grid, level, n_boot)
         ax.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
         ax.plot(grid, value, color=colour, ls=dash, label=f"{label}, AUROC {auroc(y, np.asarray(s)):.3f}")
@@ -85,9 +85,9 @@ def plot_score_histograms(
         raise ValueError(
             f"score and groups must be vectors of one length, finite and not empty, got {s.shape} and {g.shape}"
         )
-    ax, edges = draw_on(ax, (6, 3.4)), np.histogram_bin_edges(s, bins).tolist()
+    ax, edges = style.draw_on(ax, (6, 3.4)), np.histogram_bin_edges(s, bins).tolist()
     for i, name in enumerate(sorted(set(g))):
-        rows, colour = s[g == name], COLORS[i % len(DASHES)]
+        rows, colour = s[g == name], style.COLORS[i % len(DASHES)]
         label = name if threshold is None else f"{name}, {np.mean(rows <= threshold):.0%} accepted"
         ax.hist(rows, edges, density=True, color=colour, alpha=0.15)
         ax.hist(
@@ -121,13 +121,20 @@ def plot_auroc_bars(
             f"detectors must be one to {len(DASHES)} of the table, got {', '.join(sorted(unknown)) or len(names)}"
         )
     domains, width = list(dict.fromkeys(table["domain"])), 0.8 / len(names)
-    ax = draw_on(ax, (7, 3.6))
+    ax = style.draw_on(ax, (7, 3.6))
     for i, name in enumerate(names):
         rows = table[table["detector"] == name].set_index("domain").loc[domains]
         x = np.arange(len(domains)) + (i - (len(names) - 1) / 2) * width
         ends = np.abs(rows[["auroc_low", "auroc_high"]].to_numpy().T - rows["auroc"].to_numpy())
         ax.bar(
-            x, rows["auroc"], width * 0.92, color=COLORS[i], alpha=0.75, label=name, hatch=HATCHES[i], edgecolor="white"
+            x,
+            rows["auroc"],
+            width * 0.92,
+            color=style.COLORS[i],
+            alpha=0.75,
+            label=name,
+            hatch=HATCHES[i],
+            edgecolor="white",
         )
         ax.errorbar(x, rows["auroc"], yerr=ends, fmt="none", ecolor="0.15", elinewidth=1, capsize=2)
     low = table[table["detector"].isin(names)]["auroc_low"].min()
@@ -153,12 +160,12 @@ def plot_differences(
     if lost or not len(table):
         wanted, got = ", ".join(lost) or "with values", ", ".join(map(str, table.columns))
         raise ValueError(f"table must have rows and columns {wanted}, got {len(table)} rows with {got}")
-    ax = draw_on(ax, (6.4, 0.9 + 0.28 * len(table)))
+    ax = style.draw_on(ax, (6.4, 0.9 + 0.28 * len(table)))
     names = list(dict.fromkeys(table["detector"]))
     for i, row in enumerate(table.to_dict("records")):
         j = names.index(row["detector"]) % len(DASHES)
-        ax.plot([row[ends[0]], row[ends[1]]], [i, i], color=COLORS[j], lw=1.6)
-        ax.plot(row["difference"], i, "os^Dv*"[j], color=COLORS[j], ms=5)
+        ax.plot([row[ends[0]], row[ends[1]]], [i, i], color=style.COLORS[j], lw=1.6)
+        ax.plot(row["difference"], i, "os^Dv*"[j], color=style.COLORS[j], ms=5)
     ax.axvline(0, color="0.2", lw=0.8)
     if margin is not None:
         ax.axvline(-margin, color="0.5", lw=0.8, ls="--")
@@ -189,13 +196,13 @@ def plot_reliability(
 ) -> Axes:  # the axes
     """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability."""
     table = reliability(y, probability, n_bins, "mass")
-    ax = draw_on(ax, (4, 3.8))
+    ax = style.draw_on(ax, (4, 3.8))
     ends = [
         rate_interval(round(share * n), n, method="wilson")
         for share, n in zip(table["frequency"], table["count"], strict=True)
     ]
     error = np.abs(np.array([[e.low, e.high] for e in ends]).T - table["frequency"].to_numpy())
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8)
-    ax.errorbar(table.probability, table.frequency, yerr=error, fmt="o-", color=COLORS[0], ms=4, lw=1, capsize=2)
+    ax.errorbar(table.probability, table.frequency, yerr=error, fmt="o-", color=style.COLORS[0], ms=4, lw=1, capsize=2)
     ax.set(xlabel="probability of OoD", ylabel="share of OoD rows", xlim=(-0.02, 1.02), ylim=(-0.05, 1.05))
     return ax

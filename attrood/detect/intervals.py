@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import binomtest, norm, rankdata
 
 from .metrics import auroc, check_scores
-from ..ground import settled
+from ..ground import defaults
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #7cc6468e
 def _resamples(
@@ -66,7 +66,7 @@ def _counted_metrics(
 def bootstrap_metrics(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
-    n_boot: int = settled("n_boot"),  # number of resamples
+    n_boot: int = defaults.settled("n_boot"),  # number of resamples
     seed: int = 0,  # same seed, same rows drawn: differences of two scores are paired
     tpr: float = 0.95,  # target rate of both operating points
 ) -> pd.DataFrame:  # (n_boot, 5), one row per resample
@@ -106,8 +106,8 @@ def bootstrap_interval(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
     metric: str = "auroc",  # a column of `bootstrap_metrics`
-    level: float = settled("level"),  # coverage, in (0, 1)
-    n_boot: int = settled("n_boot"),  # number of resamples
+    level: float = defaults.settled("level"),  # coverage, in (0, 1)
+    n_boot: int = defaults.settled("n_boot"),  # number of resamples
     seed: int = 0,  # of the resamples
     tpr: float = 0.95,  # target rate of both operating points
 ) -> Interval:  # value on the rows themselves, percentile limits
@@ -153,7 +153,7 @@ def delong(
 def auroc_interval(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
-    level: float = settled("level"),  # coverage, in (0, 1)
+    level: float = defaults.settled("level"),  # coverage, in (0, 1)
 ) -> Interval:  # AUROC and DeLong's interval on the logit scale
     """Return AUROC with DeLong's interval; without width where the sample is separated completely."""
     z = norm.ppf((1 + check_level(level)) / 2)
@@ -179,7 +179,7 @@ def delong_test(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     a: npt.ArrayLike,  # (n,) a score, higher for more OoD
     b: npt.ArrayLike,  # (n,) another score on the same rows
-    level: float = settled("level"),  # coverage of the interval, in (0, 1)
+    level: float = defaults.settled("level"),  # coverage of the interval, in (0, 1)
 ) -> PairedTest:  # difference a - b with interval and p
     """Test whether two scores on the same rows have the same AUROC (DeLong, paired, two-sided)."""
     if np.shape(a) != np.shape(b):
@@ -210,7 +210,7 @@ def holm(
 def rate_interval(
     count: int,  # rows that were accepted
     n: int,  # rows in all, at least 1
-    level: float = settled("level"),  # coverage, in (0, 1)
+    level: float = defaults.settled("level"),  # coverage, in (0, 1)
     method: str = "clopper-pearson",  # "clopper-pearson" or "wilson"
 ) -> Interval:  # rate and limits
     """Return a share with its binomial interval."""

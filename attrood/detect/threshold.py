@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import betabinom
 
 from .intervals import check_level, rate_interval
-from ..ground import settled
+from ..ground import defaults
 
 # %% ../../nbs/07_detect/04_threshold.ipynb #d220e3be
 class Threshold(NamedTuple):
@@ -28,7 +28,7 @@ class Threshold(NamedTuple):
 # %% ../../nbs/07_detect/04_threshold.ipynb #b9b6cd5c
 def choose_threshold(
     score_id: npt.ArrayLike,  # (n,) scores of ID rows, higher for more OoD
-    acceptance: float = settled("acceptance"),  # share of ID rows to accept, in (0, 1)
+    acceptance: float = defaults.settled("acceptance"),  # share of ID rows to accept, in (0, 1)
 ) -> Threshold:  # with its provenance
     """Set a threshold on ID rows so that a new ID row is accepted with at least the target probability.
 
@@ -65,7 +65,7 @@ class RealisedRate(NamedTuple):
 def realised_rate(
     threshold: Threshold,  # set on ID rows
     score: npt.ArrayLike,  # (n,) scores of new rows, taken to be ID
-    level: float = settled("level"),  # coverage of the interval, and 1 minus the chance of a false flag
+    level: float = defaults.settled("level"),  # coverage of the interval, and 1 minus the chance of a false flag
     method: str = "clopper-pearson",  # "clopper-pearson" or "wilson", for the interval
 ) -> RealisedRate:  # rate, interval and flag
     """Compare the share of new rows that a threshold accepts with its target."""

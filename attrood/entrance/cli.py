@@ -10,6 +10,7 @@ __all__ = ['app', 'JsonOption', 'ImagesOption', 'AnyModelOption', 'LogArgument',
 # %% ../../nbs/09_entrance/05_cli.ipynb #1709ca63
 import json
 import linecache
+import math
 import os
 import re
 import signal
@@ -25,37 +26,65 @@ import typer
 
 from .. import __version__
 from .cli_infer import infer_command, infer_settings
-from ..ground import check_output, source_paths
-from ..log import BUNDLED, bundled_log, read_log
+from ..ground import outputs
+from ..log import bundled_log, read_log
+from ..log import files as log_files
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c55bb8ef
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Say why images are out of distribution for a vision-language model.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Say why images are out of distribution for a vision-language model.",
+)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #4d5f5f1c
 class ModeOption(StrEnum):
     "Which axes to fit."
+
     default = "default"
     paper = "paper"
 
 
 class Language(StrEnum):
     "Language of the explanations."
+
     en = "en"
     ja = "ja"
 
 
 class RunMode(StrEnum):
     "Which axes `attrood run` fits."
+
     both = "both"
     default = "default"
     paper = "paper"
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #0b10f353
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]
-ImagesOption = Annotated[list[str] | None, typer.Option("--images", help="Where images are, for pictures in the report: a folder, Parquet, tar or TFDS set; repeat for more.")]
-AnyModelOption = Annotated[bool, typer.Option("--any-model", help="Use the axis card even if it is of another model, or of other classes or prompts, than the log.")]
-LogArgument = Annotated[str, typer.Argument(metavar="LOG", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(BUNDLED)}).")]
+ImagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--images",
+        help="Where images are, for pictures in the report: a folder, Parquet, tar or TFDS set; repeat for more.",
+    ),
+]
+AnyModelOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-model",
+        help="Use the axis card even if it is of another model, or of other classes or prompts, than the log.",
+    ),
+]
+LogArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG",
+        help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}).",
+    ),
+]
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #c6ceedc8
 def say(
@@ -70,7 +99,7 @@ def load_log(
     name: str,  # path, or name of a bundled log
 ) -> Any:  # the Log
     "A log by path, or by bundled name where no such path exists."
-    return bundled_log(name) if name in BUNDLED and not Path(name).exists() else read_log(name)
+    return bundled_log(name) if name in log_files.BUNDLED and not Path(name).exists() else read_log(name)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #6fd970ea
 def emit(
@@ -89,7 +118,11 @@ def _version(show: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
     "Say why images are out of distribution for a vision-language model."
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #b17a5f7d
@@ -110,7 +143,14 @@ def preset_log(
     n, m = len(settings["id"]), len(settings["id"] + settings["ood"])
     sources = open_sources(settings["id"], settings["ood"], 0, data_dir, download, settings["reference"])
     try:
-        done = infer(**settings | {"id": sources[:n], "ood": sources[n:m], "reference": sources[m:]}, out=path, evidence=evidence, data_dir=data_dir, download=download, device=device)
+        done = infer(
+            **settings | {"id": sources[:n], "ood": sources[n:m], "reference": sources[m:]},
+            out=path,
+            evidence=evidence,
+            data_dir=data_dir,
+            download=download,
+            device=device,
+        )
     except RuntimeError as e:
         say(f"attrood: {' '.join(str(e).split())}")
         raise typer.Exit(1) from e
@@ -118,19 +158,44 @@ def preset_log(
     return sources
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #e186f2d4
-@app.command("run", epilog="Examples:  attrood run   |   attrood run my_log.parquet -o results   |   attrood run my_log/ --images photos/   |   attrood run --preset paper --data-dir tensorflow_datasets")
+@app.command(
+    "run",
+    epilog="Examples:  attrood run   |   attrood run my_log.parquet -o results   |   attrood run my_log/ --images photos/   |   attrood run --preset paper --data-dir tensorflow_datasets",
+)
 def run_command(
-    log: Annotated[str | None, typer.Argument(metavar="[LOG]", help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(BUNDLED)}; animals if not given). With --preset, where its log is kept (NAME-log).")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")] = Path("attrood-out"),
+    log: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[LOG]",
+            help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}; animals if not given). With --preset, where its log is kept (NAME-log).",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")] = Path(
+        "attrood-out"
+    ),
     mode: Annotated[RunMode, typer.Option(help="Default axes, the paper's to the letter, or both.")] = RunMode.both,
     images: ImagesOption = None,
-    preset: Annotated[str | None, typer.Option(help="Start from the images of a published experiment (paper) or another preset (cifar); its log is taken up where it stopped.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from the images of a published experiment (paper) or another preset (cifar); its log is taken up where it stopped."
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="With --preset: other weights, a tag or a checkpoint file.")] = None,
-    evidence: Annotated[bool, typer.Option(help="With --preset: store every score that image vectors allow, fitted to the preset's reference images.")] = True,
+    pretrained: Annotated[
+        str | None, typer.Option(help="With --preset: other weights, a tag or a checkpoint file.")
+    ] = None,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            help="With --preset: store every score that image vectors allow, fitted to the preset's reference images."
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="With --preset: torch device.")] = "auto",
     data_dir: Annotated[str | None, typer.Option(help="Where TFDS keeps its data sets.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="With --preset: fetch TFDS sets that are not on disk.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="With --preset: fetch TFDS sets that are not on disk.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Do the whole job: axes, stability, scores, figures, report. On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."
@@ -143,36 +208,66 @@ def run_command(
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
-    check_output(out, "results", [Path(log) if preset else log, *source_paths(images or [])])
+    outputs.check_output(out, "results", [Path(log) if preset else log, *outputs.source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
     table = load_log(log)
-    say(f"{log}: {len(table)} images, {table.is_id.sum()} ID, {len(table.manifest.class_names)} classes, {table.manifest.model.get('name', 'model unknown')}")
-    done = run(table, out, mode.value, lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"), bool(preset and PRESETS[preset].published), found)
+    say(
+        f"{log}: {len(table)} images, {table.is_id.sum()} ID, {len(table.manifest.class_names)} classes, {table.manifest.model.get('name', 'model unknown')}"
+    )
+    done = run(
+        table,
+        out,
+        mode.value,
+        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+        bool(preset and PRESETS[preset].published),
+        found,
+    )
     for analysis in reversed(done.values()):
         say("\n" + summary(analysis))
     if (beside := read_comparison(out)) is not None:
         say("\n" + comparison_text(beside))
     say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")
-    emit({"out": str(out), "modes": {m: a.card.to_dict() for m, a in done.items()}} | ({} if beside is None else {"comparison": beside.to_dict("records")}), as_json)
+    emit(
+        {"out": str(out), "modes": {m: a.card.to_dict() for m, a in done.items()}}
+        | ({} if beside is None else {"comparison": beside.to_dict("records")}),
+        as_json,
+    )
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
-@app.command("fit", epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json")
+@app.command(
+    "fit",
+    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
+)
 def fit_command(
     log: LogArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The axis card to write.")] = Path("axes.json"),
     mode: Annotated[ModeOption, typer.Option(help="Default axes, or the paper's to the letter.")] = ModeOption.default,
-    k: Annotated[int | None, typer.Option(help="Number of axes; chosen from the data if not given.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Penalty; chosen from the data if not given.")] = None,
-    folds: Annotated[int, typer.Option(help="Folds of the paper's cross-validation.")] = 5,
-    evidence: Annotated[list[str] | None, typer.Option(help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Number of axes; chosen from the data if not given.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="Penalty; chosen from the data if not given.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds of the paper's cross-validation.")] = 5,
+    evidence: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
     from attrood.entrance.job import analyse, summary
 
-    check_output(out, "axis card", [log])
-    done = analyse(load_log(log), mode.value, n_components=k or "auto", alpha="auto" if alpha is None else alpha, n_folds=folds, evidence=evidence or None)
+    outputs.check_output(out, "axis card", [log])
+    if alpha is not None and not math.isfinite(alpha):
+        raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
+    done = analyse(
+        load_log(log),
+        mode.value,
+        n_components="auto" if k is None else k,
+        alpha="auto" if alpha is None else alpha,
+        n_folds=folds,
+        evidence=evidence or None,
+    )
     done.card.write(out)
     say(summary(done))
     say(f"\nwritten to {out}")
@@ -192,7 +287,7 @@ def score_command(
     from attrood.entrance.job import write_scores
     from attrood.why import score_log
 
-    check_output(out, "scores", [log, axes])
+    outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
     scores, names = score_log(card, load_log(log), any_model=any_model), list(card.names)
     write_scores(scores, out)
@@ -201,10 +296,15 @@ def score_command(
     emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fc299e48
-@app.command("evaluate", epilog="Examples:  attrood evaluate animals   |   attrood evaluate my_log/ --axes axes.json -o evaluation")
+@app.command(
+    "evaluate",
+    epilog="Examples:  attrood evaluate animals   |   attrood evaluate my_log/ --axes axes.json -o evaluation",
+)
 def evaluate_command(
     log: LogArgument,
-    axes: Annotated[Path | None, typer.Option(help="An axis card; without it axes are fitted on the training rows alone.")] = None,
+    axes: Annotated[
+        Path | None, typer.Option(help="An axis card; without it axes are fitted on the training rows alone.")
+    ] = None,
     mode: Annotated[ModeOption, typer.Option(help="Axes to fit, if no card is given.")] = ModeOption.default,
     groups: Annotated[str, typer.Option(help="Column of the log that names the kinds of OoD.")] = "domain",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for tables and figures.")] = None,
@@ -213,35 +313,43 @@ def evaluate_command(
 ) -> None:
     "Compare detectors on axes with single scores on held-out rows, with intervals and paired tests."
     from attrood.axes import AxisCard
-    from attrood.detect import evaluate_log, evaluation_summary, write_evaluation
+    from attrood.detect import evaluate_log, evaluation
 
     if out is not None:
-        check_output(out, "evaluation", [log, axes])
-    result = evaluate_log(load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups, any_model=any_model)
-    say(evaluation_summary(result))
+        outputs.check_output(out, "evaluation", [log, axes])
+    result = evaluate_log(
+        load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups, any_model=any_model
+    )
+    say(evaluation.evaluation_summary(result))
     if out is not None:
-        write_evaluation(result, out)
+        evaluation.write_evaluation(result, out)
         say(f"\nwritten to {out}")
     emit(result.to_dict(), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #7b518425
-@app.command("explain", epilog="Examples:  attrood explain animals --axes attrood-out/axes.json   |   attrood explain animals --id photo-0007 --language ja")
+@app.command(
+    "explain",
+    epilog="Examples:  attrood explain animals --axes attrood-out/axes.json   |   attrood explain animals --id photo-0007 --language ja",
+)
 def explain_command(
     log: LogArgument,
     axes: Annotated[Path, typer.Option(help="The axis card.")] = Path("attrood-out/axes.json"),
-    id: Annotated[list[str] | None, typer.Option("--id", help="A row to explain; repeat for more. Domains are explained if none is given.")] = None,
+    id: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="A row to explain; repeat for more. Domains are explained if none is given."),
+    ] = None,
     language: Annotated[Language, typer.Option(help="Language of the sentences.")] = Language.en,
     any_model: AnyModelOption = False,
     as_json: JsonOption = False,
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
-    from attrood.why import domain_profiles, explain
+    from attrood.why import domains, explain
 
     card, table = AxisCard.read(axes), load_log(log)
     evidence = card.evidence_of(table, any_model=any_model)
     if not id:
-        profile = domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
+        profile = domains.domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
         say(profile.round(3).to_string(index=False))
         emit({"domains": profile.to_dict("records")}, as_json)
         return
@@ -251,10 +359,17 @@ def explain_command(
     emit({"rows": [e.to_dict() for e in found]}, as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fdf4d553
-@app.command("report", epilog="Examples:  attrood report attrood-out   |   attrood report attrood-out --images photos/ -o with_pictures.html")
+@app.command(
+    "report",
+    epilog="Examples:  attrood report attrood-out   |   attrood report attrood-out --images photos/ -o with_pictures.html",
+)
 def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `attrood run` wrote.")] = Path("attrood-out"),
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The file to write; report.html in that folder if not given.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `attrood run` wrote.")] = Path(
+        "attrood-out"
+    ),
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file to write; report.html in that folder if not given.")
+    ] = None,
     images: ImagesOption = None,
     data_dir: Annotated[str | None, typer.Option(help="Where TFDS keeps its data sets.")] = None,
 ) -> None:
@@ -262,34 +377,68 @@ def report_command(
     from attrood.data import open_source
     from attrood.entrance.job import report_folder
 
-    say(f"written to {report_folder(folder, out or folder / 'report.html', [open_source(s, data_dir=data_dir) for s in images or []])}")
+    say(
+        f"written to {report_folder(folder, out or folder / 'report.html', [open_source(s, data_dir=data_dir) for s in images or []], some=True)}"
+    )
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fbe7fecb
-@app.command("causes", epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes")
+@app.command(
+    "causes",
+    epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes",
+)
 def causes_command(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not; or any other source.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not; or any other source.")
+    ],
     model: Annotated[str, typer.Option(help="OpenCLIP architecture, or pocket.")] = "pocket",
     pretrained: Annotated[str, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file.")] = "",
-    classes: Annotated[str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")] = None,
-    template: Annotated[list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")
+    ] = None,
     per_class: Annotated[int | None, typer.Option(min=1, help="At most so many images of each class.")] = None,
-    hold_out: Annotated[int, typer.Option(min=0, help="Classes to hold out: half as near classes, half as missing from the list.")] = 0,
-    far: Annotated[list[str] | None, typer.Option(metavar="NAME=SOURCE", help="Pictures of something else, as a cause of that name; repeat for more.")] = None,
-    synonym: Annotated[list[str] | None, typer.Option(metavar="NAME=OTHER", help="Another name of a class; repeat for more.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole.")] = None,
+    hold_out: Annotated[
+        int, typer.Option(min=0, help="Classes to hold out: half as near classes, half as missing from the list.")
+    ] = 0,
+    far: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SOURCE", help="Pictures of something else, as a cause of that name; repeat for more."
+        ),
+    ] = None,
+    synonym: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=OTHER", help="Another name of a class; repeat for more.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
-    from attrood.ground import atomic_folder, plain
+    from attrood.ground import atomic_folder
+    from attrood.ground import files as ground_files
     from attrood.log import write_log
-    from attrood.why import cause_tables, instability_tables, run_causes
+    from attrood.why import instability_study
+    from attrood.why import study as why_study
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
     if out is not None:
-        check_output(out, "causes", [*source_paths([folder, *others.values()]), *(n for n in (pretrained, classes, model) if n and os.path.isfile(n))])
-    study = run_causes(folder, model, pretrained, classes, template or None, per_class, hold_out, others, names)
-    card, effects, telling = cause_tables(study)
-    drift, flips = instability_tables(study)
+        outputs.check_output(
+            out,
+            "causes",
+            [
+                *outputs.source_paths([folder, *others.values()]),
+                *(n for n in (pretrained, classes, model) if n and os.path.isfile(n)),
+            ],
+        )
+    study = why_study.run_causes(
+        folder, model, pretrained, classes, template or None, per_class, hold_out, others, names
+    )
+    card, effects, telling = why_study.cause_tables(study)
+    drift, flips = instability_study.instability_tables(study)
     tables = {"effects": effects, "telling": telling, "drift": drift, "flips": flips}
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
@@ -298,12 +447,15 @@ def causes_command(
             write_log(study.log, part / "log.parquet")
             card.write(part / "axes.json")
             for name, table in tables.items():
-                table.to_csv(part / f"{name}.csv")
+                outputs.write_csv(table, part / f"{name}.csv", index=True)
         say(f"written to {out}")
-    emit(plain({name: table.reset_index() for name, table in tables.items()}), as_json)
+    emit(ground_files.plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
-app.command("infer", epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log")(infer_command)
+app.command(
+    "infer",
+    epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
+)(infer_command)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #74cfca25
 def _stop(number: int, frame: Any) -> None:
@@ -324,7 +476,6 @@ def _prepare() -> None:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _stop)
 
-
 # %% ../../nbs/09_entrance/05_cli.ipynb #35fdd54c
 def is_refusal(
     error: BaseException,  # as caught
@@ -333,7 +484,10 @@ def is_refusal(
     package, last = Path(__file__).resolve().parents[1], error.__traceback__
     if type(error.__cause__).__name__ == "_RemoteTraceback":
         *_, (file, number) = re.findall(r'File "(.+)", line (\d+)', str(error.__cause__))
-        return Path(file).is_relative_to(package) and re.search(r"\braise\b", linecache.getline(file, int(number))) is not None
+        return (
+            Path(file).is_relative_to(package)
+            and re.search(r"\braise\b", linecache.getline(file, int(number))) is not None
+        )
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     if last is None or not Path(last.tb_frame.f_code.co_filename).is_relative_to(package):
@@ -348,7 +502,9 @@ def _failed(error: Exception) -> int:
     if known or isinstance(error, OSError):
         say(f"attrood: {text}")
         return 1 if isinstance(error, RuntimeError) else 2
-    say(f"attrood: this is a fault of attrood, not of what it was given ({type(error).__name__}{': ' if text else ''}{text}); with ATTROOD_DEBUG=1 the same command shows where, please report that")
+    say(
+        f"attrood: this is a fault of attrood, not of what it was given ({type(error).__name__}{': ' if text else ''}{text}); with ATTROOD_DEBUG=1 the same command shows where, please report that"
+    )
     return 1
 
 

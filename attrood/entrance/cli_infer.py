@@ -18,7 +18,8 @@ import typer
 
 from .presets import PRESETS
 from ..inference import InferOptions, infer
-from ..log import evaluation_rows, iter_log, log_files
+from ..log import files
+from ..log import rows as log_rows
 
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #e785ea57
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]
@@ -37,7 +38,9 @@ def _option(f: "Field[Any]", hint: Any) -> inspect.Parameter:
     flags = [name] if f.default is not True else []  # a setting that is on gets --name and --no-name
     kind = Enum(f.name, {c: c for c in f.metadata["choices"]}, type=str) if f.metadata["choices"] else kind
     option = typer.Option(*flags, help=f.metadata["text"], min=f.metadata["least"])
-    return inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+    return inspect.Parameter(
+        f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -66,11 +69,15 @@ def infer_settings(
     if not (id or ood or base):
         raise ValueError("give sources: --id SOURCE and --ood SOURCE (each may be repeated), or --preset paper")
     shipped = model is None and base is None
-    return {"reference": reference or (list(base.reference) if base and whole and evidence else []),
-            "id": id or (list(base.id) if base and not ood else []), "ood": ood or (list(base.ood) if base and not id else []),
-            "model": model or (base.model if base else "ViT-B-32"),
-            "pretrained": pretrained or (base.pretrained if base and model is None else "laion2b_s34b_b79k" if shipped else ""),
-            "templates": template or (list(base.templates) if base else None)}
+    return {
+        "reference": reference or (list(base.reference) if base and whole and evidence else []),
+        "id": id or (list(base.id) if base and not ood else []),
+        "ood": ood or (list(base.ood) if base and not id else []),
+        "model": model or (base.model if base else "ViT-B-32"),
+        "pretrained": pretrained
+        or (base.pretrained if base and model is None else "laion2b_s34b_b79k" if shipped else ""),
+        "templates": template or (list(base.templates) if base else None),
+    }
 
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #c953d355
 def published_line(
@@ -82,9 +89,9 @@ def published_line(
 
     known = PRESETS[preset].published
     totals, n = dict.fromkeys(known, 0.0), 0
-    columns = [c for c in ("role", "reference", *known) if c in read_schema(log_files(log)[0]).names]
-    for part in iter_log(log, columns):
-        rows = part.is_id & evaluation_rows(part)
+    columns = [c for c in ("role", "reference", *known) if c in read_schema(files.log_files(log)[0]).names]
+    for part in files.iter_log(log, columns):
+        rows = part.is_id & log_rows.evaluation_rows(part)
         n += int(rows.sum())
         for k in known:
             totals[k] += float(part.array(k)[rows].sum())
@@ -93,20 +100,47 @@ def published_line(
 # %% ../../nbs/09_entrance/06_cli_infer.ipynb #271ca7ad
 @with_settings
 def infer_command(
-    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")] = None,
-    id: Annotated[list[str] | None, typer.Option("--id", help="In-distribution source; repeat for more. [name=]where[:split][@n], e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources without an OoD role; the same as --id.")
+    ] = None,
+    id: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id",
+            help="In-distribution source; repeat for more. [name=]where[:split][@n], e.g. food101:test[:10000], photos/@500, data.parquet, 'shards-{000..003}.tar'.",
+        ),
+    ] = None,
     ood: Annotated[list[str] | None, typer.Option("--ood", help="Out-of-distribution source; repeat for more.")] = None,
     preset: Annotated[str | None, typer.Option(help="Sources, model and prompt by name: paper, cifar.")] = None,
-    model: Annotated[str | None, typer.Option(help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket (ships with attrood). Default ViT-B-32.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k.")] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The log: a folder, or a name that ends in .parquet.")] = Path("attrood-log"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenCLIP architecture, hf-hub:ORG/NAME, local-dir:FOLDER, a config .json, or pocket (ships with attrood). Default ViT-B-32."
+        ),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="OpenCLIP weights: a tag or a checkpoint file. Default for ViT-B-32: laion2b_s34b_b79k."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The log: a folder, or a name that ends in .parquet.")
+    ] = Path("attrood-log"),
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
     "Run a vision-language model over images and write the inference log; started again, it goes on where it stopped."
     settings = {k: v.value if isinstance(v, Enum) else v for k, v in settings.items()}
     use = settings["evidence"] and settings["scores"] is None
-    given = infer_settings([*(sources or []), *(id or [])], ood, model, pretrained, settings.pop("templates"), preset, settings.pop("reference"), use)
+    given = infer_settings(
+        [*(sources or []), *(id or [])],
+        ood,
+        model,
+        pretrained,
+        settings.pop("templates"),
+        preset,
+        settings.pop("reference"),
+        use,
+    )
     try:
         done = infer(**given, out=out, **settings)
     except RuntimeError as e:  # `InferenceError` is one

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Preset:
     "An experiment by name: sources, model, prompt and the numbers that were published for it."
+
     id: tuple[str, ...]  # source specifications with role id
     ood: tuple[str, ...]  # source specifications with role ood
     reference: tuple[str, ...]  # further ID images, for scores that are fitted on some
@@ -25,10 +26,23 @@ class Preset:
 # %% ../../nbs/09_entrance/04_presets.ipynb #3059b663
 PRESETS = {
     "paper": Preset(
-        ("food101:train[:10000]",), ("cifar100:train[:5000]", "imagenet_r:test[:5000]"), ("food101_reference=food101:train[10000:12000]",), "ViT-B-32", "laion2b_s34b_b79k", ("a photo of {}",),
+        ("food101:train[:10000]",),
+        ("cifar100:train[:5000]", "imagenet_r:test[:5000]"),
+        ("food101_reference=food101:train[10000:12000]",),
+        "ViT-B-32",
+        "laion2b_s34b_b79k",
+        ("a photo of {}",),
         {"conf": 0.8259888770, "normalized_entropy": 0.1187297247, "oodscore": 0.1463704238},
-        "paper section 5 and eq. (48); slices and weights from its author's follow-up"),
+        "paper section 5 and eq. (48); slices and weights from its author's follow-up",
+    ),
     "cifar": Preset(
-        ("cifar100:test[:5000]",), ("svhn_cropped:test[:2500]", "cifar10:test[:2500]"), ("cifar100_reference=cifar100:train[:2500]",), "ViT-B-32", "laion2b_s34b_b79k", ("a photo of a {}.",), {},
-        "paper section 8.3, with CIFAR-10 for Tiny ImageNet, which TFDS lacks (nearest: imagenet_resized/64x64, a large download)"),
+        ("cifar100:test[:5000]",),
+        ("svhn_cropped:test[:2500]", "cifar10:test[:2500]"),
+        ("cifar100_reference=cifar100:train[:2500]",),
+        "ViT-B-32",
+        "laion2b_s34b_b79k",
+        ("a photo of a {}.",),
+        {},
+        "paper section 8.3, with CIFAR-10 for Tiny ImageNet, which TFDS lacks (nearest: imagenet_resized/64x64, a large download)",
+    ),
 }  # experiments by name

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f as f_distribution
 
-from ..axes import AxisCard, axis_cosines, feature_name, fit_rows
-from ..detect import bootstrap_metrics, fit_linear_svm, fit_logistic, ood_metrics
+from ..axes import AxisCard, feature_name, fit_rows, matching
+from ..detect import detectors, intervals
+from ..detect import metrics as detect_metrics
 from .presets import PRESETS
 from ..evidence import evidence_frame
-from ..log import Log, split_rows
+from ..log import Log
+from ..log import rows as log_rows
 
 # %% ../../nbs/09_entrance/03_published.ipynb #c04f0e9e
 FOLLOW_UP = "follow-up"  # source: by the author, after the paper
@@ -31,8 +33,12 @@ AXES = {
 }  # (53), (54)
 STABILITY = {"z_u": 0.99999948, "z_c": 0.99999983}  # section 7.4
 MEANS = [
-    ("id", "conf", 0.83731), ("id", "normalized_entropy", 0.11116), ("id", "energy", -32.19),
-    ("ood", "conf", 0.44817), ("ood", "normalized_entropy", 0.44380), ("ood", "energy", -19.69),
+    ("id", "conf", 0.83731),
+    ("id", "normalized_entropy", 0.11116),
+    ("id", "energy", -32.19),
+    ("ood", "conf", 0.44817),
+    ("ood", "normalized_entropy", 0.44380),
+    ("ood", "energy", -19.69),
 ]  # role, column, value; the ID means of (48) are in the preset
 DETECTORS = {
     "energy alone": (0.996254, 0.994952, 0.997425, 0.9960, 0.99689),
@@ -49,7 +55,13 @@ COSINE = 0.99  # of two axes that count as one
 
 
 def _row(
-    part: str, quantity: str, source: str, published: Any, here: Any = None, tolerance: float | None = None, why: str = "",
+    part: str,
+    quantity: str,
+    source: str,
+    published: Any,
+    here: Any = None,
+    tolerance: float | None = None,
+    why: str = "",
     agrees: bool | None = None,
 ) -> dict[str, Any]:
     "One comparison; without a value from here there is no verdict, without a tolerance equal values agree."
@@ -60,29 +72,57 @@ def _row(
     elif difference is not None and tolerance is not None:
         same = abs(difference) <= tolerance
     verdict = AGREES if same else DIFFERS
-    return {"part": part, "quantity": quantity, "source": source, "published": published, "here": here, "difference": difference,
-            "tolerance": None if here is None else tolerance, "verdict": CANNOT if here is None else verdict, "why": why}
+    return {
+        "part": part,
+        "quantity": quantity,
+        "source": source,
+        "published": published,
+        "here": here,
+        "difference": difference,
+        "tolerance": None if here is None else tolerance,
+        "verdict": CANNOT if here is None else verdict,
+        "why": why,
+    }
 
 # %% ../../nbs/09_entrance/03_published.ipynb #238413ea
 def protocol_rows(
     log: Log,  # ID and OoD rows, without reference rows
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Model, prompt, sources and numbers of images beside those of the experiment."
-    m, preset, domains = log.manifest, PRESETS["paper"], set(log.array("domain"))  # a domain of reference images alone is no part of it
+    m, preset, domains = (
+        log.manifest,
+        PRESETS["paper"],
+        set(log.array("domain")),
+    )  # a domain of reference images alone is no part of it
     name, weights = str(m.model.get("name", "")), str(m.model.get("pretrained", ""))
     unnamed = bool(Path(weights).suffix) and name == preset.model
     model = None if unnamed else f"{name} {weights}".strip()
     why = "weights from a file have no name to compare" if unnamed else "the same architecture and weights"
     wanted = ", ".join(s.replace(":", " ", 1) for s in (*preset.id, *preset.ood))
-    used = [f"{s['source'] if len(s['source']) <= 24 else s['domain']} {s.get('split', '')}".strip() for s in m.sources if s["domain"] in domains]
+    used = [
+        f"{s['source'] if len(s['source']) <= 24 else s['domain']} {s.get('split', '')}".strip()
+        for s in m.sources
+        if s["domain"] in domains
+    ]
     counts = {"ID": (int(log.is_id.sum()), ID_ROWS), "OoD": (int((~log.is_id).sum()), OOD_ROWS)}
     return [
         _row("protocol", "model", "paper, follow-up", f"{preset.model} {preset.pretrained}", model, why=why),
         _row("protocol", "prompt", FOLLOW_UP, ", ".join(preset.templates), ", ".join(m.templates), why="the same text"),
         _row("protocol", "logit scale", FOLLOW_UP, 100.0, float(m.logit_scale), 0.01, "as stored with the weights"),
         _row("protocol", "sources", FOLLOW_UP, wanted, ", ".join(used), why="the same sets and slices"),
-        *(_row("protocol", f"{k} images", "paper (20,000 in all), follow-up", float(n), float(have), n / 1000, "a few unreadable images may be missing")
-          for k, (have, n) in counts.items())]
+        *(
+            _row(
+                "protocol",
+                f"{k} images",
+                "paper (20,000 in all), follow-up",
+                float(n),
+                float(have),
+                n / 1000,
+                "a few unreadable images may be missing",
+            )
+            for k, (have, n) in counts.items()
+        ),
+    ]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #1b2442c9
 def mean_rows(
@@ -107,16 +147,33 @@ def selection_rows(
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "The chosen cell of the grid, its error and the threshold of the one-standard-error (1SE) rule."
     if card is None:
-        return [_row("selection", "k, alpha and their error", "paper (50), (51)", "k = 4, alpha = 8", why="this run has no paper mode")]
+        return [
+            _row(
+                "selection",
+                "k, alpha and their error",
+                "paper (50), (51)",
+                "k = 4, alpha = 8",
+                why="this run has no paper mode",
+            )
+        ]
     choice, n, both = card.selection, card.provenance["rows"], ID_ROWS + OOD_ROWS
     other = "" if abs(n - both) <= both / 1000 else f"alpha is not scale free, and there are {n:,} rows, not {both:,}"
-    rows = [_row("selection", "k at the minimum", "paper (49)", GRID["k"], float(choice["k_min"]), why="equal"),
-            _row("selection", "chosen k", "paper (51)", GRID["k"], float(choice["k"]), why="equal")]
+    rows = [
+        _row("selection", "k at the minimum", "paper (49)", GRID["k"], float(choice["k_min"]), why="equal"),
+        _row("selection", "chosen k", "paper (51)", GRID["k"], float(choice["k"]), why="equal"),
+    ]
     numbers = {
-        "alpha at the minimum": ("alpha", "alpha_min"), "chosen alpha": ("alpha", "alpha"), "error at the minimum": ("mse", "mse_min"),
-        "its standard error": ("se", "se_min"), "1SE threshold": ("threshold", "threshold")}
+        "alpha at the minimum": ("alpha", "alpha_min"),
+        "chosen alpha": ("alpha", "alpha"),
+        "error at the minimum": ("mse", "mse_min"),
+        "its standard error": ("se", "se_min"),
+        "1SE threshold": ("threshold", "threshold"),
+    }
     limit = float(np.sqrt(f_distribution.isf(0.00135, 4, 4)))
-    reasons = {"se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom", "alpha": "equal"}
+    reasons = {
+        "se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom",
+        "alpha": "equal",
+    }
     for quantity, (key, name) in numbers.items():
         here = None if other else float(choice[name])
         tolerance = ERRORS * float(np.hypot(choice["se_min"], GRID["se"])) if key in ("mse", "threshold") else None
@@ -136,27 +193,56 @@ def _axis(card: AxisCard | None, name: str, wanted: Mapping[str, float], source:
     "One published axis beside the one of its name here."
     j = getattr(card.labels, name) if card else None
     if card is None or j is None:
-        return [_row("axes", name, source, _weights(wanted), why="this run has no paper mode" if card is None else f"no axis of this run is named {name}")]
+        return [
+            _row(
+                "axes",
+                name,
+                source,
+                _weights(wanted),
+                why="this run has no paper mode" if card is None else f"no axis of this run is named {name}",
+            )
+        ]
     found, mean = card.weights(j), (card.stability or {}).get("mean")
     names = sorted({*wanted, *found})
-    cosine = abs(float(axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
+    cosine = abs(float(matching.axis_cosines(*([[w.get(n, 0.0) for n in names]] for w in (wanted, found)))[0, 0]))
     why = f"cosine {cosine:.4f}, at least {COSINE} is needed"
     row = _row("axes", name, source, _weights(wanted), _weights(found), COSINE, why, cosine >= COSINE)
     seed = "within 0.0001, less than one degree, is needed; the seed touches only what the data leave open"
-    return [row | {"difference": 1 - cosine, "tolerance": 1 - COSINE},
-            _row("axes", f"mean cosine of {name} over seeds", "paper section 7.4", STABILITY[name], float(mean[j]) if mean else None, 1e-4,
-                 seed if mean else "not measured in this run")]
+    return [
+        row | {"difference": 1 - cosine, "tolerance": 1 - COSINE},
+        _row(
+            "axes",
+            f"mean cosine of {name} over seeds",
+            "paper section 7.4",
+            STABILITY[name],
+            float(mean[j]) if mean else None,
+            1e-4,
+            seed if mean else "not measured in this run",
+        ),
+    ]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #300f4b78
 def axis_rows(
     card: AxisCard | None,  # of paper mode
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "z_u and z_c beside the published ones, and their stability over solver seeds."
-    rows = [r for (name, wanted), source in zip(AXES.items(), ("paper (53)", "paper (54)"), strict=True) for r in _axis(card, name, wanted, source)]
+    rows = [
+        r
+        for (name, wanted), source in zip(AXES.items(), ("paper (53)", "paper (54)"), strict=True)
+        for r in _axis(card, name, wanted, source)
+    ]
     theirs = "z_u = entropy, z_c = .7071 conf + .7071 oodscore"
-    return [*rows,
-            _row("axes", "axes of the follow-up", FOLLOW_UP, theirs, why="they were fitted to standardised features, with oodscore = 1 − conf"),
-            _row("axes", "domains on the plane", "paper figure 1", "a figure", why="no numbers were printed")]
+    return [
+        *rows,
+        _row(
+            "axes",
+            "axes of the follow-up",
+            FOLLOW_UP,
+            theirs,
+            why="they were fitted to standardised features, with oodscore = 1 − conf",
+        ),
+        _row("axes", "domains on the plane", "paper figure 1", "a figure", why="no numbers were printed"),
+    ]
 
 # %% ../../nbs/09_entrance/03_published.ipynb #8b875afb
 def _scored(rows: Log, card: AxisCard, train: np.ndarray) -> dict[str, np.ndarray]:
@@ -167,20 +253,36 @@ def _scored(rows: Log, card: AxisCard, train: np.ndarray) -> dict[str, np.ndarra
     u, c = card.labels.z_u, card.labels.z_c
     if u is None or c is None or u == c:
         return scores
-    z, fitters = card.coordinates(card.evidence_of(rows))[:, [u, c]], {"logistic": fit_logistic, "linear SVM": fit_linear_svm}
+    z, fitters = (
+        card.coordinates(card.evidence_of(rows))[:, [u, c]],
+        {"logistic": detectors.fit_logistic, "linear SVM": detectors.fit_linear_svm},
+    )
     return scores | {f"{n} on (z_u, z_c)": fit(z[train], y[train]).score(z[~train]) for n, fit in fitters.items()}
 
 
-def _measured(name: str, published: tuple[float | None, ...], y: np.ndarray, scores: Mapping[str, np.ndarray], reason: str) -> list[dict[str, Any]]:
+def _measured(
+    name: str, published: tuple[float | None, ...], y: np.ndarray, scores: Mapping[str, np.ndarray], reason: str
+) -> list[dict[str, Any]]:
     "Three metrics of one detector beside the published ones."
     value, low, high, tnr, aupr = published
     even, rows = len(y) > 0 and abs(y.mean() - OOD_ROWS / (ID_ROWS + OOD_ROWS)) < 0.02, []
-    have, draws = (ood_metrics(y, scores[name]), bootstrap_metrics(y, scores[name], 300)) if name in scores else ({}, pd.DataFrame())
-    metrics = (("AUROC", "auroc", "auroc", value), ("TNR at 95 % TPR", "tnr95_ood_positive", "fpr95_ood_positive", tnr),
-               ("AUPR", "aupr_out", "aupr_out", aupr))
+    have, draws = (
+        (detect_metrics.ood_metrics(y, scores[name]), intervals.bootstrap_metrics(y, scores[name], 300))
+        if name in scores
+        else ({}, pd.DataFrame())
+    )
+    metrics = (
+        ("AUROC", "auroc", "auroc", value),
+        ("TNR at 95 % TPR", "tnr95_ood_positive", "fpr95_ood_positive", tnr),
+        ("AUPR", "aupr_out", "aupr_out", aupr),
+    )
     for metric, key, column, number in metrics:
         if name not in scores or (key == "aupr_out" and not even):
-            missing = "this run has no z_u and z_c of their own" if name not in scores else f"AUPR depends on the share of OoD images, {y.mean():.0%} here"
+            missing = (
+                "this run has no z_u and z_c of their own"
+                if name not in scores
+                else f"AUPR depends on the share of OoD images, {y.mean():.0%} here"
+            )
             rows.append(_row("detectors", f"{metric} of {name}", FOLLOW_UP, number, why=reason or missing))
             continue
         own = float(draws[column].std())
@@ -197,7 +299,7 @@ def detector_rows(
 ) -> list[dict[str, Any]]:  # rows for `compare_published`
     "Detectors fitted on 70 % of the images and measured on the others, as in the follow-up."
     log = log.canonical()
-    train = split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
+    train = log_rows.split_rows(log.array("id").astype(str), (0.7, 0.3), "published", ("train", "test")) == "train"
     y = ~log.is_id[~train]
     few = "too few images to hold some out" if min(y.sum(), (~y).sum()) < 10 else ""
     reason = "this run has no paper mode" if card is None else few
@@ -228,8 +330,10 @@ def comparison_lead(
         same = f"This is not the published experiment: {', '.join(other)} {verb}, so the numbers may as well."
     numbers = table[table["part"] != "protocol"]
     count = numbers["verdict"].value_counts().reindex([AGREES, DIFFERS, CANNOT], fill_value=0)
-    return (f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ and {count[CANNOT]} cannot be "
-            f"compared. {same}")
+    return (
+        f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ and {count[CANNOT]} cannot be "
+        f"compared. {same}"
+    )
 
 # %% ../../nbs/09_entrance/03_published.ipynb #a9c8a4d1
 def value_text(
@@ -247,5 +351,7 @@ def comparison_text(
     "The comparison for a terminal; reasons stand in the report and in comparison.json."
     shown = pd.DataFrame({k: [value_text(v) for v in table[k]] for k in ("quantity", "published", "here", "verdict")})
     long = shown[["published", "here"]].apply(lambda c: c.str.len() > 24).any(axis=1)
-    below = [f"{r.quantity}: {r.verdict}\n  published {r.published}\n  here      {r.here}" for r in shown[long].itertuples()]
+    below = [
+        f"{r.quantity}: {r.verdict}\n  published {r.published}\n  here      {r.here}" for r in shown[long].itertuples()
+    ]
     return "\n".join([comparison_lead(table), shown[~long].to_string(index=False), *below])

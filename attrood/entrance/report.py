@@ -24,8 +24,9 @@ import plotly.offline
 from .. import __version__
 from ..axes import AxisCard, feature_name
 from .published import comparison_lead, value_text
-from ..ground import COLORS, atomic_path
-from ..why import ACTIONS, describe, domain_profiles, language_of, meaning, quadrants, representatives
+from ..ground import atomic_path, style
+from ..why import describe, language
+from ..why import domains as why_domains
 
 # %% ../../nbs/09_entrance/02_report.ipynb #2815a6a5
 def visible(
@@ -44,42 +45,75 @@ def script_json(
 ) -> str:  # JSON without <, >, &: safe inside a script element
     "JSON that cannot end the script element it stands in."
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for c in "<>&\u2028\u2029": text = text.replace(c, f"\\u{ord(c):04x}")
+    for c in "<>&\u2028\u2029":
+        text = text.replace(c, f"\\u{ord(c):04x}")
     return text
 
 # %% ../../nbs/09_entrance/02_report.ipynb #a86d962f
 def _percent(share: float) -> str:
     "A share in percent, without rounding something to nothing."
-    return "–" if not np.isfinite(share) else "<1 %" if 0 < share < 0.005 else ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
+    return (
+        "–"
+        if not np.isfinite(share)
+        else "<1 %"
+        if 0 < share < 0.005
+        else ">99 %"
+        if 0.995 <= share < 1
+        else f"{100 * share:.0f} %"
+    )
 
 
 def _number(v: Any) -> str:
     "A cell of a table."
-    if v is None or isinstance(v, float) and not np.isfinite(v): return "–"
-    if isinstance(v, bool): return "yes" if v else "no"
-    if isinstance(v, int): return f"{v:,}"
-    if isinstance(v, float): return f"{v:.4g}" if v == 0 or 1e-3 <= abs(v) < 1e5 else f"{v:.2e}"
-    if isinstance(v, Mapping): return "; ".join(f"{visible(k)}: {_number(x)}" for k, x in v.items())
-    if isinstance(v, (list, tuple)): return ", ".join(_number(x) for x in v[:30]) + (f", … ({len(v)})" if len(v) > 30 else "")
+    if v is None or isinstance(v, float) and not np.isfinite(v):
+        return "–"
+    if isinstance(v, bool):
+        return "yes" if v else "no"
+    if isinstance(v, int):
+        return f"{v:,}"
+    if isinstance(v, float):
+        return f"{v:.4g}" if v == 0 or 1e-3 <= abs(v) < 1e5 else f"{v:.2e}"
+    if isinstance(v, Mapping):
+        return "; ".join(f"{visible(k)}: {_number(x)}" for k, x in v.items())
+    if isinstance(v, (list, tuple)):
+        return ", ".join(_number(x) for x in v[:30]) + (f", … ({len(v)})" if len(v) > 30 else "")
     return visible(v)
 
 
-def _table(title: str, rows: Iterable[Mapping[Any, Any]], text: str = "", is_open: bool = False, words: bool = False) -> dict[str, Any]:
+def _table(
+    title: str, rows: Iterable[Mapping[Any, Any]], text: str = "", is_open: bool = False, words: bool = False
+) -> dict[str, Any]:
     "A table for the template from records."
     rows = list(rows)
     head = list(dict.fromkeys(k for r in rows for k in r))
-    return {"title": title, "text": text, "open": is_open, "words": words, "head": [visible(h).replace("_", " ") for h in head],
-            "rows": [[_number(r.get(h)) for h in head] for r in rows]}
+    return {
+        "title": title,
+        "text": text,
+        "open": is_open,
+        "words": words,
+        "head": [visible(h).replace("_", " ") for h in head],
+        "rows": [[_number(r.get(h)) for h in head] for r in rows],
+    }
 
 # %% ../../nbs/09_entrance/02_report.ipynb #f7f83a2f
-TONES = (*(c for c in COLORS if c != "#000000"), "#7A5CC7", "#9C6B30", "#B0355F", "#3F9A9A")  # colours seen on white and on black
+TONES = (
+    *(c for c in style.COLORS if c != "#000000"),
+    "#7A5CC7",
+    "#9C6B30",
+    "#B0355F",
+    "#3F9A9A",
+)  # colours seen on white and on black
 
 # %% ../../nbs/09_entrance/02_report.ipynb #652d0b23
-def _domain_words(rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card: AxisCard, usual: float) -> dict[str, str]:
+def _domain_words(
+    rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card: AxisCard, usual: float
+) -> dict[str, str]:
     "What a domain's card says: what kind of set it is, why its images stand out, and what to do."
     out = table["outside"].to_numpy() & rows
     lead = (table.loc[out, "dominant"] + np.where(table.loc[out, "excess"] > 0, "+", "-")).value_counts()
-    beyond = out.sum() / rows.sum() > usual + 2 * np.sqrt(usual * (1 - usual) / rows.sum())  # what chance gives to so many familiar images
+    beyond = out.sum() / rows.sum() > usual + 2 * np.sqrt(
+        usual * (1 - usual) / rows.sum()
+    )  # what chance gives to so many familiar images
     first = lead.index[0] if len(lead) and beyond else ""
     if is_id[rows].all():
         return {"kind": "familiar (ID)", "why": "the share that the others are compared with", "action": ""}
@@ -87,8 +121,8 @@ def _domain_words(rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card
     if not first:
         return {"kind": kind, "why": "no more than the familiar images do", "action": ""}
     name = first[:-1]
-    mostly = meaning(card.groups[card.names.index(name)], first.endswith("+"))
-    action = language_of("en").actions[table.loc[out, "action"].value_counts().index[0]].split(":")[0]
+    mostly = language.meaning(card.groups[card.names.index(name)], first.endswith("+"))
+    action = language.language_of("en").actions[table.loc[out, "action"].value_counts().index[0]].split(":")[0]
     return {"kind": kind, "why": f"mostly: {mostly} ({visible(name)})", "action": f"→ {action}"}
 
 # %% ../../nbs/09_entrance/02_report.ipynb #dfedc0a1
@@ -100,7 +134,7 @@ def domain_cards(
     "One card per domain: share that stands out, leading axis, suggestion, mean position with interval."
     names, domain = list(card.names), scores["domain"].astype(str).to_numpy()
     u, is_id = card.excess(table[names]), (scores["role"] == "id").to_numpy()
-    profile = domain_profiles(u, domain, is_id, names, n_boot=400)
+    profile = why_domains.domain_profiles(u, domain, is_id, names, n_boot=400)
     order = sorted(set(domain), key=lambda d: (not is_id[domain == d].all(), d))
     usual, cards = float(table["outside"].to_numpy()[is_id].mean()) if is_id.any() else 0.0, []
     for i, name in enumerate(order):
@@ -108,18 +142,36 @@ def domain_cards(
         share = float(table["outside"].to_numpy()[rows].mean())
         actions = table.loc[rows, "action"].value_counts(normalize=True)
         p = profile[profile["domain"] == name].set_index("axis").loc[names, ["mean", "low", "high"]]
-        cards.append({
-            "name": visible(name), "color": TONES[i % len(TONES)], "images": f"{int(rows.sum()):,}", "outside": _percent(share),
-            **_domain_words(rows, is_id, table, card, usual), "actions": ", ".join(f"{a} {_percent(float(v))}" for a, v in actions.items()),
-            "cells": [{"mean": float(m), "text": f"{m:.2f}", "interval": f"{low:.2f} … {high:.2f}",
-                       "deep": round(min(abs(float(m)), 3) / 3 * 0.55, 3)} for m, low, high in p.itertuples(index=False)]})
+        cards.append(
+            {
+                "name": visible(name),
+                "color": TONES[i % len(TONES)],
+                "images": f"{int(rows.sum()):,}",
+                "outside": _percent(share),
+                **_domain_words(rows, is_id, table, card, usual),
+                "actions": ", ".join(f"{a} {_percent(float(v))}" for a, v in actions.items()),
+                "cells": [
+                    {
+                        "mean": float(m),
+                        "text": f"{m:.2f}",
+                        "interval": f"{low:.2f} … {high:.2f}",
+                        "deep": round(min(abs(float(m)), 3) / 3 * 0.55, 3),
+                    }
+                    for m, low, high in p.itertuples(index=False)
+                ],
+            }
+        )
     return cards
 
 # %% ../../nbs/09_entrance/02_report.ipynb #38dc35cc
 def _interval(j: int, name: str, named: Mapping[str, int], st: Mapping[str, Any]) -> dict[str, float]:
     "Low and high end of a weight under resampling, where they are known."
     m = next((named[n] for n in (name, feature_name(name)) if n in named), None)
-    return {e: st[e][j][m] for e in ("low", "high")} if m is not None and st.get("low") and st.get("high") and j < len(st["low"]) else {}
+    return (
+        {e: st[e][j][m] for e in ("low", "high")}
+        if m is not None and st.get("low") and st.get("high") and j < len(st["low"])
+        else {}
+    )
 
 
 def _ends(j: int, name: str, named: Mapping[str, int], st: Mapping[str, Any]) -> str:
@@ -128,13 +180,21 @@ def _ends(j: int, name: str, named: Mapping[str, int], st: Mapping[str, Any]) ->
     return f"[{at['low']:.2f}, {at['high']:.2f}] " if at else ""
 
 # %% ../../nbs/09_entrance/02_report.ipynb #87d3f6e9
-def _bar(j: int, name: str, value: float, top: float, named: Mapping[str, int], st: Mapping[str, Any]) -> dict[str, Any]:
+def _bar(
+    j: int, name: str, value: float, top: float, named: Mapping[str, int], st: Mapping[str, Any]
+) -> dict[str, Any]:
     "One weight as a bar from the middle, with its interval where that is known."
     at = {e: 50 + 50 * max(-1.0, min(1.0, x / top)) for e, x in _interval(j, name, named, st).items()}
     half = 50 * abs(value) / top
-    return {"name": visible(name), "value": f"{value:+.3f}", "neg": value < 0, "left": round(50 - half if value < 0 else 50, 2),
-            "width": round(half, 2), "low": round(at["low"], 2) if at else None,
-            "span": round(max(0.6, at["high"] - at["low"]), 2) if at else None}
+    return {
+        "name": visible(name),
+        "value": f"{value:+.3f}",
+        "neg": value < 0,
+        "left": round(50 - half if value < 0 else 50, 2),
+        "width": round(half, 2),
+        "low": round(at["low"], 2) if at else None,
+        "span": round(max(0.6, at["high"] - at["low"]), 2) if at else None,
+    }
 
 # %% ../../nbs/09_entrance/02_report.ipynb #d6a6e888
 def axis_cards(
@@ -148,13 +208,23 @@ def axis_cards(
         w = sorted(card.weights(j).items(), key=lambda v: (-abs(v[1]), v[0]))
         top = max([abs(v) for _, v in w], default=1.0)
         tags = [f"{100 * labels.shares[j]:.0f} % {group}"]
-        tags += [visible(verdicts[j].get("verdict", ""))] if j < len(verdicts) and isinstance(verdicts[j], Mapping) else []
+        tags += (
+            [visible(verdicts[j].get("verdict", ""))] if j < len(verdicts) and isinstance(verdicts[j], Mapping) else []
+        )
         tags += [f"and {len(w) - most} smaller weights"] if len(w) > most else []
-        terms = [f"{'−' if v < 0 else '+'} {abs(v):.4f} {_ends(j, n, named, st)}{visible(feature_name(n))}" for n, v in w]
-        out.append({
-            "name": visible(name), "meaning": visible(meaning(group)), "below": visible(meaning(group, False)), "tags": tags,
-            "bars": [_bar(j, n, v, top, named, st) for n, v in w[:most]],
-            "formula": f"{visible(name)} = {' '.join(terms).removeprefix('+ ') or '0'}"})
+        terms = [
+            f"{'−' if v < 0 else '+'} {abs(v):.4f} {_ends(j, n, named, st)}{visible(feature_name(n))}" for n, v in w
+        ]
+        out.append(
+            {
+                "name": visible(name),
+                "meaning": visible(language.meaning(group)),
+                "below": visible(language.meaning(group, False)),
+                "tags": tags,
+                "bars": [_bar(j, n, v, top, named, st) for n, v in w[:most]],
+                "formula": f"{visible(name)} = {' '.join(terms).removeprefix('+ ') or '0'}",
+            }
+        )
     return out
 
 # %% ../../nbs/09_entrance/02_report.ipynb #7e2aee9f
@@ -181,11 +251,17 @@ def page_rows(
         return _codes(scores[name].tolist(), words) if name in scores else [-1] * len(scores)
 
     rows = {
-        "id": [visible(i) for i in scores["id"]], "domain": [place[visible(d)] for d in scores["domain"]],
-        "prediction": known("prediction"), "label": known("label"), "z": [short(c) for c in z.T], "excess_all": [short(c, 3) for c in u.T],
-        "lead": [names.index(n) for n in table["dominant"]], "excess": short(table["excess"], 3),
-        "percentile": [round(float(p), 1) for p in table["percentile"]], "outside": [int(o) for o in table["outside"]],
-        "action": [ACTIONS.index(a) for a in table["action"]],
+        "id": [visible(i) for i in scores["id"]],
+        "domain": [place[visible(d)] for d in scores["domain"]],
+        "prediction": known("prediction"),
+        "label": known("label"),
+        "z": [short(c) for c in z.T],
+        "excess_all": [short(c, 3) for c in u.T],
+        "lead": [names.index(n) for n in table["dominant"]],
+        "excess": short(table["excess"], 3),
+        "percentile": [round(float(p), 1) for p in table["percentile"]],
+        "outside": [int(o) for o in table["outside"]],
+        "action": [language.ACTIONS.index(a) for a in table["action"]],
     }
     return rows, list(words)
 
@@ -220,14 +296,25 @@ def quadrant_cards(
     have = {"label", "prediction"} <= set(scores)
     wrong = (scores["label"].notna() & (scores["label"] != scores["prediction"])).to_numpy() if have else None
     sure = scores["conf"].to_numpy() if "conf" in scores else -z.sum(1)
-    picks = representatives(z[:, 0], z[:, 1], scores["id"].tolist(), wrong, sure if have else None, count=count)
-    q, out = pd.Series(quadrants(z[:, 0], z[:, 1])).value_counts(), []
+    picks = why_domains.representatives(
+        z[:, 0], z[:, 1], scores["id"].tolist(), wrong, sure if have else None, count=count
+    )
+    q, out = pd.Series(why_domains.quadrants(z[:, 0], z[:, 1])).value_counts(), []
     for name, part in picks.groupby("quadrant", sort=False):
         images = []
         for r in part.to_dict("records"):
             row = scores.iloc[int(r["row"])]
             said = {k: visible(row[k]) if k in scores and pd.notna(row[k]) else "" for k in ("label", "prediction")}
-            images.append({"id": visible(r["id"]), "key": r["id"], "kind": r["kind"], "domain": visible(row["domain"]), "color": colors[visible(row["domain"])], **said})
+            images.append(
+                {
+                    "id": visible(r["id"]),
+                    "key": r["id"],
+                    "kind": r["kind"],
+                    "domain": visible(row["domain"]),
+                    "color": colors[visible(row["domain"])],
+                    **said,
+                }
+            )
         title = str(name).replace("z_u", visible(plane[0])).replace("z_c", visible(plane[1]))
         out.append({"name": title, "rows": f"{int(q[name]):,}", "images": images})
     return out
@@ -252,20 +339,40 @@ def detector_rows(
     t = detectors.astype(object).where(detectors.notna(), None)
     if not {"domain", "detector", "auroc", "auroc_low", "auroc_high", "fpr95_id_positive"} <= set(t):
         return [{str(k): v for k, v in r.items()} for r in t.head(most).to_dict("records")]
-    order = t.assign(place=t["domain"].map({d: i for i, d in enumerate(dict.fromkeys(t["domain"]))}), down=-t["auroc"].astype(float)).sort_values(["place", "down"], kind="stable")
-    return [{"unfamiliar images": "all" if r["domain"] == "pooled" else r["domain"], "detector": r["detector"], "AUROC": f"{r['auroc']:.3f}", "95 % interval": f"{r['auroc_low']:.3f} … {r['auroc_high']:.3f}",
-             "missed when 95 % of the familiar pass": None if r["fpr95_id_positive"] is None else _percent(r["fpr95_id_positive"]),
-             "gain": f"{d:+.3f} over the {r['opponent']} (p = {r['p']:.2g})" if (d := r.get("difference")) is not None else None} for r in order.head(most).to_dict("records")]
+    order = t.assign(
+        place=t["domain"].map({d: i for i, d in enumerate(dict.fromkeys(t["domain"]))}), down=-t["auroc"].astype(float)
+    ).sort_values(["place", "down"], kind="stable")
+    return [
+        {
+            "unfamiliar images": "all" if r["domain"] == "pooled" else r["domain"],
+            "detector": r["detector"],
+            "AUROC": f"{r['auroc']:.3f}",
+            "95 % interval": f"{r['auroc_low']:.3f} … {r['auroc_high']:.3f}",
+            "missed when 95 % of the familiar pass": None
+            if r["fpr95_id_positive"] is None
+            else _percent(r["fpr95_id_positive"]),
+            "gain": f"{d:+.3f} over the {r['opponent']} (p = {r['p']:.2g})"
+            if (d := r.get("difference")) is not None
+            else None,
+        }
+        for r in order.head(most).to_dict("records")
+    ]
 
 # %% ../../nbs/09_entrance/02_report.ipynb #22805665
 def _compared(comparison: pd.DataFrame) -> dict[str, Any]:
     "The comparison with published numbers as a table."
     marks = {"agrees": "✓ agrees", "differs": "✗ differs"}
     rows = [
-        {"result": r["quantity"], "where": r["source"], "published": value_text(r["published"]), "here": value_text(r["here"]),
-         "verdict": marks.get(r["verdict"], r["verdict"]),
-         "tolerance, or reason": ("" if r["tolerance"] is None else f"± {r['tolerance']:.2g}: ") + r["why"]}
-        for r in comparison.to_dict("records")]
+        {
+            "result": r["quantity"],
+            "where": r["source"],
+            "published": value_text(r["published"]),
+            "here": value_text(r["here"]),
+            "verdict": marks.get(r["verdict"], r["verdict"]),
+            "tolerance, or reason": ("" if r["tolerance"] is None else f"± {r['tolerance']:.2g}: ") + r["why"],
+        }
+        for r in comparison.to_dict("records")
+    ]
     return _table("Beside the published numbers", rows, comparison_lead(comparison), True, True)
 
 
@@ -273,7 +380,14 @@ def _chosen(card: AxisCard) -> list[dict[str, Any]]:
     "How the axes were chosen, and what else was tried."
     facts = {k: v for k, v in card.selection.items() if k != "table" and v is not None}
     lead = f"{card.mode} mode: {len(card.names)} axes from {len(card.evidence)} columns of evidence."
-    out = [_table("How the axes were chosen", [{"setting": k.replace("_", " "), "value": v} for k, v in facts.items()], lead, words=True)]
+    out = [
+        _table(
+            "How the axes were chosen",
+            [{"setting": k.replace("_", " "), "value": v} for k, v in facts.items()],
+            lead,
+            words=True,
+        )
+    ]
     if tried := card.selection.get("table"):
         rows = [{k: v for k, v in r.items() if not str(k).startswith("fold_")} for r in tried]
         out.append(_table("The selection table", rows[:200]))
@@ -289,7 +403,14 @@ def _stable(card: AxisCard) -> list[dict[str, Any]]:
         for j, (n, v) in enumerate(zip(card.names, st["verdicts"], strict=False)):
             measured = {"bootstrap cosine 5 %": cosine[j][1], "median": cosine[j][3]} if cosine and cosine[j] else {}
             rows.append({"axis": n, "verdict": v.get("verdict"), "why": v.get("reason"), **measured})
-        return [_table(title, rows, "The axes are fitted again to resampled images. A cosine of 1 is the same axis.", words=True)]
+        return [
+            _table(
+                title,
+                rows,
+                "The axes are fitted again to resampled images. A cosine of 1 is the same axis.",
+                words=True,
+            )
+        ]
     if st.get("mean") is not None:
         rows = [{"axis": n, "mean cosine": c} for n, c in zip(card.names, st["mean"], strict=False)]
         return [_table(title, rows, visible(st.get("method", "")), words=True)]
@@ -303,7 +424,11 @@ def _origin(card: AxisCard) -> list[dict[str, Any]]:
         dropped = [{"evidence": e, "why": card.dropped[e]} for e in card.evidence if e in card.dropped]
         out.append(_table("Evidence that was left out, and why", dropped, words=True))
     facts = {k: v for k, v in card.provenance.items() if k != "sources"}
-    out.append(_table("Where this comes from", [{"what": k.replace("_", " "), "value": v} for k, v in facts.items()], words=True))
+    out.append(
+        _table(
+            "Where this comes from", [{"what": k.replace("_", " "), "value": v} for k, v in facts.items()], words=True
+        )
+    )
     if card.notes:
         out.append(_table("Notes from the run", [{"note": n} for n in card.notes], words=True))
     if sources := card.provenance.get("sources"):
@@ -314,7 +439,8 @@ def _origin(card: AxisCard) -> list[dict[str, Any]]:
 DETECTOR_TEXT = (
     "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar ones. AUROC is 1 for perfect and "
     "0.5 for chance. Mahalanobis was shown familiar images alone, logistic both kinds. Everything was fitted to 60 % of the images, "
-    "the single score chosen on 20 %, and these numbers come from the 20 % that were held out.")  # above the table of detectors
+    "the single score chosen on 20 %, and these numbers come from the 20 % that were held out."
+)  # above the table of detectors
 
 
 def fact_tables(
@@ -337,12 +463,23 @@ def lead_lines(
     "The first sentences."
     is_id, out = (scores["role"] == "id").to_numpy(), table["outside"].to_numpy()
     rest, known = int((~is_id).sum()), ", ".join(visible(d) for d in dict.fromkeys(scores.loc[is_id, "domain"]))
-    how = (f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, it differs from the familiar ones. "
-           "It stands out if it leaves their usual range on at least one axis.")
-    met = f"A model met {len(scores):,} images: {int(is_id.sum()):,} familiar ones (in distribution, ID" + (f": {known}" if known else "") + ")" + (f" and {rest:,} others. " if rest else ". ")
-    if not (rest and is_id.any()): return [met, how]
-    return [f"{_percent(float(out[~is_id].mean()))} of the unfamiliar images stand out, and {_percent(float(out[is_id].mean()))} of the familiar ones.", met + how,
-            "The reason and the suggestion under each set are the most frequent ones. A suggestion comes from a fixed table: a first guess, for a person to check."]
+    how = (
+        f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, it differs from the familiar ones. "
+        "It stands out if it leaves their usual range on at least one axis."
+    )
+    met = (
+        f"A model met {len(scores):,} images: {int(is_id.sum()):,} familiar ones (in distribution, ID"
+        + (f": {known}" if known else "")
+        + ")"
+        + (f" and {rest:,} others. " if rest else ". ")
+    )
+    if not (rest and is_id.any()):
+        return [met, how]
+    return [
+        f"{_percent(float(out[~is_id].mean()))} of the unfamiliar images stand out, and {_percent(float(out[is_id].mean()))} of the familiar ones.",
+        met + how,
+        "The reason and the suggestion under each set are the most frequent ones. A suggestion comes from a fixed table: a first guess, for a person to check.",
+    ]
 
 # %% ../../nbs/09_entrance/02_report.ipynb #f7292692
 def report_images(
@@ -360,27 +497,48 @@ def report_images(
     return list(dict.fromkeys([*picks, *top, *spread]))[:count]
 
 # %% ../../nbs/09_entrance/02_report.ipynb #ff12536f
-UNITS = {"all": "Features are in standard deviations of all images.", False: "Features are differences from the ID mean."}
+UNITS = {
+    "all": "Features are in standard deviations of all images.",
+    False: "Features are differences from the ID mean.",
+}
 
 
-def _page_data(card: AxisCard, scores: pd.DataFrame, table: pd.DataFrame, domains: list[dict[str, Any]], axes: list[dict[str, Any]],
-               thumbs: Mapping[str, str]) -> dict[str, Any]:
+def _page_data(
+    card: AxisCard,
+    scores: pd.DataFrame,
+    table: pd.DataFrame,
+    domains: list[dict[str, Any]],
+    axes: list[dict[str, Any]],
+    thumbs: Mapping[str, str],
+) -> dict[str, Any]:
     "What the page's script reads."
     rows, words = page_rows(scores, table, card, [d["name"] for d in domains])
     tail = 0.05 / (2 * len(axes))
-    ends = [{"low": float(low), "high": float(high)} for low, high in zip(card.at(tail), card.at(1 - tail), strict=True)]
+    ends = [
+        {"low": float(low), "high": float(high)} for low, high in zip(card.at(tail), card.at(1 - tail), strict=True)
+    ]
     return {
-        "rows": rows, "words": words, "domains": [{"name": d["name"], "color": d["color"]} for d in domains], "plane": list(card.plane),
-        "thumbs": thumbs, "actions": list(language_of("en").actions.values()),
-        "axes": [{"name": a["name"], "meaning": a["meaning"], "below": a["below"], **e} for a, e in zip(axes, ends, strict=True)],
-        "symbols": ["circle", "square", "diamond", "triangle-up", "cross", "x"]}
+        "rows": rows,
+        "words": words,
+        "domains": [{"name": d["name"], "color": d["color"]} for d in domains],
+        "plane": list(card.plane),
+        "thumbs": thumbs,
+        "actions": list(language.language_of("en").actions.values()),
+        "axes": [
+            {"name": a["name"], "meaning": a["meaning"], "below": a["below"], **e}
+            for a, e in zip(axes, ends, strict=True)
+        ],
+        "symbols": ["circle", "square", "diamond", "triangle-up", "cross", "x"],
+    }
 
 
 def _subtitle(card: AxisCard, images: int) -> str:
     "Model, classes, images and mode in one line."
     model, classes = card.provenance.get("model") or {}, card.provenance.get("classes")
     name = visible(" ".join(str(model[k]) for k in ("name", "pretrained") if model.get(k)))
-    return " · ".join(h for h in (name, f"{classes} classes" if classes else "", f"{images:,} images", f"{card.mode} mode") if h)
+    return " · ".join(
+        h for h in (name, f"{classes} classes" if classes else "", f"{images:,} images", f"{card.mode} mode") if h
+    )
 
 # %% ../../nbs/09_entrance/02_report.ipynb #fff1ac7b
 def _checked(card: AxisCard, scores: pd.DataFrame) -> pd.DataFrame:
@@ -413,11 +571,21 @@ def render_report(
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        title=visible(title), subtitle=_subtitle(card, len(scores)), lead=lead_lines(scores, table, len(axes)), domains=domains, axes=axes,
-        beside="" if comparison is None else comparison_lead(comparison), picks=picks, plane=[visible(card.names[j]) for j in card.plane],
-        tables=fact_tables(card, detectors, comparison), unit=UNITS.get(card.standardize, "Features are in ID standard deviations."),
-        intervals=f"{100 * level:.0f} %" if level else "", version=__version__, plotly=plotly.offline.get_plotlyjs(),
-        data=script_json(_page_data(card, scores, table, domains, axes, thumbs)))
+        title=visible(title),
+        subtitle=_subtitle(card, len(scores)),
+        lead=lead_lines(scores, table, len(axes)),
+        domains=domains,
+        axes=axes,
+        beside="" if comparison is None else comparison_lead(comparison),
+        picks=picks,
+        plane=[visible(card.names[j]) for j in card.plane],
+        tables=fact_tables(card, detectors, comparison),
+        unit=UNITS.get(card.standardize, "Features are in ID standard deviations."),
+        intervals=f"{100 * level:.0f} %" if level else "",
+        version=__version__,
+        plotly=plotly.offline.get_plotlyjs(),
+        data=script_json(_page_data(card, scores, table, domains, axes, thumbs)),
+    )
 
 # %% ../../nbs/09_entrance/02_report.ipynb #8401d7ff
 def write_report(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .distances import covariance, squared_distances, whitening
 from .fitted import Features, FittedScore
 from .registry import Evidence
-from ..ground import as_rows, in_blocks, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #26292251
 @dataclass(frozen=True, eq=False)
@@ -24,9 +24,16 @@ class CentredCosine(FittedScore):
 
     Ours, on the modality gap of Liang et al. 2022. No temperature.
     """
+
     kind: ClassVar[str] = "centred_cosine"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("centred_cosine", "geometry", "ours; Liang et al. 2022", "−max cos(x − mean image, text − mean text)", needs=frozenset({"reference", "text"})),
+        Evidence(
+            "centred_cosine",
+            "geometry",
+            "ours; Liang et al. 2022",
+            "−max cos(x − mean image, text − mean text)",
+            needs=frozenset({"reference", "text"}),
+        ),
     )
     image_mean: np.ndarray  # (d,) mean of the unit reference images
     text: np.ndarray  # (C, d) centred texts, unit length
@@ -49,11 +56,13 @@ class CentredCosine(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) from image embeddings (n, d)."
+
         def block(b: np.ndarray) -> np.ndarray:
             away = unit_rows(b) - self.image_mean
             length = np.linalg.norm(away, axis=1)
             return -(away @ self.text.T).max(axis=1) / np.where(length > 0, length, 1)
-        return in_blocks(block, self.check(features, len(self.image_mean)))
+
+        return arrays.in_blocks(block, self.check(features, len(self.image_mean)))
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #9c8c244a
 @dataclass(frozen=True, eq=False)
@@ -62,9 +71,16 @@ class ModalityGap(FittedScore):
 
     Defined here, on the gap of Liang et al. 2022. No temperature.
     """
+
     kind: ClassVar[str] = "gap_projection"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("gap_projection", "text", "ours; Liang et al. 2022", "projection on image mean − text mean", needs=frozenset({"reference", "text"})),
+        Evidence(
+            "gap_projection",
+            "text",
+            "ours; Liang et al. 2022",
+            "projection on image mean − text mean",
+            needs=frozenset({"reference", "text"}),
+        ),
     )
     direction: np.ndarray  # (d,) unit vector from mean text to mean image
     length: float  # size of the gap
@@ -102,9 +118,17 @@ class CosinePattern(FittedScore):
 
     Ours, after Lee et al. 2018, in the space of the class cosines. Ledoit-Wolf covariance; no temperature.
     """
+
     kind: ClassVar[str] = "cosine_pattern"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("cosine_pattern", "text", "ours; Lee et al. 2018", "log Mahalanobis distance of s to the reference rows'", params={"shrinkage": "ledoit-wolf"}, needs=frozenset({"reference", "text"})),
+        Evidence(
+            "cosine_pattern",
+            "text",
+            "ours; Lee et al. 2018",
+            "log Mahalanobis distance of s to the reference rows'",
+            params={"shrinkage": "ledoit-wolf"},
+            needs=frozenset({"reference", "text"}),
+        ),
     )
     takes: ClassVar[str] = "cosines"
     mean: np.ndarray  # (C,) mean cosines
@@ -121,7 +145,9 @@ class CosinePattern(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "(n,) from the cosines (n, C) of images to classes, higher for more OoD."
-        d = in_blocks(lambda b: squared_distances(b, self.mean[None], self.root)[:, 0], self.check(features, len(self.mean)))
+        d = arrays.in_blocks(
+            lambda b: squared_distances(b, self.mean[None], self.root)[:, 0], self.check(features, len(self.mean))
+        )
         return np.log1p(d / len(self.mean))
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #ca017f8d
@@ -131,9 +157,16 @@ class TextSpan(FittedScore):
 
     Ours; the residual of ViM (Wang et al. 2022) turned to the text side. No temperature, no reference rows.
     """
+
     kind: ClassVar[str] = "text_span"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("text_span", "text", "ours; Wang et al. 2022", "−‖projection on the span of the texts‖", needs=frozenset({"text"})),
+        Evidence(
+            "text_span",
+            "text",
+            "ours; Wang et al. 2022",
+            "−‖projection on the span of the texts‖",
+            needs=frozenset({"text"}),
+        ),
     )
     basis: np.ndarray  # (r, d) orthonormal
 
@@ -171,15 +204,20 @@ def null_prompt(
     x, t = unit_rows(features, "features"), unit_rows(text, "text")
     n = np.asarray(null, np.float64)
     if n.shape != (t.shape[1],) or x.shape[1] != t.shape[1]:
-        raise ValueError(f"features, text and null must have the same width, got {x.shape[1]}, {t.shape[1]} and shape {n.shape}")
-    return x @ unit_rows(n[None], "null")[0] - in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)
+        raise ValueError(
+            f"features, text and null must have the same width, got {x.shape[1]}, {t.shape[1]} and shape {n.shape}"
+        )
+    return x @ unit_rows(n[None], "null")[0] - arrays.in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=1 << 20)
 
 # %% ../../nbs/03_evidence/06_alignment.ipynb #3b8aaa36
 @dataclass(frozen=True, eq=False)
 class NullPrompt(FittedScore):
     "The score against a null prompt, kept with its embedding."
+
     kind: ClassVar[str] = "null_prompt"
-    evidence: ClassVar[tuple[Evidence, ...]] = (Evidence("null_prompt", "text", "ours", "cos(x, null prompt) − s₁", needs=frozenset({"text"})),)
+    evidence: ClassVar[tuple[Evidence, ...]] = (
+        Evidence("null_prompt", "text", "ours", "cos(x, null prompt) − s₁", needs=frozenset({"text"})),
+    )
     options: ClassVar[tuple[str, ...]] = ("null_embedding",)
     null: np.ndarray  # (d,) text embedding of a prompt without a class
 

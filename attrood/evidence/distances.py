@@ -18,7 +18,7 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from .fitted import Features, FittedScore
 from .registry import EVIDENCE, Evidence
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #e79da88b
 def class_index(
@@ -80,10 +80,25 @@ class Mahalanobis(FittedScore):
 
     Lee et al. 2018; relative, Ren et al. 2021 (`mds`, `rmds` of the benchmark OpenOOD). Shared within-class covariance, Ledoit–Wolf by default.
     """
+
     kind: ClassVar[str] = "mahalanobis"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("mahalanobis", "geometry", "Lee et al. 2018", "min (x−μ)ᵀΣ⁻¹(x−μ)", params={"shrinkage": "ledoit-wolf"}, needs=frozenset({"reference"})),
-        Evidence("relative_mahalanobis", "geometry", "Ren et al. 2021", "Mahalanobis less that of one Gaussian", params={"shrinkage": "ledoit-wolf"}, needs=frozenset({"reference"})),
+        Evidence(
+            "mahalanobis",
+            "geometry",
+            "Lee et al. 2018",
+            "min (x−μ)ᵀΣ⁻¹(x−μ)",
+            params={"shrinkage": "ledoit-wolf"},
+            needs=frozenset({"reference"}),
+        ),
+        Evidence(
+            "relative_mahalanobis",
+            "geometry",
+            "Ren et al. 2021",
+            "Mahalanobis less that of one Gaussian",
+            params={"shrinkage": "ledoit-wolf"},
+            needs=frozenset({"reference"}),
+        ),
     )
     means: np.ndarray  # (K, d) class means
     root: np.ndarray  # (d, r) whitening of the within-class covariance
@@ -117,8 +132,13 @@ class Mahalanobis(FittedScore):
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
             nearest = squared_distances(b, self.means, self.root).min(axis=1)
-            return nearest - squared_distances(b, self.background[None], self.background_root)[:, 0] if self.relative else nearest
-        return in_blocks(block, self.check(features, self.means.shape[1]))
+            return (
+                nearest - squared_distances(b, self.background[None], self.background_root)[:, 0]
+                if self.relative
+                else nearest
+            )
+
+        return arrays.in_blocks(block, self.check(features, self.means.shape[1]))
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #8f35a839
 def default_dimension(
@@ -135,9 +155,17 @@ class ViM(FittedScore):
 
     Wang et al. 2022 (haoqiwang/vim, OpenOOD `vim`). Logits at temperature 1.
     """
+
     kind: ClassVar[str] = "vim"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("vim", "geometry", "ViM, Wang et al. 2022", "α‖residual‖ − log Σ exp(logit)", params={"temperature": "1/scale"}, needs=frozenset({"reference", "text"})),
+        Evidence(
+            "vim",
+            "geometry",
+            "ViM, Wang et al. 2022",
+            "α‖residual‖ − log Σ exp(logit)",
+            params={"temperature": "1/scale"},
+            needs=frozenset({"reference", "text"}),
+        ),
         Evidence("residual", "geometry", "ViM, Wang et al. 2022", "‖residual‖", needs=frozenset({"reference", "text"})),
     )
     weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
@@ -164,7 +192,7 @@ class ViM(FittedScore):
         b = np.broadcast_to(np.asarray(bias, np.float64), len(W)).copy()
         origin = -np.linalg.pinv(W) @ b
         centred = x - origin
-        null = np.linalg.eigh(centred.T @ centred / len(x))[1][:, :x.shape[1] - D]
+        null = np.linalg.eigh(centred.T @ centred / len(x))[1][:, : x.shape[1] - D]
         alpha = (x @ W.T + b).max(axis=1).mean() / np.linalg.norm(centred @ null, axis=1).mean()
         return cls(W, b, origin, null, float(alpha))
 
@@ -187,8 +215,9 @@ class ViM(FittedScore):
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
-            return self.alpha * self.residual(b) - log_sum_exp(b @ self.weights.T + self.bias)
-        return in_blocks(block, self.check(features, len(self.origin)), cells=1 << 20)
+            return self.alpha * self.residual(b) - arrays.log_sum_exp(b @ self.weights.T + self.bias)
+
+        return arrays.in_blocks(block, self.check(features, len(self.origin)), cells=1 << 20)
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #e493e2f7
 @dataclass(frozen=True, eq=False)
@@ -197,9 +226,16 @@ class KNN(FittedScore):
 
     Sun et al. 2022; OpenOOD `knn`, K = 50, squared distances as faiss gives them.
     """
+
     kind: ClassVar[str] = "knn"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("knn", "geometry", "Sun et al. 2022", "squared distance to the k-th neighbour", needs=frozenset({"reference"})),
+        Evidence(
+            "knn",
+            "geometry",
+            "Sun et al. 2022",
+            "squared distance to the k-th neighbour",
+            needs=frozenset({"reference"}),
+        ),
     )
     options: ClassVar[tuple[str, ...]] = ("k",)
     bank: np.ndarray  # (n, d) float32 unit rows
@@ -242,17 +278,21 @@ class KNN(FittedScore):
         def block(b: np.ndarray) -> np.ndarray:
             cosines = b @ self.bank.T
             return 2 - 2 * np.partition(cosines, n - k, axis=1)[:, n - k].astype(np.float64)
+
         x = unit_rows(self.check(features, self.bank.shape[1])).astype(np.float32)
         rows = max(1, (1 << 22) // n)  # 16 MiB of cosines at a time
-        return in_blocks(block, x, cells=rows * x.shape[1])
+        return arrays.in_blocks(block, x, cells=rows * x.shape[1])
 
 # %% ../../nbs/03_evidence/05_distances.ipynb #452f1409
 @dataclass(frozen=True, eq=False)
 class Prototypes(FittedScore):
     "One minus the cosine to the nearest class mean of ID images. The nearest class mean, a standard rule without parameters."
+
     kind: ClassVar[str] = "prototype_cosine"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("prototype_cosine", "geometry", "standard", "1 − max cos(x, class mean)", needs=frozenset({"reference"})),
+        Evidence(
+            "prototype_cosine", "geometry", "standard", "1 − max cos(x, class mean)", needs=frozenset({"reference"})
+        ),
     )
     means: np.ndarray  # (K, d) unit class means
 
@@ -283,9 +323,17 @@ class KLMatching(FittedScore):
 
     Hendrycks et al. 2022; OpenOOD and ViM code. Takes logits (temperature 1), not embeddings.
     """
+
     kind: ClassVar[str] = "kl_matching"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("kl_matching", "uncertainty", "Hendrycks et al. 2022", "min KL(p ‖ mean p of a predicted class)", params={"temperature": "1/scale"}, needs=frozenset({"reference", "text"})),
+        Evidence(
+            "kl_matching",
+            "uncertainty",
+            "Hendrycks et al. 2022",
+            "min KL(p ‖ mean p of a predicted class)",
+            params={"temperature": "1/scale"},
+            needs=frozenset({"reference", "text"}),
+        ),
     )
     takes: ClassVar[str] = "logits"
     typical: np.ndarray  # (K, C) mean softmax of each predicted class
@@ -298,7 +346,7 @@ class KLMatching(FittedScore):
         temperature: float = 1.0,  # T on the logits
     ) -> Self:  # fitted
         "Mean softmax of the rows predicted as each class."
-        T = as_temperature(temperature)
+        T = arrays.as_temperature(temperature)
         p = softmax(as_rows(features) / T, axis=1)
         return cls(class_means(p, *class_index(p.argmax(axis=1), len(p))), T)
 
@@ -316,4 +364,5 @@ class KLMatching(FittedScore):
             log_p = log_softmax(b / self.temperature, axis=1)
             p = np.exp(log_p)
             return np.maximum((np.einsum("nc,nc->n", p, log_p)[:, None] - p @ floor).min(axis=1), 0)
-        return in_blocks(block, self.check(features, self.typical.shape[1]))
+
+        return arrays.in_blocks(block, self.check(features, self.typical.shape[1]))

@@ -23,6 +23,7 @@ from ..ground import as_rows, atomic_path
 @dataclass(frozen=True, eq=False)
 class Features:
     "What a score may take of images: their embeddings, and the texts of the classes beside them."
+
     embedding: np.ndarray  # (n, d) unit rows
     text: np.ndarray  # (C, d) unit rows
     scale: float = 100.0  # factor from cosine to logit
@@ -53,6 +54,7 @@ FILES: dict[str, type["Fitted"]] = {}  # every class that a file can hold, by ki
 @dataclass(frozen=True, eq=False)
 class Fitted:
     "What is kept as a file: a kind, arrays and plain values."
+
     kind: ClassVar[str] = ""  # name in the file
 
     def __init_subclass__(cls) -> None:
@@ -62,7 +64,9 @@ class Fitted:
         known = FILES.get(cls.kind, cls)
         if known.__qualname__ != cls.__qualname__:
             raise TypeError(f"kind of {cls.__qualname__} must be free, got {cls.kind!r}, which is {known.__qualname__}")
-        FILES[cls.kind] = known if known.__module__.startswith("attrood.") else cls  # of a cell that is run again the newest, but the package's own win
+        FILES[cls.kind] = (
+            known if known.__module__.startswith("attrood.") else cls
+        )  # of a cell that is run again the newest, but the package's own win
 
     def save(
         self,
@@ -71,7 +75,9 @@ class Fitted:
         "Write as npz, atomically."
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
-        header = json.dumps({"kind": self.kind, "version": 1, "values": {k: v for k, v in values.items() if k not in arrays}})
+        header = json.dumps(
+            {"kind": self.kind, "version": 1, "values": {k: v for k, v in values.items() if k not in arrays}}
+        )
         with atomic_path(Path(path), "fitted score") as partial, open(partial, "wb") as file:
             np.savez(file, header=np.array(header), **arrays)  # type: ignore[arg-type]
 
@@ -85,7 +91,9 @@ def load_fitted(
             header = json.loads(str(data["header"]))
             arrays = {k: data[k] for k in data.files if k != "header"}
         if header["version"] != 1 or header["kind"] not in FILES:
-            raise ValueError(f"version {header['version']}, kind {header['kind']!r}: the class of that kind must have been imported")
+            raise ValueError(
+                f"version {header['version']}, kind {header['kind']!r}: the class of that kind must have been imported"
+            )
         return FILES[header["kind"]](**arrays, **header["values"])
     except (ValueError, KeyError, EOFError, TypeError) as error:
         raise ValueError(f"path must be a fitted score that this version can read, got {path}: {error}") from error
@@ -94,13 +102,16 @@ def load_fitted(
 @dataclass(frozen=True, eq=False)
 class FittedScore(Fitted):
     "What every fitted score shares: its columns, what it is fitted on, and a check of its input."
+
     evidence: ClassVar[tuple[Evidence, ...]] = ()  # entries of its columns
     takes: ClassVar[str] = "embedding"  # what `fit` and `score` are given: "embedding", "cosines" or "logits"
     options: ClassVar[tuple[str, ...]] = ()  # what its user may say when it is fitted
 
     def __init_subclass__(cls) -> None:
         if not cls.kind or cls.takes not in ("embedding", "cosines", "logits"):
-            raise TypeError(f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and {cls.takes!r}")
+            raise TypeError(
+                f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and {cls.takes!r}"
+            )
         super().__init_subclass__()
         register(*cls.evidence)
 
@@ -129,5 +140,7 @@ class FittedScore(Fitted):
         "(n, width) features as float64, or an error that says what is wrong."
         x = as_rows(features, "features").astype(np.float64, copy=False)
         if x.shape[1] != width:
-            raise ValueError(f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}")
+            raise ValueError(
+                f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}"
+            )
         return x

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from .neglabel import NegLabel
 from .store import EmbeddingScores
-from ..ground import unit_rows
-from ..log import Log, bare_log, make_log, reference_rows
 from .vocabulary import Vocabulary
 from .words import fit_words, word_log_columns
+from ..ground import unit_rows
+from ..log import Log, files, make
+from ..log import rows as log_rows
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #49970a8b
 def reference_share(
@@ -34,7 +35,9 @@ def _reference(log: Log, given: Any) -> np.ndarray:
     "(n,) bool, the rows to fit on: as the caller says, or by the hash of the ids."
     if isinstance(given, EmbeddingScores):
         if not log.manifest.asks_with(given.text):
-            raise ValueError("reference holds scores that were fitted with other text_embeddings: classes, prompts and model must be the same")
+            raise ValueError(
+                "reference holds scores that were fitted with other text_embeddings: classes, prompts and model must be the same"
+            )
         return np.zeros(len(log), bool)
     if given is False:
         return np.zeros(len(log), bool)
@@ -43,12 +46,17 @@ def _reference(log: Log, given: Any) -> np.ndarray:
         classes = len(known) or len(log.manifest.class_names)
         share = reference_share(int(log.is_id.sum()), classes)
         if not share:
-            warnings.warn(f"{log.is_id.sum()} ID images are too few to fit scores on a fifth of them ({max(100, 10 * classes)} would do for {classes} classes): "
-                          "scores that need ID images are left out; mark some with reference=, or say reference=False", stacklevel=4)
-        return reference_rows(log.array("id"), log.array("role"), share)
+            warnings.warn(
+                f"{log.is_id.sum()} ID images are too few to fit scores on a fifth of them ({max(100, 10 * classes)} would do for {classes} classes): "
+                "scores that need ID images are left out; mark some with reference=, or say reference=False",
+                stacklevel=4,
+            )
+        return log_rows.reference_rows(log.array("id"), log.array("role"), share)
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != (len(log),):
-        raise ValueError(f"reference must be ({len(log)},) bool, one per image, None, False or fitted scores, got {mask.dtype} of shape {mask.shape}")
+        raise ValueError(
+            f"reference must be ({len(log)},) bool, one per image, None, False or fitted scores, got {mask.dtype} of shape {mask.shape}"
+        )
     if (odd := mask & ~log.is_id).any():
         raise ValueError(f"reference must mark ID rows alone, row {int(odd.argmax())} has the role 'ood'")
     return mask
@@ -65,24 +73,46 @@ def log_from_embeddings(
     domains: str | Sequence[str] = "images",  # one for all, or (n,)
     roles: str | Sequence[str] = "id",  # "id" or "ood", one for all, or (n,)
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) class names or indices; -1 and None: unknown
-    reference: npt.ArrayLike | EmbeddingScores | Literal[False] | None = None,  # (n,) bool, ID rows to fit on; None chooses them, False fits nothing; or scores fitted earlier
+    reference: npt.ArrayLike
+    | EmbeddingScores
+    | Literal[False]
+    | None = None,  # (n,) bool, ID rows to fit on; None chooses them, False fits nothing; or scores fitted earlier
     evidence: bool = True,  # add every score that embeddings allow
     null_embedding: npt.ArrayLike | None = None,  # (d,) text embedding of a prompt without a class
     neglabel: NegLabel | None = None,  # mined negative labels
-    words: Vocabulary | Sequence[str] | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
+    words: Vocabulary
+    | Sequence[str]
+    | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
     word_embeddings: npt.ArrayLike | None = None,  # (W, d) their text embeddings, by the same model and prompts
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,) of the user's own
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
-    log = bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, ids=ids, domains=domains, roles=roles, labels=labels, columns=columns, keep_embeddings=keep_embeddings, **manifest)
+    log = make.bare_log(
+        image_embeddings,
+        text_embeddings,
+        class_names,
+        logit_scale,
+        logit_bias,
+        ids=ids,
+        domains=domains,
+        roles=roles,
+        labels=labels,
+        columns=columns,
+        keep_embeddings=keep_embeddings,
+        **manifest,
+    )
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
         return log
     mask, order = _reference(log, reference), np.argsort(log.array("id"), kind="stable")
-    rows, x, mask = log.select(order), unit_rows(image_embeddings, "image_embeddings")[order], mask[order]  # one order to compute in, whatever the caller's
+    rows, x, mask = (
+        log.select(order),
+        unit_rows(image_embeddings, "image_embeddings")[order],
+        mask[order],
+    )  # one order to compute in, whatever the caller's
     if isinstance(reference, EmbeddingScores):
         scores = reference
     else:
@@ -105,17 +135,28 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     entries = {n: e for n, e in scores.entries().items() if n not in bad}
     columns: dict[str, Any] = {n: found[n] for n in entries} | ({"reference": mask} if mask.any() else {})
     old = {n: rows.array(n) for n in rows.table.column_names if n not in columns}
-    return make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
+    return files.make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2
-def _with_words(rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any) -> Log:
+def _with_words(
+    rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any
+) -> Log:
     "A log with the columns of words, which learn from familiar images what wins on those anyway."
     if len(familiar) < 30:
-        raise ValueError(f"words need at least 30 reference rows to learn from, got {len(familiar)}: mark some with reference=")
+        raise ValueError(
+            f"words need at least 30 reference rows to learn from, got {len(familiar)}: mark some with reference="
+        )
     known = words if isinstance(words, Vocabulary) else Vocabulary.of(list(words))
-    fitted = fit_words(familiar, unit_rows(text, "text_embeddings"), rows.manifest.class_names, known, embeddings, rows.manifest.logit_scale)
+    fitted = fit_words(
+        familiar,
+        unit_rows(text, "text_embeddings"),
+        rows.manifest.class_names,
+        known,
+        embeddings,
+        rows.manifest.logit_scale,
+    )
     columns, entries = word_log_columns(fitted, x)
     own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
     entries = {n: {**e, "needs": ["reference", "words"]} for n, e in entries.items()}
     m, old = rows.manifest, {n: rows.array(n) for n in rows.table.column_names}
-    return make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))
+    return files.make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .vocabulary import Vocabulary, display_name, packaged, same_word, sense_of, tokens
-from ..ground import in_blocks, unit_rows
+from ..ground import arrays, unit_rows
 
 # %% ../../nbs/03_evidence/12_meanings.ipynb #3434f476
 def word_nodes(
@@ -30,6 +30,7 @@ def word_nodes(
 @dataclass(frozen=True)
 class Thesaurus:
     "Synonyms and broader words, by node."
+
     synonyms: dict[str, set[str]]  # node to the nodes of its synonyms, its own among them
     above: dict[str, set[str]]  # node to all that is broader
     below: dict[str, set[str]]  # node to all that is narrower
@@ -91,11 +92,39 @@ def thesaurus() -> Thesaurus:  # of some thousands of words
     return make_thesaurus(packaged()["synonyms"], packaged()["broader"])
 
 # %% ../../nbs/03_evidence/12_meanings.ipynb #62fb09b5
-OPAQUE = frozenset(map(same_word, (  # compounds that are not what their last word says
-    "hot dog", "sea lion", "teddy bear", "guinea pig", "prairie chicken", "sea urchin", "sea cucumber", "sea anemone",
-    "license plate", "vehicle registration plate", "home plate", "hot plate", "hot pot", "jelly bean", "black widow",
-    "walking stick", "knee pad", "baseball base", "ear of corn", "wind chime", "space bar", "peanut butter", "sea slug",
-    "fire screen", "mobile home", "meat loaf")))
+OPAQUE = frozenset(
+    map(
+        same_word,
+        (  # compounds that are not what their last word says
+            "hot dog",
+            "sea lion",
+            "teddy bear",
+            "guinea pig",
+            "prairie chicken",
+            "sea urchin",
+            "sea cucumber",
+            "sea anemone",
+            "license plate",
+            "vehicle registration plate",
+            "home plate",
+            "hot plate",
+            "hot pot",
+            "jelly bean",
+            "black widow",
+            "walking stick",
+            "knee pad",
+            "baseball base",
+            "ear of corn",
+            "wind chime",
+            "space bar",
+            "peanut butter",
+            "sea slug",
+            "fire screen",
+            "mobile home",
+            "meat loaf",
+        ),
+    )
+)
 
 
 def relations(
@@ -157,8 +186,9 @@ def near_cosine(
         cosines = rows @ e.T
         cosines[np.arange(len(rows)), numbers] = -1
         return cosines.max(axis=1)
+
     rows = max(1, (1 << 22) // len(e))
-    return float(np.quantile(in_blocks(nearest, e, np.arange(len(e)), cells=rows * e.shape[1]), share))
+    return float(np.quantile(arrays.in_blocks(nearest, e, np.arange(len(e)), cells=rows * e.shape[1]), share))
 
 # %% ../../nbs/03_evidence/12_meanings.ipynb #4fadbfdf
 def class_words(

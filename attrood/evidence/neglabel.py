@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from .fitted import Features, FittedScore, load_fitted
 from .registry import Evidence
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #338e2ab2
 def mine_negatives(
@@ -38,8 +38,8 @@ def mine_negatives(
     w, t = unit_rows(candidates, "candidates"), unit_rows(classes, "classes")
     if w.shape[1] != t.shape[1]:
         raise ValueError(f"candidates must have {t.shape[1]} columns, as classes have, got {w.shape[1]}")
-    q = in_blocks(lambda b: np.quantile(b @ t.T, percentile, axis=1), w, cells=1 << 20)
-    return np.argsort(q, kind="stable")[:int(len(w) * keep)]
+    q = arrays.in_blocks(lambda b: np.quantile(b @ t.T, percentile, axis=1), w, cells=1 << 20)
+    return np.argsort(q, kind="stable")[: int(len(w) * keep)]
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #0d5b3ada
 NOUN_TEMPLATE, ADJECTIVE_TEMPLATE = "the nice {}", "This is a {} photo"  # prompts of a noun and of an adjective
@@ -76,7 +76,7 @@ def neglabel_score(
 
     Jiang et al. 2024 (NegLabel `clip_ood.py`, `ngroup` 100, `t` 1 on 100 · cosine). `groups=1` is one softmax over all.
     """
-    p, n, T = as_rows(positive, "positive"), as_rows(negative, "negative"), as_temperature(temperature)
+    p, n, T = as_rows(positive, "positive"), as_rows(negative, "negative"), arrays.as_temperature(temperature)
     if len(p) != len(n):
         raise ValueError(f"positive and negative must have the same rows, got {len(p)} and {len(n)}")
     if not 1 <= groups <= n.shape[1]:
@@ -86,8 +86,8 @@ def neglabel_score(
     if sorted(index.tolist()) != list(range(used)):
         raise ValueError(f"order must be a permutation of 0..{used - 1}")
     members = index.reshape(groups, -1)
-    inside = log_sum_exp(p, T)
-    return -np.mean([expit(inside - log_sum_exp(n[:, m], T)) for m in members], axis=0)
+    inside = arrays.log_sum_exp(p, T)
+    return -np.mean([expit(inside - arrays.log_sum_exp(n[:, m], T)) for m in members], axis=0)
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #ee50349c
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,17 @@ class NegLabel(FittedScore):
 
     Jiang et al. 2024. Logits are scale · cosine, temperature 1, 100 groups, or one per negative where there are fewer.
     """
+
     kind: ClassVar[str] = "neglabel"
     evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence("neglabel", "text", "NegLabel, Jiang et al. 2024", "−mean over groups of Σ p of the classes", params={"temperature": "1/scale"}, needs=frozenset({"text", "words"})),
+        Evidence(
+            "neglabel",
+            "text",
+            "NegLabel, Jiang et al. 2024",
+            "−mean over groups of Σ p of the classes",
+            params={"temperature": "1/scale"},
+            needs=frozenset({"text", "words"}),
+        ),
     )
     options: ClassVar[tuple[str, ...]] = ("neglabel",)
     classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
@@ -113,7 +121,9 @@ class NegLabel(FittedScore):
     def mine(
         cls,
         classes: npt.ArrayLike,  # (C, d) text embeddings of the ID classes
-        corpora: Sequence[tuple[Sequence[str], npt.ArrayLike]],  # (words, (W, d) embeddings), one pair for nouns, one for adjectives
+        corpora: Sequence[
+            tuple[Sequence[str], npt.ArrayLike]
+        ],  # (words, (W, d) embeddings), one pair for nouns, one for adjectives
         scale: float = 100.0,  # logit scale
         percentile: float = 0.95,  # quantile over the classes
         keep: float = 0.15,  # share kept of each corpus
@@ -126,14 +136,26 @@ class NegLabel(FittedScore):
         for names, embeddings in corpora:
             e = unit_rows(embeddings, "embeddings")
             if len(names) != len(e):
-                raise ValueError(f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings")
+                raise ValueError(
+                    f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings"
+                )
             best = mine_negatives(e, classes, percentile, keep)
             words += [names[i] for i in best]
             rows.append(e[best])
         if not words:
-            raise ValueError(f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words")
+            raise ValueError(
+                f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words"
+            )
         t = unit_rows(classes, "classes")
-        return cls(t, np.concatenate(rows), words, float(scale), min(groups, len(words)), seed, {"percentile": percentile, "keep": keep})
+        return cls(
+            t,
+            np.concatenate(rows),
+            words,
+            float(scale),
+            min(groups, len(words)),
+            seed,
+            {"percentile": percentile, "keep": keep},
+        )
 
     @classmethod
     def fits(cls, reference: Features) -> dict[str, Self]:
@@ -141,13 +163,20 @@ class NegLabel(FittedScore):
         return {} if given is None else {cls.kind: given}
 
     def params(self) -> dict[str, Any]:
-        return {"negatives": len(self.words), "groups": self.groups, "words_sha256": hashlib.sha256("\n".join(self.words).encode()).hexdigest()}
+        return {
+            "negatives": len(self.words),
+            "groups": self.groups,
+            "words_sha256": hashlib.sha256("\n".join(self.words).encode()).hexdigest(),
+        }
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
-            return neglabel_score(self.scale * b @ self.classes.T, self.scale * b @ self.negatives.T, self.groups, self.seed)
+            return neglabel_score(
+                self.scale * b @ self.classes.T, self.scale * b @ self.negatives.T, self.groups, self.seed
+            )
+
         x = unit_rows(self.check(features, self.classes.shape[1]))
-        return in_blocks(block, x, cells=max(1, (1 << 22) // len(self.words)) * x.shape[1])
+        return arrays.in_blocks(block, x, cells=max(1, (1 << 22) // len(self.words)) * x.shape[1])
 
 # %% ../../nbs/03_evidence/07_neglabel.ipynb #54adfcaa
 def embed_words(
@@ -162,4 +191,6 @@ def embed_words(
     names = list(dict.fromkeys(words))
     if not names:
         raise ValueError("words must not be empty")
-    return names, np.concatenate([encode([template.format(w) for w in names[i:i + batch]]) for i in range(0, len(names), batch)])
+    return names, np.concatenate(
+        [encode([template.format(w) for w in names[i : i + batch]]) for i in range(0, len(names), batch)]
+    )

@@ -30,7 +30,9 @@ def gl_mcm(
     s, local = as_rows(cosines, "cosines"), np.asarray(patch_cosines)
     if local.ndim != 3 or local.shape[0] != len(s) or local.shape[2] != s.shape[1] or local.shape[1] == 0:
         raise ValueError(f"patch_cosines must have shape ({len(s)}, P, {s.shape[1]}) with P >= 1, got {local.shape}")
-    return mcm(s, temperature) + weight * mcm(local.reshape(-1, s.shape[1]), temperature).reshape(len(s), -1).min(axis=1)
+    return mcm(s, temperature) + weight * mcm(local.reshape(-1, s.shape[1]), temperature).reshape(len(s), -1).min(
+        axis=1
+    )
 
 # %% ../../nbs/03_evidence/08_patches.ipynb #382f3ecf
 def value_tokens(
@@ -39,7 +41,7 @@ def value_tokens(
 ) -> Any:  # (n, L, width) tensor
     "Tokens through the value path of a block, without attention."
     width, y = x.shape[-1], block.ln_1(x)
-    weight, bias = block.attn.in_proj_weight[2 * width:], block.attn.in_proj_bias[2 * width:]
+    weight, bias = block.attn.in_proj_weight[2 * width :], block.attn.in_proj_bias[2 * width :]
     v = x + block.ls_1(block.attn.out_proj(y @ weight.T + bias))
     return v + block.ls_2(block.mlp(block.ln_2(v)))
 
@@ -53,16 +55,20 @@ def patch_features(
     As `clip/model.py` of the GL-MCM code does: value path of the last block, class token dropped.
     """
     import torch
+
     tower = model.visual
     block = getattr(getattr(tower, "transformer", None), "resblocks", [None])[-1]
     if not hasattr(getattr(block, "attn", None), "in_proj_weight") or getattr(tower, "attn_pool", None) is not None:
-        raise ValueError(f"model must have open_clip's own VisionTransformer without attention pooling as image tower, got {type(tower).__name__}")
+        raise ValueError(
+            f"model must have open_clip's own VisionTransformer without attention pooling as image tower, got {type(tower).__name__}"
+        )
     caught: list[Any] = []
     here = get_ident()  # other threads may use the model meanwhile
 
     def keep(module: Any, args: Any, kwargs: Any) -> None:
         if get_ident() == here:
             caught.append((args or tuple(kwargs.values()))[0])
+
     hook = block.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         with torch.no_grad():
@@ -88,6 +94,14 @@ def gl_mcm_images(
     return gl_mcm(whole @ t.T, local @ t.T, temperature, weight), whole
 
 
-register(Evidence(
-    "gl_mcm", "confidence", "GL-MCM, Miyai et al. 2023", "MCM + largest softmax over patches", gl_mcm_images, {"temperature": 1.0, "weight": 1.0}, needs=frozenset({"patches", "text"}),
-))
+register(
+    Evidence(
+        "gl_mcm",
+        "confidence",
+        "GL-MCM, Miyai et al. 2023",
+        "MCM + largest softmax over patches",
+        gl_mcm_images,
+        {"temperature": 1.0, "weight": 1.0},
+        needs=frozenset({"patches", "text"}),
+    )
+)

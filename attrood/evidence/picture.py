@@ -25,10 +25,19 @@ def extremes(
     return np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
 
 # %% ../../nbs/03_evidence/15_picture.ipynb #507a2f19
-@measured("light", Measure("shadows", "brightness of the dark end", 0.01), Measure("midtone", "brightness", 0.01), Measure("highlights", "brightness of the bright end", 0.01),
-          Measure("clipped_dark", "share of black", 0.2), Measure("clipped_colour", "share of clipped colour", 0.2), Measure("clipped_white", "share of white", 0.2),
-          Measure("contrast", "contrast", 0.05), Measure("range", "range of brightness", 0.05), Measure("michelson", "contrast for its brightness", 0.01),
-          Measure("entropy", "variety of brightness", 0.05))
+@measured(
+    "light",
+    Measure("shadows", "brightness of the dark end", 0.01),
+    Measure("midtone", "brightness", 0.01),
+    Measure("highlights", "brightness of the bright end", 0.01),
+    Measure("clipped_dark", "share of black", 0.2),
+    Measure("clipped_colour", "share of clipped colour", 0.2),
+    Measure("clipped_white", "share of white", 0.2),
+    Measure("contrast", "contrast", 0.05),
+    Measure("range", "range of brightness", 0.05),
+    Measure("michelson", "contrast for its brightness", 0.01),
+    Measure("entropy", "variety of brightness", 0.05),
+)
 def light_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -39,14 +48,32 @@ def light_measures(
     lowest, shadows, midtone, highlights = np.searchsorted(np.cumsum(share), (0.01, 0.05, 0.5, 0.99)) / 255
     top, bottom = extremes(view.lattice)
     span, total = highlights - lowest, highlights + lowest
-    clipped = {"clipped_dark": top <= 2, "clipped_colour": (top >= 253) & (bottom < 243), "clipped_white": bottom >= 253}
-    return {"shadows": shadows, "midtone": midtone, "highlights": highlights} | {k: np.log2(c.mean() + 0.005) for k, c in clipped.items()} | {
-        "contrast": np.log2(grey.std() + 1), "range": np.log2(255 * span + 2), "michelson": span / max(total, 1 / 255),
-        "entropy": -(share[share > 0] * np.log2(share[share > 0])).sum()}
+    clipped = {
+        "clipped_dark": top <= 2,
+        "clipped_colour": (top >= 253) & (bottom < 243),
+        "clipped_white": bottom >= 253,
+    }
+    return (
+        {"shadows": shadows, "midtone": midtone, "highlights": highlights}
+        | {k: np.log2(c.mean() + 0.005) for k, c in clipped.items()}
+        | {
+            "contrast": np.log2(grey.std() + 1),
+            "range": np.log2(255 * span + 2),
+            "michelson": span / max(total, 1 / 255),
+            "entropy": -(share[share > 0] * np.log2(share[share > 0])).sum(),
+        }
+    )
 
 # %% ../../nbs/03_evidence/15_picture.ipynb #257c0658
-@measured("colour", Measure("chroma", "colour", 0.1), Measure("saturation", "saturation", 0.02), Measure("colourfulness", "colourfulness", 0.1),
-          Measure("grey", "share of grey", 0.02), Measure("red_green", "red against green", 0.02), Measure("yellow_blue", "yellow against blue", 0.02))
+@measured(
+    "colour",
+    Measure("chroma", "colour", 0.1),
+    Measure("saturation", "saturation", 0.02),
+    Measure("colourfulness", "colourfulness", 0.1),
+    Measure("grey", "share of grey", 0.02),
+    Measure("red_green", "red against green", 0.02),
+    Measure("yellow_blue", "yellow against blue", 0.02),
+)
 def colour_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -56,8 +83,14 @@ def colour_measures(
     chroma = (top - bottom).astype(np.float32)
     rg, yb = r - g, (r + g) / 2 - b
     colourfulness = np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
-    return {"chroma": np.log2(chroma.mean() + 1), "saturation": (chroma / np.maximum(top, 1)).mean(), "colourfulness": np.log2(colourfulness + 1),
-            "grey": (chroma <= 4).mean(), "red_green": rg.mean() / 255, "yellow_blue": yb.mean() / 255}
+    return {
+        "chroma": np.log2(chroma.mean() + 1),
+        "saturation": (chroma / np.maximum(top, 1)).mean(),
+        "colourfulness": np.log2(colourfulness + 1),
+        "grey": (chroma <= 4).mean(),
+        "red_green": rg.mean() / 255,
+        "yellow_blue": yb.mean() / 255,
+    }
 
 # %% ../../nbs/03_evidence/15_picture.ipynb #8934ad2c
 def alike(
@@ -109,7 +142,13 @@ def border_share(
     return min(1.0, share)
 
 # %% ../../nbs/03_evidence/15_picture.ipynb #6b2558cd
-@measured("flat", Measure("flat", "share of flat pixels", 0.2), Measure("flat_area", "largest flat area", 0.2), Measure("rectangle", "flat rectangle", 0.2), Measure("border", "border", 0.2))
+@measured(
+    "flat",
+    Measure("flat", "share of flat pixels", 0.2),
+    Measure("flat_area", "largest flat area", 0.2),
+    Measure("rectangle", "flat rectangle", 0.2),
+    Measure("border", "border", 0.2),
+)
 def flat_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -117,8 +156,12 @@ def flat_measures(
     flat, joined = flat_map(view.pixels)
     labels, count = ndimage.label(joined)
     counts = np.bincount(labels.ravel())[1:]
-    shares = {"flat": flat.mean(), "flat_area": counts.max(initial=0) / flat.size, "rectangle": rectangle_share(labels, counts) if count else 0.0,
-              "border": border_share(luminance(view.lattice))}
+    shares = {
+        "flat": flat.mean(),
+        "flat_area": counts.max(initial=0) / flat.size,
+        "rectangle": rectangle_share(labels, counts) if count else 0.0,
+        "border": border_share(luminance(view.lattice)),
+    }
     return {k: math.log2(s + 0.01) for k, s in shares.items()}
 
 # %% ../../nbs/03_evidence/15_picture.ipynb #f57765c0

@@ -41,7 +41,8 @@ HARMLESS: dict[str, Callable[[Any], Any]] = {  # changes of an RGB Pillow image 
     "cut": lambda image: image.crop((min(3, image.width - 1), min(5, image.height - 1), *image.size)),
     "mirrored": lambda image: ImageOps.mirror(image),
     "resized": lambda image: image.resize([max(1, round(0.75 * s)) for s in image.size], Image.Resampling.BICUBIC),
-    "saved again": resaved}
+    "saved again": resaved,
+}
 
 # %% ../../nbs/03_evidence/17_picture_causes.ipynb #9bcfac9f
 CAP = 2.0  # reaches beyond which a value counts no more
@@ -63,6 +64,7 @@ def capped(
 @dataclass(frozen=True, eq=False)
 class PictureCauses(Fitted):
     "Probability of each known cause from measures of pixels, relative to familiar images."
+
     kind: ClassVar[str] = "picture_causes"
     names: np.ndarray  # (d,) measures
     causes: np.ndarray  # (k,) names of the causes
@@ -73,7 +75,9 @@ class PictureCauses(Fitted):
     @classmethod
     def fit(
         cls,
-        tables: Sequence[tuple[PictureReference, pd.DataFrame]],  # one or more sets: its familiar images; measures of its pictures, as they are and changed
+        tables: Sequence[
+            tuple[PictureReference, pd.DataFrame]
+        ],  # one or more sets: its familiar images; measures of its pictures, as they are and changed
         causes: Sequence[npt.ArrayLike],  # for each set, (n,) the cause of each row
         usual: str = "none",  # the cause of pictures that are as they are
         C: float = 0.1,  # inverse strength of the penalty, > 0
@@ -95,7 +99,10 @@ class PictureCauses(Fitted):
         table: pd.DataFrame,  # (n, …) measures
     ) -> pd.DataFrame:
         "(n, k) probability of each cause."
-        return pd.DataFrame(softmax(capped(reference, table, self.names) @ self.weights.T + self.bias, axis=1), columns=list(self.causes))
+        return pd.DataFrame(
+            softmax(capped(reference, table, self.names) @ self.weights.T + self.bias, axis=1),
+            columns=list(self.causes),
+        )
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         "One minus the probability that nothing was done, from (n, d) distances in reaches."
@@ -106,5 +113,7 @@ class PictureCauses(Fitted):
         "(n, d) distances as float64, or an error that says what is wrong."
         x = as_rows(features, "features")
         if x.shape[1] != len(self.names):
-            raise ValueError(f"features must have {len(self.names)} columns, as those the causes were fitted on, got {x.shape[1]}")
+            raise ValueError(
+                f"features must have {len(self.names)} columns, as those the causes were fitted on, got {x.shape[1]}"
+            )
         return x

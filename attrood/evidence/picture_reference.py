@@ -43,7 +43,8 @@ CONDITIONS: dict[str, dict[str, int]] = {
     "small": {"size": -1},
     "large": {"size": 1},
     "wide": {"aspect": 1},
-    "tall": {"aspect": -1}}  # condition -> measure -> direction in which it shows the condition
+    "tall": {"aspect": -1},
+}  # condition -> measure -> direction in which it shows the condition
 
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #14b06f35
 def reach(
@@ -108,6 +109,7 @@ class PictureReference(Fitted):
 
     Defined here, on Mahalanobis' distance. Takes tables of `picture_measures`, in which measures may be missing.
     """
+
     kind: ClassVar[str] = "picture"
     names: np.ndarray  # (d,) measures
     levels: np.ndarray  # (g, d) their sorted values among familiar images, at most 1001; nan where there is none
@@ -138,7 +140,17 @@ class PictureReference(Fitted):
         known = reach(x, units)
         levels = np.sort(x, axis=0) if len(x) <= 1001 else np.nanquantile(x, np.linspace(0, 1, 1001), axis=0)
         calm = np.maximum(np.quantile(strengths, 0.95, axis=0), 1)
-        return cls(np.array(names), levels, *known, *spread(relative_to(x, known, CAP)), np.array(list(conditions)), weights, calm, float(np.quantile(far, 0.95)), len(x))
+        return cls(
+            np.array(names),
+            levels,
+            *known,
+            *spread(relative_to(x, known, CAP)),
+            np.array(list(conditions)),
+            weights,
+            calm,
+            float(np.quantile(far, 0.95)),
+            len(x),
+        )
 
     def matrix(
         self,
@@ -147,7 +159,9 @@ class PictureReference(Fitted):
         "(n, d) measures in the order of `names`."
         if isinstance(table, pd.DataFrame):
             if missing := [m for m in self.names if m not in table]:
-                raise ValueError(f"table must have the columns {', '.join(self.names)}, {', '.join(missing)} is missing")
+                raise ValueError(
+                    f"table must have the columns {', '.join(self.names)}, {', '.join(missing)} is missing"
+                )
             table = table[list(self.names)]
         x = np.asarray(table, np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.names) or np.isinf(x).any():
@@ -201,6 +215,7 @@ def sentence(
 @dataclass(frozen=True)
 class Finding:
     "Something unusual about a picture."
+
     condition: str  # as in `CONDITIONS`, or "unusual"
     strength: float  # at most one familiar image in twenty reaches 1
     evidence: tuple[str, ...]  # measures in words, the most unusual first
@@ -218,12 +233,20 @@ def findings(
     labels = [MEASURES[m].label for m in reference.names]
 
     def words(i: int, part: np.ndarray) -> tuple[str, ...]:
-        return tuple(sentence(labels[j], share[i, j], reference.rows) for j in np.argsort(-part, kind="stable")[:3] if part[j] > 0)
+        return tuple(
+            sentence(labels[j], share[i, j], reference.rows)
+            for j in np.argsort(-part, kind="stable")[:3]
+            if part[j] > 0
+        )
 
     def of(i: int) -> list[Finding]:
         order = [c for c in np.argsort(-strengths[i], kind="stable")[:most] if strengths[i, c] >= 1]
-        named = [Finding(str(reference.conditions[c]), float(strengths[i, c]), words(i, away[i] * reference.weights[c])) for c in order]
+        named = [
+            Finding(str(reference.conditions[c]), float(strengths[i, c]), words(i, away[i] * reference.weights[c]))
+            for c in order
+        ]
         return named or [Finding("unusual", float(score[i]), words(i, np.abs(away[i])))]
+
     return [of(i) if score[i] >= threshold else [] for i in range(len(score))]
 
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #c48e3e6c

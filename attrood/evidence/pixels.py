@@ -35,7 +35,12 @@ def tiles(
 
     def starts(length: int) -> list[int]:
         count = min(most, 1 + 2 * (length - t) // t)
-        return [(length - t) // 16 * 8] if count == 1 else sorted({int(a) // 8 * 8 for a in np.linspace(0, length - t, count)})
+        return (
+            [(length - t) // 16 * 8]
+            if count == 1
+            else sorted({int(a) // 8 * 8 for a in np.linspace(0, length - t, count)})
+        )
+
     return np.stack([pixels[y : y + t, x : x + t] for y in starts(h) for x in starts(w)])
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #90a42a12
@@ -52,6 +57,7 @@ def luminance(
 @dataclass(frozen=True, eq=False)
 class Views:
     "One picture, cut and shrunk once for all measures."
+
     pixels: np.ndarray  # (h, w, 3) uint8, the original
     tiles: np.ndarray  # (n, t, t, 3) uint8 pieces of it
     grey: np.ndarray  # (n, t, t) float32 luminance of the tiles
@@ -77,12 +83,20 @@ class Views:
         small = Image.fromarray(np.ascontiguousarray(full[::skip, ::skip]))
         if (scale := 112 / min(small.size)) < 1:
             small = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BOX)
-        return cls(full, cut, luminance(cut), full[:: max(1, h // 160), :: max(1, w // 160)], luminance(np.asarray(small)), data)
+        return cls(
+            full,
+            cut,
+            luminance(cut),
+            full[:: max(1, h // 160), :: max(1, w // 160)],
+            luminance(np.asarray(small)),
+            data,
+        )
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #6b493018
 @dataclass(frozen=True)
 class Measure:
     "One number of a picture."
+
     name: str  # column
     label: str  # what it is called in a sentence: "`label` below 99.7 % of the familiar images"
     unit: float  # smallest difference that means anything, > 0
@@ -98,16 +112,20 @@ def measured(
     *measures: Measure,  # what the function returns, in this order
 ) -> Callable[[Callable[[Views], dict[str, float]]], Callable[[Views], dict[str, float]]]:  # a decorator
     "Enter a function of `Views` and its measures into the tables."
+
     def enter(function: Callable[[Views], dict[str, float]]) -> Callable[[Views], dict[str, float]]:
         GROUPS[group] = function
         MEASURES.update({m.name: Measure(m.name, m.label, m.unit, group) for m in measures})
         return function
+
     return enter
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #e67b6803
 def haar(
     x: np.ndarray,  # (…, 2a, 2b)
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # mean, horizontal, vertical and diagonal detail, each (…, a, b)
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray
+]:  # mean, horizontal, vertical and diagonal detail, each (…, a, b)
     "One level of the Haar transform; in white noise of deviation σ each detail has deviation σ."
     a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
     upper, lower, left, right = a + b, c + d, a + c, b + d
@@ -137,9 +155,17 @@ def octaves(
     return out
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #325482c2
-@measured("detail", Measure("detail_2", "detail of 2 pixels", 0.1), Measure("detail_4", "detail of 4 pixels", 0.1),
-          Measure("detail_8", "detail of 8 pixels", 0.1), Measure("detail_16", "detail of 16 pixels", 0.1), Measure("sharpness", "sharpness", 0.1),
-          Measure("band_56", "detail at 56 cycles a side", 0.1), Measure("band_28", "detail at 28 cycles a side", 0.1), Measure("band_14", "detail at 14 cycles a side", 0.1))
+@measured(
+    "detail",
+    Measure("detail_2", "detail of 2 pixels", 0.1),
+    Measure("detail_4", "detail of 4 pixels", 0.1),
+    Measure("detail_8", "detail of 8 pixels", 0.1),
+    Measure("detail_16", "detail of 16 pixels", 0.1),
+    Measure("sharpness", "sharpness", 0.1),
+    Measure("band_56", "detail at 56 cycles a side", 0.1),
+    Measure("band_28", "detail at 28 cycles a side", 0.1),
+    Measure("band_14", "detail at 14 cycles a side", 0.1),
+)
 def detail_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -148,7 +174,12 @@ def detail_measures(
     top = np.quantile(levels, 0.75, axis=0)
     skip = max(0, round(math.log2(112 / min(view.small.shape))))  # octaves that a picture below 112 pixels has not got
     bands = np.r_[np.full(skip, -2.0), octaves(view.small[None], 3)[0]]
-    return {f"detail_{2 << k}": top[k] for k in range(4)} | {"sharpness": np.median(levels[:, 0] - levels[:, 2]), "band_56": bands[0], "band_28": bands[1], "band_14": bands[2]}
+    return {f"detail_{2 << k}": top[k] for k in range(4)} | {
+        "sharpness": np.median(levels[:, 0] - levels[:, 2]),
+        "band_56": bands[0],
+        "band_28": bands[1],
+        "band_14": bands[2],
+    }
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #154a3b6e
 def deviation(
@@ -168,8 +199,13 @@ def odd_spot(
     return float(levels.max() - np.median(levels))
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #02b57e6b
-@measured("noise", Measure("noise", "noise", 0.25), Measure("noise_colour", "noise in colour", 0.25), Measure("noise_tail", "unevenness of fine detail", 0.1),
-          Measure("odd_spot", "detail of the oddest spot", 0.1))
+@measured(
+    "noise",
+    Measure("noise", "noise", 0.25),
+    Measure("noise_colour", "noise in colour", 0.25),
+    Measure("noise_tail", "unevenness of fine detail", 0.1),
+    Measure("odd_spot", "detail of the oddest spot", 0.1),
+)
 def noise_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -179,8 +215,12 @@ def noise_measures(
     red, green, blue = (view.tiles[..., k].astype(np.float32) for k in range(3))
     colour = (deviation(haar(red - green)[3]) + deviation(haar(blue - green)[3])) / 2
     tail = np.log2((np.sqrt(energy(diagonal)) + 0.5) / (sigma + 0.5))
-    return {"noise": np.log2(np.quantile(sigma, 0.25) + 0.5), "noise_colour": np.log2(np.quantile(colour, 0.25) + 0.5), "noise_tail": tail.mean(),
-            "odd_spot": odd_spot(diagonal)}
+    return {
+        "noise": np.log2(np.quantile(sigma, 0.25) + 0.5),
+        "noise_colour": np.log2(np.quantile(colour, 0.25) + 0.5),
+        "noise_tail": tail.mean(),
+        "odd_spot": odd_spot(diagonal),
+    }
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #4a9168b2
 RINGS = 16  # rings of the spectrum
@@ -189,7 +229,9 @@ RINGS = 16  # rings of the spectrum
 @lru_cache(maxsize=16)
 def rings(
     t: int,  # side of a tile
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # ring of each coefficient; coefficients per ring; (t, t) window of mean square 1/t²
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # ring of each coefficient; coefficients per ring; (t, t) window of mean square 1/t²
     "Where each Fourier coefficient of a tile belongs; the last ring is the corner beyond Nyquist."
     radius = 2 * np.hypot(np.fft.fftfreq(t)[:, None], np.fft.rfftfreq(t)[None])
     ring = np.minimum((radius * RINGS).astype(np.intp), RINGS).ravel()
@@ -208,8 +250,15 @@ def spectrum(
     return (total / np.maximum(count, 1))[:, :RINGS]
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #fcabe2c0
-@measured("resolution", Measure("rolloff_50", "middle of the spectrum", 0.01), Measure("rolloff", "end of the spectrum", 0.01), Measure("cliff", "evenness of the spectrum", 0.25),
-          Measure("curvature", "straightness of the spectrum", 0.05), Measure("finest", "finest detail", 0.5), Measure("floor", "finest detail in smooth places", 0.5))
+@measured(
+    "resolution",
+    Measure("rolloff_50", "middle of the spectrum", 0.01),
+    Measure("rolloff", "end of the spectrum", 0.01),
+    Measure("cliff", "evenness of the spectrum", 0.25),
+    Measure("curvature", "straightness of the spectrum", 0.05),
+    Measure("finest", "finest detail", 0.5),
+    Measure("floor", "finest detail in smooth places", 0.5),
+)
 def resolution_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -220,8 +269,14 @@ def resolution_measures(
     sharp = np.log2(power)[sharpest].mean(axis=0)
     share = np.cumsum(power.sum(axis=0) * f**3)
     share /= share[-1]
-    return {"rolloff_50": np.interp(0.5, share, f), "rolloff": np.interp(0.95, share, f), "cliff": np.diff(sharp)[2:].min(),
-            "curvature": np.polyfit(np.log2(f[1:]), sharp[1:], 2)[0], "finest": sharp[-3:].mean(), "floor": np.log2(power[:, -4:].mean(axis=1).min())}
+    return {
+        "rolloff_50": np.interp(0.5, share, f),
+        "rolloff": np.interp(0.95, share, f),
+        "cliff": np.diff(sharp)[2:].min(),
+        "curvature": np.polyfit(np.log2(f[1:]), sharp[1:], 2)[0],
+        "finest": sharp[-3:].mean(),
+        "floor": np.log2(power[:, -4:].mean(axis=1).min()),
+    }
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #7f4b1ab2
 def periodicity(
@@ -249,7 +304,10 @@ def rhythm_measures(
     eighth = np.abs(f * 8 - np.rint(f * 8)) / 8 <= 2 / min(lengths)
     base = np.median(power[f > 0.06])
     free = power[(f > 0.06) & ~eighth]
-    return {"upsampling": np.log2(free.max(initial=base) / base + 1), "grid": np.log2(power[[64, 128, 192]].mean() / base + 1)}
+    return {
+        "upsampling": np.log2(free.max(initial=base) / base + 1),
+        "grid": np.log2(power[[64, 128, 192]].mean() / base + 1),
+    }
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #9c786388
 def block_cosines(
@@ -261,7 +319,14 @@ def block_cosines(
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #706a80b9
 STEPS = np.arange(3, 121)  # candidate steps; steps below 3 drown in the rounding of pixels
-LUMA_TABLE = {(0, 0): 16, (0, 1): 11, (1, 0): 12, (1, 1): 12, (0, 2): 10, (2, 0): 14}  # the first steps of ITU-T T.81, table K.1, at quality 50
+LUMA_TABLE = {
+    (0, 0): 16,
+    (0, 1): 11,
+    (1, 0): 12,
+    (1, 1): 12,
+    (0, 2): 10,
+    (2, 0): 14,
+}  # the first steps of ITU-T T.81, table K.1, at quality 50
 
 
 @lru_cache(maxsize=1)
@@ -278,7 +343,7 @@ def quantisation(
     "Steps of a former JPEG compression, from decoded pixels: the largest that 20 or more coefficients keep to."
     wave, first = waves()
     found = {}
-    for (a, b) in LUMA_TABLE:
+    for a, b in LUMA_TABLE:
         x = np.abs(cosines[:, a, b] - (1024 if a + b == 0 else 0))  # JPEG takes 128 off each pixel
         counts = np.bincount(np.minimum(np.rint(4 * x), 4096).astype(np.intp), minlength=4097)
         used = counts.sum() - np.r_[0, np.cumsum(counts)][first]
@@ -315,8 +380,13 @@ def file_quality(
     return quality_of(float(np.median([first[8 * a + b] / base for (a, b), base in LUMA_TABLE.items()])))
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #2d9c8a80
-@measured("compression", Measure("blockiness", "blocks of 8 pixels", 0.05), Measure("zeros", "vanished high cosines", 0.1), Measure("quality", "JPEG quality that pixels show", 5),
-          Measure("file_quality", "JPEG quality of the file", 5))
+@measured(
+    "compression",
+    Measure("blockiness", "blocks of 8 pixels", 0.05),
+    Measure("zeros", "vanished high cosines", 0.1),
+    Measure("quality", "JPEG quality that pixels show", 5),
+    Measure("file_quality", "JPEG quality of the file", 5),
+)
 def compression_measures(
     view: Views,  # the picture
 ) -> dict[str, float]:
@@ -331,4 +401,9 @@ def compression_measures(
     on, off = block_cosines(view.grey), block_cosines(view.grey[:, 4:-4, 4:-4])
     high = np.add.outer(np.arange(8), np.arange(8)) >= 5
     zeros = [(np.abs(c[:, high]) < 0.6).mean() + 0.02 for c in (on, off)]
-    return {"blockiness": np.mean(edges), "zeros": np.log2(zeros[0] / zeros[1]), "quality": pixel_quality(on), "file_quality": stored}
+    return {
+        "blockiness": np.mean(edges),
+        "zeros": np.log2(zeros[0] / zeros[1]),
+        "quality": pixel_quality(on),
+        "file_quality": stored,
+    }

@@ -23,13 +23,14 @@ from scipy.stats import rankdata
 
 from . import scores
 from .views import ArrayView, LogView, NeedsMoreError, View, manifest_entry
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp
-from ..log import combine_oodscore
+from ..ground import arrays, as_rows
+from ..log import indicators
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #9c02b186
 @dataclass(frozen=True)
 class Group:
     "What a piece of evidence can be about."
+
     letter: str  # in the names of its axes, z_LETTER
     title: Mapping[str, str]  # language to a few words
 
@@ -68,7 +69,9 @@ def checked_needs(
 ) -> frozenset[str]:  # what it needs; of a score without a word on it, a row
     "Refuse evidence that does not say what it is."
     if not (isinstance(e.name, str) and e.name and isinstance(e.source, str) and e.source):
-        raise ValueError(f"name and source must say what evidence is and who defines it, got {e.name!r} and {e.source!r}")
+        raise ValueError(
+            f"name and source must say what evidence is and who defines it, got {e.name!r} and {e.source!r}"
+        )
     if e.group not in GROUPS:
         raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {e.group!r}")
     if e.sign not in (1, -1):
@@ -85,6 +88,7 @@ def checked_needs(
 @dataclass(frozen=True)
 class Evidence:
     "One kind of evidence: what it is called, what it measures, what it needs, and how to get it."
+
     name: str  # column name
     group: str  # one of `GROUPS`
     source: str  # paper or code that defines it
@@ -149,6 +153,7 @@ def register(
     def place(e: Evidence) -> tuple[int, int]:
         stage = 0 if e.column else 1 if e.of_row else 2
         return stage, list(GROUPS).index(e.group) if stage else 0
+
     ordered = sorted(EVIDENCE.values(), key=place)  # stable: registered earlier, earlier
     EVIDENCE.clear()
     EVIDENCE.update({e.name: e for e in ordered})
@@ -166,16 +171,35 @@ def view_normalized_entropy(
 # %% ../../nbs/03_evidence/01_registry.ipynb #3ed0dbfa
 def paper_evidence() -> list[Evidence]:  # six entries
     "The indicators of the paper, kept by every log as columns."
-    def p_max(v: View) -> np.ndarray: return -scores.max_probability(v)
-    def free_energy(v: View) -> np.ndarray: return scores.max_logit(v) - v.sum_gap(v.tau)
-    def composite(v: View) -> np.ndarray: return combine_oodscore(p_max(v), view_normalized_entropy(v))
+
+    def p_max(v: View) -> np.ndarray:
+        return -scores.max_probability(v)
+
+    def free_energy(v: View) -> np.ndarray:
+        return scores.max_logit(v) - v.sum_gap(v.tau)
+
+    def composite(v: View) -> np.ndarray:
+        return indicators.combine_oodscore(p_max(v), view_normalized_entropy(v))
+
     return [
         Evidence("conf", "confidence", "paper (11)", "max p", p_max, MODEL, -1, "conf"),
         Evidence("msp", "confidence", "paper (12); Hendrycks and Gimpel 2017", "max p", p_max, MODEL, -1, "conf"),
         Evidence("entropy", "uncertainty", "paper (13)", "−Σ p log p", scores.softmax_entropy, MODEL, column="entropy"),
-        Evidence("normalized_entropy", "uncertainty", "paper 7.1", "entropy / log C", view_normalized_entropy, MODEL, column="normalized_entropy"),
-        Evidence("energy", "energy", "paper (14); Liu et al. 2020", "−log Σ exp(logit)", free_energy, MODEL, column="energy"),
-        Evidence("oodscore", "uncertainty", "paper (15)", "½(1−conf) + ½ entropy/log C", composite, MODEL, column="oodscore"),
+        Evidence(
+            "normalized_entropy",
+            "uncertainty",
+            "paper 7.1",
+            "entropy / log C",
+            view_normalized_entropy,
+            MODEL,
+            column="normalized_entropy",
+        ),
+        Evidence(
+            "energy", "energy", "paper (14); Liu et al. 2020", "−log Σ exp(logit)", free_energy, MODEL, column="energy"
+        ),
+        Evidence(
+            "oodscore", "uncertainty", "paper (15)", "½(1−conf) + ½ entropy/log C", composite, MODEL, column="oodscore"
+        ),
     ]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #dbeb7b14
@@ -184,6 +208,7 @@ DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_ene
 
 def row_evidence() -> list[Evidence]:  # entries with a score of a view
     "The training-free scores of a row of similarities."
+
     def at(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
         return {"score": partial(f, **params), "params": {"temperature": "1/scale"} | params}
 
@@ -192,26 +217,73 @@ def row_evidence() -> list[Evidence]:  # entries with a score of a view
 
     def plain(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
         return {"score": partial(f, **params), "params": params}
+
     c, u, e, g, t = list(GROUPS)[:5]
     s, ours, mcm, ming = scores, "ours", "MCM, Ming et al. 2022", "MCM code"
     return [
         Evidence("mcm", c, mcm, "−max softmax(s/1)", **on_cosines(s.mcm, 1.0)),
         Evidence("mcm_t0.1", c, f"{mcm}; temperature ours", "−max softmax(s/0.1)", **on_cosines(s.mcm, 0.1)),
         Evidence("probability_margin", c, "Scheffer et al. 2001", "p₂ − p₁", **at(s.probability_margin)),
-        Evidence("entropy_t0.02", u, f"{ming}; temperature ours", "entropy at 0.02", **on_cosines(s.softmax_entropy, 0.02)),
-        Evidence("entropy_t0.1", u, f"{ming}; temperature ours", "entropy at 0.1", **on_cosines(s.softmax_entropy, 0.1)),
+        Evidence(
+            "entropy_t0.02", u, f"{ming}; temperature ours", "entropy at 0.02", **on_cosines(s.softmax_entropy, 0.02)
+        ),
+        Evidence(
+            "entropy_t0.1", u, f"{ming}; temperature ours", "entropy at 0.1", **on_cosines(s.softmax_entropy, 0.1)
+        ),
         Evidence("entropy_t1", u, ming, "entropy at 1, less log C", **on_cosines(s.softmax_entropy, 1.0, deficit=True)),
         Evidence("collision_entropy", u, "Rényi 1961", "−log Σ p²", **at(s.collision_entropy)),
-        Evidence("collision_entropy_t0.1", u, "Rényi 1961; temperature ours", "−log Σ p² at 0.1", **on_cosines(s.collision_entropy, 0.1)),
+        Evidence(
+            "collision_entropy_t0.1",
+            u,
+            "Rényi 1961; temperature ours",
+            "−log Σ p² at 0.1",
+            **on_cosines(s.collision_entropy, 0.1),
+        ),
         Evidence("softmax_variance", u, ming, "−Var p", **at(s.softmax_variance)),
-        Evidence("gen", u, "GEN, Liu et al. 2023; OpenOOD", "Σ p^γ(1−p)^γ over the 100 largest", **at(s.gen, gamma=0.1, top=100)),
-        Evidence("gen_top10", u, "GEN, Liu et al. 2023; M ours", "Σ p^γ(1−p)^γ over the 10 largest", **at(s.gen, gamma=0.1, top=10)),
+        Evidence(
+            "gen",
+            u,
+            "GEN, Liu et al. 2023; OpenOOD",
+            "Σ p^γ(1−p)^γ over the 100 largest",
+            **at(s.gen, gamma=0.1, top=100),
+        ),
+        Evidence(
+            "gen_top10",
+            u,
+            "GEN, Liu et al. 2023; M ours",
+            "Σ p^γ(1−p)^γ over the 10 largest",
+            **at(s.gen, gamma=0.1, top=10),
+        ),
         Evidence("energy_cosine", e, ming, "−log Σ exp(s)", **on_cosines(s.energy_cosine, 1.0)),
-        Evidence("energy_t0.1", e, f"{ming}; temperature ours", "−0.1 log Σ exp(s/0.1)", **on_cosines(s.energy_cosine, 0.1)),
-        Evidence("delta_energy", e, DELTA, "−ΔE, 2 cropped at once", **at(s.delta_energy, crop=2, mode="joint"), cosine=True),
-        Evidence("delta_energy_c5", e, DELTA, "−ΔE, 5 cropped at once", **at(s.delta_energy, crop=5, mode="joint"), cosine=True),
-        Evidence("delta_energy_mean", e, DELTA, "−ΔE, mean of 5 crops", **at(s.delta_energy, crop=5, mode="mean"), cosine=True),
-        Evidence("delta_energy_t0.1", e, DELTA, "−ΔE at 0.1, 2 cropped", **on_cosines(s.delta_energy, 0.1, crop=2, mode="joint")),
+        Evidence(
+            "energy_t0.1", e, f"{ming}; temperature ours", "−0.1 log Σ exp(s/0.1)", **on_cosines(s.energy_cosine, 0.1)
+        ),
+        Evidence(
+            "delta_energy", e, DELTA, "−ΔE, 2 cropped at once", **at(s.delta_energy, crop=2, mode="joint"), cosine=True
+        ),
+        Evidence(
+            "delta_energy_c5",
+            e,
+            DELTA,
+            "−ΔE, 5 cropped at once",
+            **at(s.delta_energy, crop=5, mode="joint"),
+            cosine=True,
+        ),
+        Evidence(
+            "delta_energy_mean",
+            e,
+            DELTA,
+            "−ΔE, mean of 5 crops",
+            **at(s.delta_energy, crop=5, mode="mean"),
+            cosine=True,
+        ),
+        Evidence(
+            "delta_energy_t0.1",
+            e,
+            DELTA,
+            "−ΔE at 0.1, 2 cropped",
+            **on_cosines(s.delta_energy, 0.1, crop=2, mode="joint"),
+        ),
         Evidence("max_cosine", g, f"{ming} (max-logit)", "−s₁", **plain(s.max_cosine), cosine=True),
         Evidence("max_logit", g, "Hendrycks et al. 2022", "−(scale s₁ + bias)", **plain(s.max_logit)),
         Evidence("cosine_margin", g, "standard", "s₂ − s₁", **plain(s.cosine_margin)),
@@ -223,7 +295,16 @@ def row_evidence() -> list[Evidence]:  # entries with a score of a view
     ]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #545d9932
-FAMILIES = ("translation", "pad_crop", "scale", "scale_pad", "rotation", "text_semantic", "text_random", "text_empty")  # changes that keep the meaning
+FAMILIES = (
+    "translation",
+    "pad_crop",
+    "scale",
+    "scale_pad",
+    "rotation",
+    "text_semantic",
+    "text_random",
+    "text_empty",
+)  # changes that keep the meaning
 
 
 def copies_evidence(
@@ -232,9 +313,26 @@ def copies_evidence(
     "What changed copies of an image say: drift of its embedding, flips, loss of margin."
     p, wani = "perturbation", "Wani et al. 2026"
     return [
-        *(Evidence(f"drift_{f}", p, wani, f"mean 1 − cos(h(x), h(x′)) over {f}", needs=frozenset({"copies"})) for f in families),
-        Evidence("flip_rate", p, wani, "share of changed copies with another answer", params=MODEL, needs=frozenset({"copies", "text"})),
-        Evidence("margin_loss", p, wani, "mean fall of the answer's margin", params=MODEL, needs=frozenset({"copies", "text"})),
+        *(
+            Evidence(f"drift_{f}", p, wani, f"mean 1 − cos(h(x), h(x′)) over {f}", needs=frozenset({"copies"}))
+            for f in families
+        ),
+        Evidence(
+            "flip_rate",
+            p,
+            wani,
+            "share of changed copies with another answer",
+            params=MODEL,
+            needs=frozenset({"copies", "text"}),
+        ),
+        Evidence(
+            "margin_loss",
+            p,
+            wani,
+            "mean fall of the answer's margin",
+            params=MODEL,
+            needs=frozenset({"copies", "text"}),
+        ),
     ]
 
 
@@ -251,6 +349,7 @@ def training_free(
     def free(name: str) -> bool:
         needs = EVIDENCE[name].needs if name in EVIDENCE else stored.get(name, {}).get("needs", ["reference"])
         return "reference" not in needs
+
     return [name for name in map(str, names) if free(name)]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #2978eb04
@@ -264,7 +363,7 @@ def array_evidence(
 
     With `logit_scale` 1 the rows count as logits, and scores of cosines are left out unless they are named.
     """
-    z, scale = as_rows(similarity, "similarity"), as_temperature(logit_scale, "logit_scale")
+    z, scale = as_rows(similarity, "similarity"), arrays.as_temperature(logit_scale, "logit_scale")
     given = [e.name for e in EVIDENCE.values() if e.of_row and not (e.cosine and scale == 1.0)]
     wanted = given if names is None else as_names(names)
     unknown = [n for n in wanted if n not in EVIDENCE or not EVIDENCE[n].of_row]
@@ -274,7 +373,8 @@ def array_evidence(
     def block(b: np.ndarray) -> np.ndarray:
         view = ArrayView(b, scale, logit_bias)
         return np.stack([EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted], axis=1)
-    return pd.DataFrame(in_blocks(block, z, cells=1 << 16), columns=wanted)
+
+    return pd.DataFrame(arrays.in_blocks(block, z, cells=1 << 16), columns=wanted)
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #3f125a2e
 def as_names(
@@ -313,7 +413,10 @@ def available_evidence(
             return bool(np.ndim(raw_value(e, head)) == 1)
         except (ValueError, KeyError):  # the log lacks a column, a temperature, or rows of that kind
             return False
-    return [e.name for e in EVIDENCE.values() if e.name in stored or can(e)] + [name for name in stored if name not in EVIDENCE]
+
+    return [e.name for e in EVIDENCE.values() if e.name in stored or can(e)] + [
+        name for name in stored if name not in EVIDENCE
+    ]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #9dcbcb90
 def sign_note(
@@ -347,9 +450,13 @@ def evidence_frame(
     wanted = available if names is None else as_names(names)
     missing = [n for n in wanted if n not in available]
     if missing:
-        raise ValueError(f"names must be evidence of this log, got {', '.join(map(repr, missing))}; it has {', '.join(available)}")
+        raise ValueError(
+            f"names must be evidence of this log, got {', '.join(map(repr, missing))}; it has {', '.join(available)}"
+        )
     stored, view = manifest_entry(log, "evidence", {}), LogView(log)
-    frame = pd.DataFrame({n: view.column(n) if n in stored else EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted})
+    frame = pd.DataFrame(
+        {n: view.column(n) if n in stored else EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted}
+    )
     own = [n for n in wanted if n not in EVIDENCE]
     if own and (is_id := getattr(log, "is_id", None)) is not None:
         for note in filter(None, (sign_note(n, frame[n].to_numpy(), np.asarray(is_id)) for n in own)):

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from .views import View, rowwise, tau_of
-from ..ground import as_temperature
+from ..ground import arrays
 
 # %% ../../nbs/03_evidence/03_scores.ipynb #97775042
 @rowwise
@@ -37,7 +37,7 @@ def mcm(
 
     Ming et al. 2022 (MCM). τ = 1, as in the authors' code and OpenOOD (`tau: 1`).
     """
-    return -np.exp(-similarity.sum_gap(as_temperature(temperature)))
+    return -np.exp(-similarity.sum_gap(arrays.as_temperature(temperature)))
 
 # %% ../../nbs/03_evidence/03_scores.ipynb #d59dadca
 def top_two(
@@ -130,7 +130,7 @@ def energy_cosine(
 
     MCM code (its score "energy"), at τ = 1. At τ = 1/scale it is the paper's energy over the scale.
     """
-    tau = as_temperature(temperature)
+    tau = arrays.as_temperature(temperature)
     return -similarity.top(1)[:, 0] - tau * similarity.sum_gap(tau)
 
 # %% ../../nbs/03_evidence/03_scores.ipynb #511c706c

@@ -20,17 +20,9 @@ from .alignment import NullPrompt
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
-from attrood.log import (
-    Log,
-    LogError,
-    bare_log,
-    evaluation_rows,
-    log_files,
-    make_log,
-    marked_rows,
-    read_log,
-    write_log,
-)
+from ..log import Log, LogError, make, read_log, write_log
+from ..log import files as log_files
+from ..log import rows as log_rows
 
 # %% ../../nbs/03_evidence/09_store.ipynb #e8d3ee62
 @cache
@@ -38,7 +30,7 @@ def beyond_log(
     known: tuple[str, ...],  # names of `EVIDENCE`, in its order
 ) -> tuple[str, ...]:  # those of a row that a log of more than ten classes cannot give
     "Scores of a row that must be stored, found by asking a log of one row."
-    log = bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
+    log = make.bare_log(np.eye(1, 64), np.eye(64), [f"class {i}" for i in range(64)])
     given = available_evidence(log)
     return tuple(name for name in known if EVIDENCE[name].of_row and name not in given)
 
@@ -46,6 +38,7 @@ def beyond_log(
 @dataclass(frozen=True, eq=False)
 class ScoreColumns:
     "Fitted scores beside the text they are asked with, and the columns they give."
+
     text: np.ndarray  # (C, d) unit text embeddings of the classes
     scale: float = 100.0  # logit scale
     bias: float = 0.0  # logit bias
@@ -61,7 +54,10 @@ class ScoreColumns:
         reference: npt.ArrayLike | None = None,  # (n,) True for rows that the scores were fitted on
     ) -> dict[str, np.ndarray]:  # name to (n,) float64, each higher for more OoD
         "Evidence columns of a batch of image embeddings."
-        x, own = unit_rows(image_embeddings, "image_embeddings"), None if reference is None else np.asarray(reference, bool)
+        x, own = (
+            unit_rows(image_embeddings, "image_embeddings"),
+            None if reference is None else np.asarray(reference, bool),
+        )
         seen = Features(x, self.text, self.scale, self.bias, reference=own)
         rows = array_evidence(seen.cosines, self.scale, self.bias, beyond_log(tuple(EVIDENCE)))
         found = {str(name): column.to_numpy() for name, column in rows.items()}
@@ -80,6 +76,7 @@ class ScoreColumns:
 @dataclass(frozen=True, eq=False)
 class TextSide(Fitted):
     "Text embeddings, scale and bias, in the file format of a fitted score; scores nothing."
+
     kind = "text"
     text: np.ndarray  # (C, d) unit text embeddings
     null: np.ndarray  # (d,) null prompt, or empty
@@ -120,10 +117,14 @@ def check_text(
 ) -> np.ndarray:  # (C, d) unit rows
     "Text embeddings as unit rows, or an error if the log keeps no embeddings or was made with others."
     if "image_embedding" not in log.table.column_names:
-        raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
+        raise LogError(
+            "the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence"
+        )
     t = unit_rows(text_embeddings, "text_embeddings")
     if not log.manifest.asks_with(t):
-        raise LogError("text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256")
+        raise LogError(
+            "text_embeddings are not those the log was made with: their hash differs from the manifest's text_sha256"
+        )
     return t
 
 # %% ../../nbs/03_evidence/09_store.ipynb #a55f2df6
@@ -161,13 +162,15 @@ def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fractio
     rows, labels = [], []
     for part in parts:
         log = part if isinstance(part, Log) else read_log(part)
-        t, mask = check_text(log, text_embeddings), marked_rows(log, fraction)
+        t, mask = check_text(log, text_embeddings), log_rows.marked_rows(log, fraction)
         rows.append(log.array("image_embedding")[mask])
         labels.append(log.array("label")[mask])
     if not rows:
         raise ValueError("log must have at least one part, got none")
     names, m = np.concatenate(labels), log.manifest
-    return Features(np.concatenate(rows), t, m.logit_scale, m.logit_bias, names), all(name is not None for name in names)
+    return Features(np.concatenate(rows), t, m.logit_scale, m.logit_bias, names), all(
+        name is not None for name in names
+    )
 
 # %% ../../nbs/03_evidence/09_store.ipynb #0a8789fc
 class EmbeddingScores(KeptScores):
@@ -185,7 +188,14 @@ class EmbeddingScores(KeptScores):
     ) -> Self:
         "Fit every score that an ID reference allows; with no reference rows only those that need none."
         t, x = unit_rows(text_embeddings, "text_embeddings"), np.asarray(image_embeddings, np.float64)
-        seen = Features(_reference(x, t), t, logit_scale, logit_bias, None if labels is None else np.asarray(labels), options=_known(options))
+        seen = Features(
+            _reference(x, t),
+            t,
+            logit_scale,
+            logit_bias,
+            None if labels is None else np.asarray(labels),
+            options=_known(options),
+        )
         return cls(t, float(logit_scale), float(logit_bias), _fit(seen))
 
     @classmethod
@@ -199,10 +209,14 @@ class EmbeddingScores(KeptScores):
     ) -> Self:
         "Fit on the reference rows of a log of any number of files."
         seen, named = _marked([log.canonical()] if isinstance(log, Log) else log, text_embeddings, fraction)
-        return cls.fit(seen.embedding, seen.text, seen.labels if use_labels and named else None, seen.scale, seen.bias, **options)
+        return cls.fit(
+            seen.embedding, seen.text, seen.labels if use_labels and named else None, seen.scale, seen.bias, **options
+        )
 
 # %% ../../nbs/03_evidence/09_store.ipynb #7a82496e
-def _own_columns(log: Log, columns: Mapping[str, npt.ArrayLike], entries: Iterable[Evidence]) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+def _own_columns(
+    log: Log, columns: Mapping[str, npt.ArrayLike], entries: Iterable[Evidence]
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
     "Checked columns of a user, turned to higher for more OoD, and their manifest entries."
     known = EVIDENCE | {e.name: e for e in entries}
     found, made = {}, {}
@@ -213,16 +227,23 @@ def _own_columns(log: Log, columns: Mapping[str, npt.ArrayLike], entries: Iterab
             raise ValueError(f"columns must not name {name!r}, which is a column of the log")
         v = np.asarray(values, np.float64)
         if v.shape != (len(log),) or not np.isfinite(v).all():
-            raise ValueError(f"columns[{name!r}] must hold {len(log)} finite numbers, one per row of the log, got shape {v.shape}")
+            raise ValueError(
+                f"columns[{name!r}] must hold {len(log)} finite numbers, one per row of the log, got shape {v.shape}"
+            )
         found[name], made[name] = known[name].sign * v, known[name].entry()
     return found, made
 
 # %% ../../nbs/03_evidence/09_store.ipynb #241ab8d3
 def add_evidence(
     log: Log,  # for text or scores, with the column image_embedding
-    what: npt.ArrayLike | EmbeddingScores | Mapping[str, npt.ArrayLike],  # (C, d) text embeddings the log was made with; fitted scores; or columns, name to (n,)
+    what: npt.ArrayLike
+    | EmbeddingScores
+    | Mapping[
+        str, npt.ArrayLike
+    ],  # (C, d) text embeddings the log was made with; fitted scores; or columns, name to (n,)
     entries: Iterable[Evidence] = (),  # what columns are that the registry does not know
-    reference: np.ndarray | None = None,  # (n,) True for rows that fitted scores were fitted on; None: as the log marks them
+    reference: np.ndarray
+    | None = None,  # (n,) True for rows that fitted scores were fitted on; None: as the log marks them
     fraction: float = 0.2,  # share of the ID rows to fit on, unless the log marks them
     use_labels: bool = True,  # classes from `label` where all reference rows have one, else from predictions
     keep_embeddings: bool = False,  # keep the column image_embedding
@@ -233,16 +254,22 @@ def add_evidence(
     if isinstance(what, Mapping):
         columns, made = _own_columns(log, what, entries)
     else:
-        scores = what if isinstance(what, EmbeddingScores) else EmbeddingScores.fit_log(log, what, fraction, use_labels, **options)
+        scores = (
+            what
+            if isinstance(what, EmbeddingScores)
+            else EmbeddingScores.fit_log(log, what, fraction, use_labels, **options)
+        )
         if "image_embedding" not in log.table.column_names:
-            raise LogError("the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence")
-        rows = marked_rows(log, fraction) if reference is None else np.asarray(reference, bool)
+            raise LogError(
+                "the log keeps no image embeddings: write it with keep_embeddings, or with its embedding evidence"
+            )
+        rows = log_rows.marked_rows(log, fraction) if reference is None else np.asarray(reference, bool)
         order = log.positions(np.ones(len(log), bool))  # one order to compute in, whatever the caller's
         found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
         columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
         dropped = set() if keep_embeddings else {"image_embedding"}
     old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
-    return make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    return log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b88f3d12
 def add_evidence_to_files(
@@ -255,7 +282,7 @@ def add_evidence_to_files(
     **options: Any,  # of `EmbeddingScores.fit`
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
-    files = log_files(path)
+    files = log_files.log_files(path)
     with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
         scores = EmbeddingScores.fit_log(files, text_embeddings, fraction, use_labels, **options)
         for file in files:

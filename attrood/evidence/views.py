@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 import numpy.typing as npt
 
-from ..ground import as_rows, as_temperature, in_blocks, shifted_exp
+from ..ground import arrays, as_rows
 
 # %% ../../nbs/03_evidence/02_views.ipynb #01eaad1c
 class NeedsMoreError(ValueError):
@@ -28,6 +28,7 @@ class View:
     Rows are cosines or logits. `scale` and `bias` turn them into the model's logits, `scale · s + bias`.
     In the methods `tau` is a temperature on the rows, `k` the number of largest similarities that is asked for, and `c` the number that is left out.
     """
+
     count: int  # C, number of classes
     scale: float  # logit scale; 1 where the rows are logits
     bias: float  # logit bias
@@ -64,7 +65,9 @@ class View:
     def log_odds(self, tau: float, k: int) -> tuple[np.ndarray, np.ndarray]:
         "(n, min(k, C)) log p and log (1 − p) of the k largest probabilities."
         total, s = self.sum_gap(tau), self.top(k)
-        return with_complement((s - s[:, :1]) / s.dtype.type(tau) - total[:, None], np.zeros(len(s), int), self.rest_gap(tau, 1) - total)
+        return with_complement(
+            (s - s[:, :1]) / s.dtype.type(tau) - total[:, None], np.zeros(len(s), int), self.rest_gap(tau, 1) - total
+        )
 
 # %% ../../nbs/03_evidence/02_views.ipynb #cd92dbb0
 def with_complement(
@@ -124,7 +127,7 @@ class ArrayView(View):
     def exp(self, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         "Gaps to the peak over τ (n, C), their exponentials (n, C) and sums (n,), kept for the next score."
         if tau not in self._exp:
-            self._exp[tau] = shifted_exp(self.s, tau, self.top(1))
+            self._exp[tau] = arrays.shifted_exp(self.s, tau, self.top(1))
         return self._exp[tau]
 
     def sum_gap(self, tau: float) -> np.ndarray:
@@ -143,7 +146,10 @@ class ArrayView(View):
         below = self.s < last
         ties = self.count - c - np.count_nonzero(below, axis=1)  # equal to the c-th value, but not among the c
         with np.errstate(divide="ignore"):
-            return np.log(np.einsum("nc,nc->n", e, below) + ties.astype(e.dtype) * np.exp((last - self.top(1))[:, 0] / e.dtype.type(tau)))
+            return np.log(
+                np.einsum("nc,nc->n", e, below)
+                + ties.astype(e.dtype) * np.exp((last - self.top(1))[:, 0] / e.dtype.type(tau))
+            )
 
     def mean_gap(self, tau: float) -> np.ndarray:
         gap, e, total = self.exp(tau)
@@ -224,14 +230,20 @@ class LogView(View):
             return np.clip(gap, 0, np.log(self.count))
         if self.kept.shape[1] == self.count:
             return np.log(np.exp(self.gaps(tau)).sum(axis=1))
-        raise NeedsMoreError(f"the sum at temperature {tau:g} is needed, the log keeps it at {', '.join(f'{t:g}' for t in self.temperatures)}")
+        raise NeedsMoreError(
+            f"the sum at temperature {tau:g} is needed, the log keeps it at {', '.join(f'{t:g}' for t in self.temperatures)}"
+        )
 
     def rest_gap(self, tau: float, c: int) -> np.ndarray:
         self.top(c)
         e = np.exp(self.gaps(tau))
         known = e[:, c:].sum(axis=1)
         most = known + (self.count - e.shape[1]) * e[:, -1]
-        rest = known if e.shape[1] == self.count else np.clip(np.exp(self.sum_gap(tau)) - e[:, :c].sum(axis=1), known, most)
+        rest = (
+            known
+            if e.shape[1] == self.count
+            else np.clip(np.exp(self.sum_gap(tau)) - e[:, :c].sum(axis=1), known, most)
+        )
         with np.errstate(divide="ignore"):
             return np.log(rest)
 
@@ -242,7 +254,9 @@ class LogView(View):
             return -(e * gap).sum(axis=1) / e.sum(axis=1)
         if np.isclose(tau, self.tau, rtol=1e-6):
             return np.maximum(self.column("entropy") - self.sum_gap(tau), 0)
-        raise NeedsMoreError(f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps {self.kept.shape[1]}")
+        raise NeedsMoreError(
+            f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps {self.kept.shape[1]}"
+        )
 
 # %% ../../nbs/03_evidence/02_views.ipynb #c6e81735
 P = ParamSpec("P")
@@ -253,11 +267,13 @@ def rowwise(
     f: Callable[Concatenate[View, P], np.ndarray],  # a score of a view, (n,) values
 ) -> Callable[Concatenate[Similarity, P], np.ndarray]:  # the same for a view or an (n, C) array
     "Let a score of a view take an array as well."
+
     @wraps(f)
     def score(similarity: Similarity, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
         if isinstance(similarity, View):
             return f(similarity, *args, **kwargs)
-        return in_blocks(lambda b: f(ArrayView(b), *args, **kwargs), as_rows(similarity, "similarity"))
+        return arrays.in_blocks(lambda b: f(ArrayView(b), *args, **kwargs), as_rows(similarity, "similarity"))
+
     return score
 
 # %% ../../nbs/03_evidence/02_views.ipynb #67492c2b
@@ -266,4 +282,4 @@ def tau_of(
     temperature: float | None,  # None for the model's own
 ) -> float:  # τ > 0 on the rows
     "The temperature to use: the given one, or the model's own."
-    return view.tau if temperature is None else as_temperature(temperature)
+    return view.tau if temperature is None else arrays.as_temperature(temperature)

@@ -25,10 +25,14 @@ import numpy.typing as npt
 from ..ground import atomic_path, unit_rows, write_json
 
 # %% ../../nbs/03_evidence/11_vocabulary.ipynb #f8e5af5b
-ONE = dict(pair.split("/") for pair in (  # plurals without a rule
-    "men/man women/woman children/child people/person mice/mouse geese/goose feet/foot teeth/tooth oxen/ox "
-    "knives/knife leaves/leaf shelves/shelf wolves/wolf calves/calf loaves/loaf scarves/scarf glasses/glasses "
-    "cookies/cookie pies/pie ties/tie").split())
+ONE = dict(
+    pair.split("/")
+    for pair in (  # plurals without a rule
+        "men/man women/woman children/child people/person mice/mouse geese/goose feet/foot teeth/tooth oxen/ox "
+        "knives/knife leaves/leaf shelves/shelf wolves/wolf calves/calf loaves/loaf scarves/scarf glasses/glasses "
+        "cookies/cookie pies/pie ties/tie"
+    ).split()
+)
 
 
 def singular(
@@ -81,6 +85,7 @@ KINDS = ("thing", "medium", "condition", "scene")
 @dataclass(frozen=True)
 class Vocabulary:
     "Words with their kinds, each word once."
+
     texts: tuple[str, ...]  # (W,) words, senses in brackets
     kinds: tuple[str, ...]  # (W,) one of KINDS
     prompts: tuple[str, ...] = ()  # (W,) a prompt of its own, or nothing for the templates'; empty for none at all
@@ -183,7 +188,11 @@ def write_vocabulary(
     "Write a vocabulary as JSON that `read_vocabulary` reads, atomically."
     rows = list(zip(words.texts, words.kinds, words.prompts, strict=True))
     kinds = {k: {t: p for t, kind, p in rows if kind == k} for k in KINDS if k in words.kinds}
-    write_json({"attrood": "words", **more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}}, path, "words")
+    write_json(
+        {"attrood": "words", **more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}},
+        path,
+        "words",
+    )
 
 # %% ../../nbs/03_evidence/11_vocabulary.ipynb #09c7bfce
 def word_prompts(
@@ -212,7 +221,7 @@ def embed_vocabulary(
         if kept == words and about.get("prompts_sha256") == digest:
             return rows
     flat = [p for group in prompts for p in group]
-    e = np.concatenate([np.asarray(encode(flat[i:i + batch])) for i in range(0, len(flat), batch)])
+    e = np.concatenate([np.asarray(encode(flat[i : i + batch])) for i in range(0, len(flat), batch)])
     if len(e) != len(flat):
         raise ValueError(f"encode must give one row per prompt ({len(flat)}), got {len(e)}")
     starts = np.cumsum([0, *map(len, prompts)])[:-1]

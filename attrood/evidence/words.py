@@ -21,7 +21,7 @@ from .fitted import Fitted
 from .meanings import Thesaurus, class_words, word_groups
 from .neglabel import neglabel_score
 from .vocabulary import KINDS, Vocabulary, display_name
-from ..ground import as_rows, in_blocks, unit_rows
+from ..ground import arrays, as_rows, unit_rows
 
 # %% ../../nbs/03_evidence/13_words.ipynb #6f599dec
 def word_discount(
@@ -36,13 +36,14 @@ def word_discount(
     x, t, v = unit_rows(features), unit_rows(classes, "classes"), unit_rows(words, "words")
     if len(x) < 2:
         raise ValueError(f"features must hold at least 2 reference rows, got {len(x)}")
-    best = in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
+    best = arrays.in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
     z = norm.ppf(point)
 
     def block(b: np.ndarray) -> np.ndarray:
         margins = x @ b.T - best[:, None]
         return np.maximum(np.quantile(margins, point, axis=0), margins.mean(axis=0) + z * margins.std(axis=0, ddof=1))
-    return in_blocks(block, v, cells=max(1, (1 << 22) // len(x)) * x.shape[1])
+
+    return arrays.in_blocks(block, v, cells=max(1, (1 << 22) // len(x)) * x.shape[1])
 
 # %% ../../nbs/03_evidence/13_words.ipynb #b33481cb
 DIGITS = 9  # to which cosines are rounded before they are compared
@@ -85,6 +86,7 @@ class WordEvidence(Fitted):
 
     Ours, after the margin of NegLabel's kind of words (Jiang et al. 2024). Margins are of cosines.
     """
+
     kind: ClassVar[str] = "words"
     classes: np.ndarray  # (C, d) float32 unit text embeddings of the classes
     vectors: np.ndarray  # (W, d) float32 unit text embeddings of the words
@@ -115,7 +117,9 @@ class WordEvidence(Fitted):
         "(n, d) features as float64, or an error that says what is wrong."
         x, width = as_rows(features, "features").astype(np.float64, copy=False), self.classes.shape[1]
         if x.shape[1] != width:
-            raise ValueError(f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}")
+            raise ValueError(
+                f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}"
+            )
         return x
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
@@ -126,7 +130,7 @@ class WordEvidence(Fitted):
 
 def _in_rows(f: Callable[[np.ndarray], np.ndarray], words: WordEvidence, x: np.ndarray) -> np.ndarray:
     "Apply `f` to blocks of rows that make some 32 MB of cosines."
-    return in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
+    return arrays.in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
 
 
 def _margins(words: WordEvidence, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,6 +156,7 @@ def word_columns(
             n_groups = min(words.groups, len(rows))
             made[f"word_mass{name}"] = neglabel_score(words.scale * cosines, logits[:, rows], n_groups, words.seed)
         return np.stack([made[c] for c in words.columns], axis=1)
+
     x = unit_rows(words.rows(features))
     return dict(zip(words.columns, _in_rows(block, words, x).T, strict=True))
 
@@ -181,9 +186,23 @@ def fit_words(
     t, v = t.astype(np.float32), v[kept].astype(np.float32)
     start = np.cumsum([0, *map(len, members)])
     kinds, no_reach = np.array([KINDS.index(k) for k in left.kinds]), np.empty((0, 0))
-    return _with_reach(WordEvidence(
-        t, v, word_discount(x, t, v), kinds, np.concatenate(members), start, no_reach, list(left.texts),
-        list(group_names), gone[["word", "class", "why"]].to_numpy().tolist(), float(scale), **more), x)
+    return _with_reach(
+        WordEvidence(
+            t,
+            v,
+            word_discount(x, t, v),
+            kinds,
+            np.concatenate(members),
+            start,
+            no_reach,
+            list(left.texts),
+            list(group_names),
+            gone[["word", "class", "why"]].to_numpy().tolist(),
+            float(scale),
+            **more,
+        ),
+        x,
+    )
 
 # %% ../../nbs/03_evidence/13_words.ipynb #847c6869
 REACH = 1000  # values of each column that are kept of the reference
@@ -227,6 +246,7 @@ def word_names(
     def block(b: np.ndarray) -> np.ndarray:
         logits = SOFTER * words.scale * (_margins(words, b)[0] - SHARE * words.discount)
         return np.stack(hedged_names(logits, groups), axis=1)
+
     x = unit_rows(words.rows(features))
     made = _in_rows(block, words, x)
     best, leaf = made[:, 0].astype(int), made[:, 2].astype(int)
@@ -241,12 +261,14 @@ def top_words(
     k: int = 5,  # how many
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (n, k) numbers of words, their cosines, their discounted margins
     "The words with the largest discounted margins in each row, the best first."
+
     def block(b: np.ndarray) -> np.ndarray:
         margins, cosines = _margins(words, b)
         gains = margins - words.discount
         index = best_words(gains, k)
         cosine = np.take_along_axis(margins, index, 1) + cosines.max(axis=1, keepdims=True)
         return np.stack([index, cosine, np.take_along_axis(gains, index, 1)], axis=1)
+
     x = unit_rows(words.rows(features))
     made = _in_rows(block, words, x)
     return made[:, 0].astype(int), made[:, 1], made[:, 2]
@@ -260,10 +282,15 @@ def word_log_columns(
     "Columns for `bare_log(columns=, evidence=)`: evidence, the name, and the best words with their numbers."
     index, cosines, gains = top_words(words, features, k)
     named = word_names(words, features)
-    rows = {"word": named["name"].to_numpy(), "word_kind": named["kind"].to_numpy(),
-            "word_best": named["best"].to_numpy(), "word_probability": named["probability"].to_numpy(np.float32),
-            "words": np.array(words.names, object)[index], "word_cosines": cosines.astype(np.float32),
-            "word_margins": gains.astype(np.float32)}
+    rows = {
+        "word": named["name"].to_numpy(),
+        "word_kind": named["kind"].to_numpy(),
+        "word_best": named["best"].to_numpy(),
+        "word_probability": named["probability"].to_numpy(np.float32),
+        "words": np.array(words.names, object)[index],
+        "word_cosines": cosines.astype(np.float32),
+        "word_margins": gains.astype(np.float32),
+    }
     params = {"words": len(words.words), "removed": len(words.removed), "groups": words.groups}
     source = {c: "Jiang et al. 2024 (NegLabel)" if c.startswith("word_mass") else "ours" for c in words.columns}
     about = {c: {"group": "words", "source": source[c], "params": params} for c in words.columns}

@@ -27,7 +27,9 @@ def as_rows(
     finite = np.isfinite(rows)
     if not finite.all():
         bad = np.flatnonzero(~finite.all(axis=1))
-        raise ValueError(f"{name} must be finite, got NaN or infinity in {len(bad)} of {len(rows)} rows, the first is row {bad[0]}")
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity in {len(bad)} of {len(rows)} rows, the first is row {bad[0]}"
+        )
     return rows
 
 # %% ../../nbs/00_ground/01_arrays.ipynb #f715d99a
@@ -78,7 +80,7 @@ def in_blocks(
     step = max(1, cells // max(1, width))
     if n <= step:
         return f(*arrays)
-    return np.concatenate([f(*(a[i:i + step] for a in arrays)) for i in range(0, n, step)])
+    return np.concatenate([f(*(a[i : i + step] for a in arrays)) for i in range(0, n, step)])
 
 # %% ../../nbs/00_ground/01_arrays.ipynb #95c7a262
 def log_sum_exp(
@@ -90,4 +92,5 @@ def log_sum_exp(
 
     def block(b: np.ndarray) -> np.ndarray:
         return b.max(axis=1) / b.dtype.type(T) + np.log(shifted_exp(b, T)[2])
+
     return in_blocks(block, z)

@@ -85,6 +85,7 @@ def end_with_parent(
     parent: int,  # process number of the one that started this worker
 ) -> None:
     "In a worker process: end within half a second of the process that started it."
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
@@ -96,7 +97,11 @@ def end_with_parent(
 # %% ../../nbs/00_ground/02_files.ipynb #c4223c85
 def _prefix(target: Path) -> str:
     "How the names of the hidden folders of an output begin."
-    name = target.name if len(os.fsencode(target.name)) <= 150 else hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    name = (
+        target.name
+        if len(os.fsencode(target.name)) <= 150
+        else hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    )
     return f".{name}{PART}"
 
 
@@ -167,7 +172,8 @@ def _move_in(part: Path, target: Path) -> None:
 def atomic_path(
     path: str | Path,  # the file to be written or replaced; a link is followed and stays
     kind: str = "",  # a key of `MARKS`: what may be replaced; "" replaces nothing
-    record: Path | None = None,  # a folder with a record: a file that it names may be replaced too, and the new one is added
+    record: Path
+    | None = None,  # a folder with a record: a file that it names may be replaced too, and the new one is added
 ) -> Iterator[Path]:  # where to write it meanwhile
     "Write a file so that readers see the old one or the new one, never a part, and replace only what attrood wrote."
     target = real_path(path)
@@ -253,7 +259,9 @@ def _settle(out: str | Path, new: Path, target: Path, kind: str) -> None:
     _swap(new, target)
     if (stranger := next(strangers(new, kind), None)) is not None:
         _swap(new, target)
-        raise ValueError(f"{out} got other files ({stranger!r}) while the output was made: give a new or empty folder for the output")
+        raise ValueError(
+            f"{out} got other files ({stranger!r}) while the output was made: give a new or empty folder for the output"
+        )
 
 # %% ../../nbs/00_ground/02_files.ipynb #09f8c916
 @contextmanager

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GENERATOR', 'SCORES_KEY', 'MARKS', 'RECORD', 'LOCK', 'PART', 'is_marked', 'digest', 'read_record', 'write_record',
            'add_record', 'is_in_work', 'strangers', 'real_path', 'keep_apart', 'source_paths', 'check_file', 'name_in',
-           'check_folder', 'check_output']
+           'check_folder', 'check_output', 'guarded', 'write_csv', 'read_csv']
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #eec3cb8f
 import hashlib
@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #2a6f1514
@@ -28,9 +29,11 @@ def _parquet(key: bytes) -> Callable[[Path], bool]:
 
 def _starts(text: bytes, size: int = 4096) -> Callable[[Path], bool]:
     "Whether a text stands among the first bytes of a file."
+
     def check(file: Path) -> bool:
         with open(file, "rb") as f:
             return text in f.read(size)
+
     return check
 
 
@@ -61,8 +64,18 @@ def _words(file: Path) -> bool:
 GENERATOR = '<meta name="generator" content="attrood'  # in the head of our reports
 SCORES_KEY = b"attrood_scores"  # in the metadata of our scores; logs have their manifest there
 MARKS: dict[str, Callable[[Path], bool]] = {  # kind of a single file → whether a file is one of ours
-    "log": _parquet(b"attrood"), "log of a run": _parquet(b"attrood_run"), "scores": _parquet(SCORES_KEY), "axis card": _card, "report": _starts(GENERATOR.encode()),
-    "fitted score": _fitted, "words": _words, "figure": _figure, "weights": _starts(b'"attrood":', 65536), "cache entry": lambda file: True, "": lambda file: False}
+    "log": _parquet(b"attrood"),
+    "log of a run": _parquet(b"attrood_run"),
+    "scores": _parquet(SCORES_KEY),
+    "axis card": _card,
+    "report": _starts(GENERATOR.encode()),
+    "fitted score": _fitted,
+    "words": _words,
+    "figure": _figure,
+    "weights": _starts(b'"attrood":', 65536),
+    "cache entry": lambda file: True,
+    "": lambda file: False,
+}
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #143ce1b1
 def is_marked(
@@ -121,7 +134,9 @@ def write_record(
             os.fsync(f.fileno())
         lines.append({"name": file.relative_to(folder).as_posix(), "sha256": digest(file)})
     with open(folder / RECORD, "wb") as f:
-        f.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))  # one call: a run killed here leaves all of it or an empty file
+        f.write(
+            b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        )  # one call: a run killed here leaves all of it or an empty file
         f.flush()
         os.fsync(f.fileno())
 
@@ -140,7 +155,9 @@ def add_record(
 # %% ../../nbs/00_ground/05_outputs.ipynb #cabd0992
 def is_in_work(path: Path) -> bool:
     "Whether a path is a hidden folder in which a file is, or was, being written."
-    return re.search(re.escape(PART) + r"\w{8}$", path.name) is not None and ((path / LOCK).is_file() or path.is_dir() and not any(path.iterdir()))
+    return re.search(re.escape(PART) + r"\w{8}$", path.name) is not None and (
+        (path / LOCK).is_file() or path.is_dir() and not any(path.iterdir())
+    )
 
 
 def _fail(error: OSError) -> None:
@@ -164,7 +181,11 @@ def strangers(
                     folders.remove(path.name)
                 if not is_in_work(path) and name not in places:
                     yield name + "/"
-            elif name in (RECORD, LOCK) and not path.is_symlink() and (not path.stat().st_size or name == RECORD and found == kind):
+            elif (
+                name in (RECORD, LOCK)
+                and not path.is_symlink()
+                and (not path.stat().st_size or name == RECORD and found == kind)
+            ):
                 continue
             elif name not in known or path.is_symlink() or not path.is_file() or digest(path) not in known[name]:
                 yield name
@@ -214,7 +235,12 @@ def source_paths(
         if isinstance(source, str):
             names = [source, source.partition("=")[2]]
             names += [re.sub(r"(:?\[[^\[\]]*\]|:[A-Za-z_][^/]*)?(@\d+)?$", "", n) for n in names]
-            found += [f for n in names if n for f in ([n] if os.path.lexists(n) else sorted(glob(re.sub(r"\{[^{}]*\}", "*", n))))]
+            found += [
+                f
+                for n in names
+                if n
+                for f in ([n] if os.path.lexists(n) else sorted(glob(re.sub(r"\{[^{}]*\}", "*", n))))
+            ]
         elif source.kind in ("folder", "parquet", "tar"):
             found += [source.location, *map(str, source.files if source.kind != "folder" else ())]
     return [f for f in dict.fromkeys(found) if os.path.lexists(f)]
@@ -228,7 +254,9 @@ def check_file(out: str | Path, target: Path, kind: str, record: Path | None = N
         return
     listed = read_record(record)[1].get(name_in(record, target), set()) if record else set()
     if not (target.is_file() and (listed and digest(target) in listed or is_marked(target, kind))):
-        raise ValueError(f"{out} is there, and no {kind or 'file'} that attrood wrote: give another name, or move it away")
+        raise ValueError(
+            f"{out} is there, and no {kind or 'file'} that attrood wrote: give another name, or move it away"
+        )
 
 
 def name_in(folder: Path, file: Path) -> str:
@@ -245,11 +273,19 @@ def check_folder(out: str | Path, target: Path, kind: str) -> None:
     if Path.cwd().is_relative_to(target):
         raise ValueError(f"{out} is the folder you are in, or holds it: give a folder in it for the output")
     if os.path.ismount(target):
-        raise ValueError(f"{out} is a mount point, which cannot be replaced as a whole: give a folder in it for the output")
+        raise ValueError(
+            f"{out} is a mount point, which cannot be replaced as a whole: give a folder in it for the output"
+        )
     if (stranger := next(strangers(target, kind), None)) is not None:
         found = read_record(target)[0]
-        why = "attrood has no record of having written" if found in ("", kind) else f"is of another output ({found}, not {kind})"
-        raise ValueError(f"{out} holds other files ({stranger!r}, which {why}): give a new or empty folder for the output, or move it away")
+        why = (
+            "attrood has no record of having written"
+            if found in ("", kind)
+            else f"is of another output ({found}, not {kind})"
+        )
+        raise ValueError(
+            f"{out} holds other files ({stranger!r}, which {why}): give a new or empty folder for the output, or move it away"
+        )
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #7646a99a
 def check_output(
@@ -262,3 +298,37 @@ def check_output(
     target = real_path(out)
     (check_file if kind in MARKS else check_folder)(out, target, kind)
     return target
+
+# %% ../../nbs/00_ground/05_outputs.ipynb #be02c6f1
+def guarded(
+    value: Any,  # of a cell
+) -> Any:  # the same, or a text with an apostrophe in front
+    "A cell that no spreadsheet takes for a formula."
+    return f"'{value}" if isinstance(value, str) and re.match(r"'*[=+\-@\t\r\n]", value) else value
+
+
+def write_csv(
+    table: pd.DataFrame,  # with names and texts of anybody
+    file: str | Path,  # in a folder that is being written
+    index: bool = False,  # whether to write the index too
+) -> None:
+    "Write a table as CSV, texts guarded."
+    safe = table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(guarded)).rename(
+        columns=guarded
+    )
+    (safe.rename(index=guarded) if index else safe).to_csv(file, index=index)
+
+
+def read_csv(
+    file: str | Path,  # that `write_csv` wrote
+    texts: Iterable[str] = (),  # columns that hold texts, whatever they look like
+) -> pd.DataFrame:
+    "A table back from CSV, without the guards."
+    table = pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+
+    def bare(value: Any) -> Any:
+        return value[1:] if isinstance(value, str) and re.match(r"''*[=+\-@\t\r\n]", value) else value
+
+    return table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(bare)).rename(
+        columns=bare
+    )

@@ -17,7 +17,16 @@ from matplotlib.figure import Figure
 from .files import atomic_path
 
 # %% ../../nbs/00_ground/03_style.ipynb #f3187576
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # of domains and lines, told apart by the colour-blind too
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#999999",
+)  # of domains and lines, told apart by the colour-blind too
 MARKERS = "osD^vP*X"  # of domains
 
 # %% ../../nbs/00_ground/03_style.ipynb #6a21e73d
@@ -30,7 +39,9 @@ def domain_style(
     if len(d) != len(i):
         raise ValueError(f"domains and is_id must agree in length, got {len(d)} and {len(i)}")
     order = sorted(set(d[i])) + sorted(set(d[~i]) - set(d[i]))
-    return {name: {"color": COLORS[j % len(COLORS)], "marker": MARKERS[j % len(MARKERS)]} for j, name in enumerate(order)}
+    return {
+        name: {"color": COLORS[j % len(COLORS)], "marker": MARKERS[j % len(MARKERS)]} for j, name in enumerate(order)
+    }
 
 # %% ../../nbs/00_ground/03_style.ipynb #b38c12ab
 def draw_on(

@@ -23,6 +23,7 @@ from ..ground import atomic_path
 @runtime_checkable
 class Encoder(Protocol):
     "A model that puts images and texts into one space; any object with these seven members will do."
+
     name: str  # of the model
     weights_sha256: str  # what tells its numbers from those of another; "" if unknown, then no text vectors are cached
     preprocessing: Preprocessing  # the size its pictures are brought to, and how
@@ -38,7 +39,15 @@ class Encoder(Protocol):
         ...
 
 # %% ../../nbs/04_inference/10_encoder.ipynb #b5fdebd6
-MEMBERS = ("name", "weights_sha256", "preprocessing", "logit_scale", "logit_bias", "encode_images", "encode_texts")  # of an `Encoder`
+MEMBERS = (
+    "name",
+    "weights_sha256",
+    "preprocessing",
+    "logit_scale",
+    "logit_bias",
+    "encode_images",
+    "encode_texts",
+)  # of an `Encoder`
 
 
 def check_encoder(
@@ -46,13 +55,17 @@ def check_encoder(
 ) -> Encoder:  # the same
     "A model that can be run, or `TypeError` that names what it lacks."
     if lost := [m for m in MEMBERS if not hasattr(model, m)]:
-        raise TypeError(f"model must be the name of one, or an Encoder; {type(model).__name__} has no {', '.join(lost)}")
+        raise TypeError(
+            f"model must be the name of one, or an Encoder; {type(model).__name__} has no {', '.join(lost)}"
+        )
     return model
 
 # %% ../../nbs/04_inference/10_encoder.ipynb #c7484c00
 def cache_folder() -> Path:
     "Where text embeddings are kept: `$ATTROOD_CACHE`, or `attrood` in the user's cache folder."
-    return Path(os.environ.get("ATTROOD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attrood")
+    return Path(
+        os.environ.get("ATTROOD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attrood"
+    )
 
 # %% ../../nbs/04_inference/10_encoder.ipynb #80dc26b5
 def _kept(file: Path, rows: int) -> np.ndarray | None:
@@ -87,18 +100,26 @@ def class_vectors(
     cache: bool = True,  # look in and write to `cache_folder`
 ) -> np.ndarray:  # (C, d) float32 unit rows
     "One vector per class: the mean over its prompts, scaled to length one."
-    key = hashlib.sha256(json.dumps([1, encoder.weights_sha256, list(class_names), list(templates)]).encode()).hexdigest()
-    file, cache = cache_folder() / "text" / f"{key}.npy", cache and bool(encoder.weights_sha256)
+    cache, told = cache and bool(encoder.weights_sha256), getattr(encoder, "text_side", None)
+    side = told([*class_names, *templates]) if cache and told else ""
+    key = hashlib.sha256(
+        json.dumps([2, encoder.weights_sha256, side, list(class_names), list(templates)]).encode()
+    ).hexdigest()
+    file = cache_folder() / "text" / f"{key}.npy"
     if cache and (found := _kept(file, len(class_names))) is not None:
         return found
     prompts = np.asarray(encoder.encode_texts([t.format(c) for c in class_names for t in templates]))
     if prompts.ndim != 2 or len(prompts) != len(class_names) * len(templates):
-        raise ValueError(f"encode_texts of {encoder.name} must give one vector per prompt ({len(class_names) * len(templates)}), got shape {prompts.shape}")
+        raise ValueError(
+            f"encode_texts of {encoder.name} must give one vector per prompt ({len(class_names) * len(templates)}), got shape {prompts.shape}"
+        )
     with np.errstate(all="ignore"):
         mean = _unit(prompts).reshape(len(class_names), len(templates), -1).mean(1)
         out = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
     if not np.isfinite(out).all():
-        raise RuntimeError(f"the text tower of {encoder.name} gave NaN, infinity or zero for {class_names[int((~np.isfinite(out)).any(1).argmax())]!r}")
+        raise RuntimeError(
+            f"the text tower of {encoder.name} gave NaN, infinity or zero for {class_names[int((~np.isfinite(out)).any(1).argmax())]!r}"
+        )
     if cache:
         _keep(file, out)
     return out

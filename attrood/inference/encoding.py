@@ -26,6 +26,7 @@ class InferenceError(RuntimeError):
 # %% ../../nbs/04_inference/04_encoding.ipynb #bb9aecdd
 class Encoded(NamedTuple):
     "A batch after the model."
+
     batch: Batch  # its place in the run
     embeddings: np.ndarray  # (n, d) float32 unit rows
     ids: list[str]  # (n,)
@@ -43,16 +44,32 @@ def check_finite(
     "Raise `InferenceError` naming the first image whose vector is not finite."
     bad = ~np.isfinite(embeddings).all(1)
     if bad.any():
-        hint = ": half precision may be the cause, try --precision fp32" if getattr(vlm, "precision", "fp32") != "fp32" else ""
+        hint = (
+            ": half precision may be the cause, try --precision fp32"
+            if getattr(vlm, "precision", "fp32") != "fp32"
+            else ""
+        )
         raise InferenceError(f"model {vlm.name} gave NaN or infinity for image {ids[int(bad.argmax())]!r}{hint}")
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #2aeecc92
-def _encoded(vlm: Encoder, ready: Prepared, vectors: np.ndarray, start: float, columns: dict[str, np.ndarray]) -> Encoded:
+def _encoded(
+    vlm: Encoder, ready: Prepared, vectors: np.ndarray, start: float, columns: dict[str, np.ndarray]
+) -> Encoded:
     "A prepared batch with its checked vectors and the time since `start`."
     if vectors.ndim != 2 or len(vectors) != len(ready.ids):
-        raise InferenceError(f"encode_images of model {vlm.name} must give one vector per picture ({len(ready.ids)}), got shape {vectors.shape}")
+        raise InferenceError(
+            f"encode_images of model {vlm.name} must give one vector per picture ({len(ready.ids)}), got shape {vectors.shape}"
+        )
     check_finite(vectors, ready.ids, vlm)
-    return Encoded(ready.batch, vectors, ready.ids, ready.labels, ready.rejects, ready.seconds | {"model": perf_counter() - start}, columns)
+    return Encoded(
+        ready.batch,
+        vectors,
+        ready.ids,
+        ready.labels,
+        ready.rejects,
+        ready.seconds | {"model": perf_counter() - start},
+        columns,
+    )
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #dc1439a4
 def encode_batch(
@@ -100,9 +117,13 @@ def encode_side_by_side(
 ) -> Iterator[Encoded]:  # in order
     "Batches through the image tower on a CPU, as many at a time as there are workers."
     import torch
+
     threads = torch.get_num_threads()
     try:
-        yield from load(then=partial(encode_batch, vlm, text=text), setup=partial(torch.set_num_threads, max(1, threads // max(1, workers))))
+        yield from load(
+            then=partial(encode_batch, vlm, text=text),
+            setup=partial(torch.set_num_threads, max(1, threads // max(1, workers))),
+        )
     finally:
         torch.set_num_threads(threads)  # the workers' number would pass to threads started later
 
@@ -115,6 +136,7 @@ def find_batch_size(
     if not getattr(vlm, "device", "cpu").startswith("cuda"):
         return 32
     import torch
+
     best, rate, size = 32, 0.0, 32
     while size <= largest:
         try:

@@ -26,7 +26,10 @@ def _usable(
     "Without the scores that are not finite on their own reference rows."
     with np.errstate(all="ignore"):
         values = scores.columns(scores.fitted["knn"].bank) if "knn" in scores.fitted else {}  # type: ignore[attr-defined]
-    return replace(scores, fitted={name: s for name, s in scores.fitted.items() if name not in values or np.isfinite(values[name]).all()})
+    return replace(
+        scores,
+        fitted={name: s for name, s in scores.fitted.items() if name not in values or np.isfinite(values[name]).all()},
+    )
 
 # %% ../../nbs/04_inference/06_finish.ipynb #dcb74ed2
 def add_run_evidence(
@@ -39,13 +42,19 @@ def add_run_evidence(
     "Give every shard its embedding evidence, one at a time; started again, go on where it stopped."
     files = sorted(folder.folder.glob("part-*.parquet"))
     if not (folder.scores_path / "text.npz").exists():  # the file that is written last
-        (fitted or _usable(EmbeddingScores.fit_log(files, text_embeddings, null_embedding=null_embedding))).save(folder.scores_path)
+        (fitted or _usable(EmbeddingScores.fit_log(files, text_embeddings, null_embedding=null_embedding))).save(
+            folder.scores_path
+        )
     scores = EmbeddingScores.load(folder.scores_path)
     for file in files:
         log = read_log(file)
         if not scores.entries().keys() <= log.manifest.evidence.keys():
             rejects = json.loads((pq.read_schema(file).metadata or {})[SHARD_KEY])
-            folder.write(int(file.stem.removeprefix("part-")), add_evidence(log, scores, keep_embeddings=keep_embeddings), rejects)
+            folder.write(
+                int(file.stem.removeprefix("part-")),
+                add_evidence(log, scores, keep_embeddings=keep_embeddings),
+                rejects,
+            )
 
 # %% ../../nbs/04_inference/06_finish.ipynb #d97fd3aa
 def earlier_scores(
@@ -55,8 +64,12 @@ def earlier_scores(
     "The scores that an earlier run fitted; `ValueError` if it had other classes, prompts or another model."
     folder = RunFolder(log).scores_path
     if not folder.is_dir():
-        raise ValueError(f"{log} has no fitted scores beside it ({folder}): give a log that attrood infer wrote with its evidence")
+        raise ValueError(
+            f"{log} has no fitted scores beside it ({folder}): give a log that attrood infer wrote with its evidence"
+        )
     found, text = EmbeddingScores.load(folder), unit_rows(text_embeddings, "text_embeddings")
     if found.text.shape != text.shape or not np.allclose(found.text, text, atol=1e-6):
-        raise ValueError(f"the run of {log} asks about other classes, prompts or another model than this one: its scores do not apply")
+        raise ValueError(
+            f"the run of {log} asks about other classes, prompts or another model than this one: its scores do not apply"
+        )
     return found, hashlib.sha256(b"".join(f.read_bytes() for f in sorted(folder.glob("*.npz")))).hexdigest()

@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from ..ground import atomic_path, locked, outputs, sweep
+from ..ground import atomic_path, outputs
+from ..ground import files as ground_files
 from ..log import Log
 
 # %% ../../nbs/04_inference/05_folder.ipynb #5d598b4b
 class Batch(NamedTuple):
     "A stretch of one source that goes through the model together."
+
     number: int  # position in the run
     shard: int  # the shard that holds its rows
     source: int  # which source
@@ -50,6 +52,7 @@ def differences(
     new: Mapping[str, Any],  # record of the run that is wanted
 ) -> list[str]:  # one line per field; empty if the runs are the same
     "What differs between two runs, in words."
+
     def short(v: Any) -> str:
         text = json.dumps(v, ensure_ascii=False, sort_keys=True)
         return text if len(text) <= 60 else f"{text[:57]}…"
@@ -69,7 +72,11 @@ def differences(
     return out
 
 # %% ../../nbs/04_inference/05_folder.ipynb #da845062
-SHARD_KEY, RUN_KEY, REJECTS_KEY = b"attrood_shard", b"attrood_run", b"attrood_rejects"  # Parquet metadata: a shard's rejects; a joined log's run record, and the SHA-256 of its list of rejects
+SHARD_KEY, RUN_KEY, REJECTS_KEY = (
+    b"attrood_shard",
+    b"attrood_run",
+    b"attrood_rejects",
+)  # Parquet metadata: a shard's rejects; a joined log's run record, and the SHA-256 of its list of rejects
 KIND = "log of a run"  # as the record of the folder names it
 
 # %% ../../nbs/04_inference/05_folder.ipynb #b0beab01
@@ -84,7 +91,9 @@ class RunFolder:
         self.single = self.out.suffix.lower() == ".parquet"
         self.folder = self.out.with_name(self.out.name + ".attrood-parts") if self.single else self.out
         if self.out.exists() and not (self.out.is_file() if self.single else self.out.is_dir()):
-            raise ValueError(f"{out} is {'a folder' if self.out.is_dir() else 'a file'}: give a name that ends in .parquet for a file, or without for a folder")
+            raise ValueError(
+                f"{out} is {'a folder' if self.out.is_dir() else 'a file'}: give a name that ends in .parquet for a file, or without for a folder"
+            )
 
     def path(
         self,
@@ -120,7 +129,9 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (KeyError, ValueError) as e:
-            raise ValueError(f"{self.out} is there, but not from a run of attrood infer: give another output, or remove it") from e
+            raise ValueError(
+                f"{self.out} is there, but not from a run of attrood infer: give another output, or remove it"
+            ) from e
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -128,7 +139,7 @@ class RunFolder:
         new = not self.folder.exists()
         outputs.real_path(self.folder).mkdir(parents=True, exist_ok=True)
         try:
-            with locked(self.folder / outputs.LOCK):
+            with ground_files.locked(self.folder / outputs.LOCK):
                 yield
         except BlockingIOError as e:
             raise ValueError(f"{self.out} is being written by another process") from e
@@ -143,13 +154,15 @@ class RunFolder:
         restart: bool = False,  # throw away what another run left
     ) -> None:
         "Take up the run that is there, or begin; `ValueError` if what is there is another run, or not of a run."
-        sweep(self.folder)
+        ground_files.sweep(self.folder)
         if restart:
             clear_run(self)
         check_run(self)
         old = self.record()
         if old is not None and (changed := differences(old, record)):
-            raise ValueError(f"{self.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away")
+            raise ValueError(
+                f"{self.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away"
+            )
         if old is None:
             outputs.write_record(self.folder, KIND, begin=True)
             with atomic_path(self.folder / "run.json", record=self.folder) as part:
@@ -166,7 +179,9 @@ class RunFolder:
             outputs.write_record(self.folder, KIND, begin=True)
         if log is None:
             with atomic_path(self.path(shard, rows=False), record=self.folder) as part:
-                part.write_text(json.dumps(list(rejects), ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
+                part.write_text(
+                    json.dumps(list(rejects), ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
+                )
             return
         meta = {Log.KEY: log.manifest.to_json().encode(), SHARD_KEY: json.dumps(list(rejects)).encode()}
         with atomic_path(self.path(shard), record=self.folder) as part:
@@ -177,10 +192,14 @@ def _rejects_are_ours(run: RunFolder) -> bool:
     "Whether the list of rejects beside a joined log is the one that the log or its folder of shards knows."
     if not os.path.lexists(run.rejects_path):
         return True
-    listed = outputs.read_record(run.folder)[1].get(Path(os.path.relpath(run.rejects_path, run.folder)).as_posix(), set())
+    listed = outputs.read_record(run.folder)[1].get(
+        Path(os.path.relpath(run.rejects_path, run.folder)).as_posix(), set()
+    )
     if outputs.is_marked(run.out, KIND):
         listed = listed | {((pq.read_schema(run.out).metadata or {}).get(REJECTS_KEY) or b"").decode()}
-    return run.rejects_path.is_file() and not run.rejects_path.is_symlink() and outputs.digest(run.rejects_path) in listed
+    return (
+        run.rejects_path.is_file() and not run.rejects_path.is_symlink() and outputs.digest(run.rejects_path) in listed
+    )
 
 
 def _others(run: RunFolder, all_files: bool) -> Iterator[str]:
@@ -200,7 +219,9 @@ def _unknown(run: RunFolder) -> Iterator[str]:
     "Files of a folder that have names of ours and are not in its record."
     kind, listed = outputs.read_record(run.folder)
     for path in sorted(run.folder.iterdir()) if run.folder.is_dir() else ():
-        ours = path.name in ("run.json", "rejects.csv", outputs.RECORD) or re.fullmatch(r"part-\d+\.(parquet|rejects\.json)", path.name)
+        ours = path.name in ("run.json", "rejects.csv", outputs.RECORD) or re.fullmatch(
+            r"part-\d+\.(parquet|rejects\.json)", path.name
+        )
         if ours and path.name not in {*listed, *([outputs.RECORD] if kind == KIND else [])}:
             yield path.name
 
@@ -214,10 +235,16 @@ def check_run(
     for out in {run.out, run.folder, run.rejects_path, run.scores_path}:
         outputs.keep_apart(out, inputs)
     begun = not restart and run.record() is not None
-    if begun and outputs.read_record(run.folder)[0] != KIND and (run.rejects_path.exists() or run.single and run.out.exists()):
+    if (
+        begun
+        and outputs.read_record(run.folder)[0] != KIND
+        and (run.rejects_path.exists() or run.single and run.out.exists())
+    ):
         return  # complete, and never to be written to
     if (other := next(_others(run, not begun), None)) is not None:
-        raise ValueError(f"{run.out} holds other files, or {run.out.name} would replace one ({other!r}, which no run has on record): give a new or empty output, or move it away")
+        raise ValueError(
+            f"{run.out} holds other files, or {run.out.name} would replace one ({other!r}, which no run has on record): give a new or empty output, or move it away"
+        )
 
 # %% ../../nbs/04_inference/05_folder.ipynb #a6ccb2a3
 def clear_run(
@@ -227,7 +254,11 @@ def clear_run(
     check_run(run, restart=True)
     if run.scores_path.is_dir():
         shutil.rmtree(outputs.real_path(run.scores_path))
-    for p in [run.rejects_path, *_recorded(run), *([run.out] if run.single else [])]:  # what is known by the record, then the record
+    for p in [
+        run.rejects_path,
+        *_recorded(run),
+        *([run.out] if run.single else []),
+    ]:  # what is known by the record, then the record
         outputs.real_path(p).unlink(missing_ok=True)
 
 
@@ -244,7 +275,11 @@ def list_rejects(
     "The rejects of all shards on disk, in order."
     out: list[dict[str, str]] = []
     for f in sorted(run.folder.glob("part-*")):
-        out += json.loads(f.read_text(encoding="utf-8") if f.suffix == ".json" else (pq.read_schema(f).metadata or {}).get(SHARD_KEY, b"[]"))
+        out += json.loads(
+            f.read_text(encoding="utf-8")
+            if f.suffix == ".json"
+            else (pq.read_schema(f).metadata or {}).get(SHARD_KEY, b"[]")
+        )
     return out
 
 # %% ../../nbs/04_inference/05_folder.ipynb #cf132550
@@ -261,7 +296,7 @@ def run_counts(
 def _tidy(run: RunFolder) -> None:
     "Remove the folder of a run that was joined to one file; what is not ours stays."
     if run.folder.is_dir() and next(outputs.strangers(run.folder, KIND), None) is None:
-        sweep(run.folder)
+        ground_files.sweep(run.folder)
         for f in [*_recorded(run), run.folder / outputs.LOCK]:
             f.unlink(missing_ok=True)
     with suppress(OSError):
@@ -276,7 +311,9 @@ def is_joined(
     if not (run.single and run.out.exists()):
         return False
     if changed := differences(run.record() or {}, record):
-        raise ValueError(f"{run.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away")
+        raise ValueError(
+            f"{run.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away"
+        )
     _tidy(run)  # what is left if the process ended between joining and tidying
     return True
 
@@ -286,14 +323,21 @@ def finish_run(
     record: Mapping[str, Any],  # what decides the rows
 ) -> None:
     "List the rejects, and join the shards if one file was asked for."
-    with atomic_path(run.rejects_path, record=run.folder) as part, open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as f:
+    with (
+        atomic_path(run.rejects_path, record=run.folder) as part,
+        open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as f,
+    ):
         table = csv.DictWriter(f, ["id", "domain", "role", "reason"])
         table.writeheader()
         table.writerows(list_rejects(run))
     if not run.single:
         return
     files = sorted(run.folder.glob("part-*.parquet"))
-    meta = {Log.KEY: (pq.read_schema(files[0]).metadata or {})[Log.KEY], RUN_KEY: json.dumps(record, ensure_ascii=False).encode(), REJECTS_KEY: outputs.digest(run.rejects_path).encode()}
+    meta = {
+        Log.KEY: (pq.read_schema(files[0]).metadata or {})[Log.KEY],
+        RUN_KEY: json.dumps(record, ensure_ascii=False).encode(),
+        REJECTS_KEY: outputs.digest(run.rejects_path).encode(),
+    }
     schema = pq.read_schema(files[0]).with_metadata(meta)
     with atomic_path(run.out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for file in files:

@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import MAX_PIXELS, ImageError, Preprocessing, Sample, Source, decode_pixels, read_encoded
-from ..ground import end_with_parent
+from ..data import Preprocessing, Sample, Source, pictures
+from ..ground import files
 from .folder import Batch
 
 # %% ../../nbs/04_inference/03_loader.ipynb #09c5ce30
 class Prepared(NamedTuple):
     "A batch ready for the model."
+
     batch: Batch  # its place in the run
     pixels: np.ndarray  # (n, H, W, 3) uint8
     ids: list[str]  # (n,)
@@ -38,7 +39,7 @@ def prepare(
     batch: Batch,  # its place in the run
     samples: Sequence[Sample],  # its images, encoded
     preprocessing: Preprocessing,  # of the model
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
+    max_pixels: int = pictures.MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
     read_seconds: float = 0.0,  # what reading the samples took
 ) -> Prepared:  # pixels and rejects
     "Decode and preprocess one batch; images that cannot be read become rejects."
@@ -50,18 +51,20 @@ def prepare(
     for sample in samples:
         t0 = t1 = perf_counter()
         try:
-            data = read_encoded(sample.data) if isinstance(sample.data, str | bytes | Path) else sample.data
+            data = pictures.read_encoded(sample.data) if isinstance(sample.data, str | bytes | Path) else sample.data
             t1 = perf_counter()
-            image = decode_pixels(data, max_pixels, sample.white)
+            image = pictures.decode_pixels(data, max_pixels, sample.white)
             t2 = perf_counter()
             pixels[len(ids)] = preprocessing.pixels(image)
-        except (ImageError, MemoryError) as e:
-            rejects.append((sample.id, str(e) if isinstance(e, ImageError) else "not enough memory for it"))
+        except (pictures.ImageError, MemoryError) as e:
+            rejects.append((sample.id, str(e) if isinstance(e, pictures.ImageError) else "not enough memory for it"))
             continue
         ids.append(sample.id)
         labels.append(sample.label)
         read, decode, geometry = read + t1 - t0, decode + t2 - t1, geometry + perf_counter() - t2
-    return Prepared(batch, pixels[: len(ids)], ids, labels, rejects, {"read": read, "decode": decode, "preprocess": geometry})
+    return Prepared(
+        batch, pixels[: len(ids)], ids, labels, rejects, {"read": read, "decode": decode, "preprocess": geometry}
+    )
 
 # %% ../../nbs/04_inference/03_loader.ipynb #01f5db60
 def cpu_count() -> int:
@@ -89,7 +92,7 @@ def _pool(workers: int, processes: bool, setup: Callable[[], None] | None) -> Ex
 
 def _begin(parent: int, setup: Callable[[], None] | None) -> None:
     "What a worker process does first."
-    end_with_parent(parent)
+    files.end_with_parent(parent)
     if setup:
         setup()
 
@@ -112,7 +115,7 @@ def load_batches(
     preprocessing: Preprocessing,  # of the model
     workers: int = 1,  # decoding threads or processes; 0 works in the caller's thread
     processes: bool = False,  # processes instead of threads
-    max_pixels: int = MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
+    max_pixels: int = pictures.MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
     then: Callable[[Prepared], Any] | None = None,  # what a worker does with a prepared batch; None hands it out
     setup: Callable[[], None] | None = None,  # called once in each worker
 ) -> Iterator[Any]:  # one `Prepared`, or what `then` makes of it, per batch, in order

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ def weights_hash(
 @dataclass
 class VLM:
     "An OpenCLIP model ready for zero-shot inference."
+
     model: Any  # the OpenCLIP module in evaluation mode
     tokenizer: Any  # texts → token ids
     preprocessing: Preprocessing  # geometry and normalisation of its images
@@ -56,6 +58,19 @@ class VLM:
     logit_scale: float = 100.0  # factor from cosine to logit
     logit_bias: float = 0.0  # added to the logits
     compiled: Any = field(default=None, repr=False)  # torch.compile of the image tower, if asked for
+    activation: str = (
+        ""  # between its layers, such as GELU or QuickGELU: the same weights give other vectors with another
+    )
+
+    def text_side(
+        self,
+        texts: Sequence[str],  # class names and templates
+    ) -> str:
+        "What decides text vectors beside weights and prompts: the activation, and the tokens, as many as the context is long."
+        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
+        return (
+            f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
+        )
 
     def to_tensor(
         self,
@@ -64,9 +79,16 @@ class VLM:
         "Scale to [0, 1] and normalise, as OpenCLIP's transform does."
         x = torch.from_numpy(np.ascontiguousarray(pixels))
         if self.device != "cpu":
-            x = x.pin_memory().to(self.device, non_blocking=True) if self.device.startswith("cuda") else x.to(self.device)
+            x = (
+                x.pin_memory().to(self.device, non_blocking=True)
+                if self.device.startswith("cuda")
+                else x.to(self.device)
+            )
         x = x.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # channels last in memory, as the pixels come
-        mean, std = (torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1) for v in (self.preprocessing.mean, self.preprocessing.std))
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1)
+            for v in (self.preprocessing.mean, self.preprocessing.std)
+        )
         return x.sub_(mean).div_(std)
 
     def lowered(self) -> AbstractContextManager[Any]:
@@ -146,12 +168,22 @@ def _resolve_model(name: str, pretrained: str) -> tuple[str, str]:
         return name, ""
     if name.replace("/", "-") not in open_clip.list_models():
         near = difflib.get_close_matches(name, [*open_clip.list_models(), *SHIPPED], 3)
-        raise ValueError(f"model {name!r} is not known to OpenCLIP" + (f": did you mean {' or '.join(near)}?" if near else ""))
+        raise ValueError(
+            f"model {name!r} is not known to OpenCLIP" + (f": did you mean {' or '.join(near)}?" if near else "")
+        )
     tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
     if not pretrained:
-        raise ValueError(f"pretrained must be given for model {name!r}: a checkpoint file, or one of {', '.join(tags) or '(none known)'}")
-    if not (pretrained.startswith("random:") or os.path.isfile(pretrained) or pretrained.lower().replace("-", "_") in [t.lower().replace("-", "_") for t in tags]):
-        raise ValueError(f"pretrained {pretrained!r} of model {name!r} is neither a file nor one of {', '.join(tags) or '(none known)'}")
+        raise ValueError(
+            f"pretrained must be given for model {name!r}: a checkpoint file, or one of {', '.join(tags) or '(none known)'}"
+        )
+    if not (
+        pretrained.startswith("random:")
+        or os.path.isfile(pretrained)
+        or pretrained.lower().replace("-", "_") in [t.lower().replace("-", "_") for t in tags]
+    ):
+        raise ValueError(
+            f"pretrained {pretrained!r} of model {name!r} is neither a file nor one of {', '.join(tags) or '(none known)'}"
+        )
     return name, pretrained
 
 # %% ../../nbs/04_inference/02_model.ipynb #10c32429
@@ -169,8 +201,33 @@ def pick_precision(
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 # %% ../../nbs/04_inference/02_model.ipynb #08789c93
+def _needs_quick(name: str, weights: str) -> bool:
+    "Whether OpenCLIP lists weights as trained with QuickGELU, and the architecture has another activation; then a warning says so."
+    tag, known = open_clip.get_pretrained_cfg(name, weights) or {}, open_clip.get_model_config(name) or {}
+    if os.path.isfile(weights) or not tag.get("quick_gelu") or known.get("quick_gelu"):
+        return False
+    warnings.warn(
+        f"weights {weights!r} were trained with the activation QuickGELU, which model {name!r} does not have: it is put in, as in {name}-quickgelu",
+        stacklevel=4,
+    )
+    return True
+
+
+def _activation(net: Any) -> str:
+    "The kinds of activation between the layers of a model, by name."
+    kinds = {type(layer).__name__ for layer in net.modules()}
+    return "+".join(
+        sorted(
+            k
+            for k in kinds
+            if k.removesuffix("Activation").lower().endswith(("gelu", "relu", "silu", "gelutanh", "mish"))
+        )
+    )
+
+
 def _build(name: str, weights: str) -> Any:
     "An OpenCLIP model on the CPU in float32, random if the weights say so."
+    quick = _needs_quick(name, weights)
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # its line about missing weights is an error of ours
     try:
@@ -178,9 +235,11 @@ def _build(name: str, weights: str) -> Any:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(weights.partition(":")[2] or 0))
                 return open_clip.create_model(name, pretrained=None)
-        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True)
+        return open_clip.create_model(name, pretrained=weights or None, require_pretrained=True, force_quick_gelu=quick)
     except RuntimeError as e:
-        raise RuntimeError(f"weights {weights or name!r} of model {name!r} cannot be loaded: {str(e).splitlines()[0]}") from e
+        raise RuntimeError(
+            f"weights {weights or name!r} of model {name!r} cannot be loaded: {str(e).splitlines()[0]}"
+        ) from e
     finally:
         logging.root.setLevel(level)
 
@@ -207,5 +266,16 @@ def load_vlm(
         raise ImportError(f"the tokenizer of model {name!r} needs {e.name}: pip install {e.name}") from e
     bias = getattr(net, "logit_bias", None)
     return VLM(
-        net, tokenizer, Preprocessing.from_config(net.visual.preprocess_cfg), model, pretrained, sha, device, precision,
-        logit_scale=float(net.logit_scale.exp()), logit_bias=0.0 if bias is None else float(bias), compiled=torch.compile(net.encode_image) if compile else None)
+        net,
+        tokenizer,
+        Preprocessing.from_config(net.visual.preprocess_cfg),
+        model,
+        pretrained,
+        sha,
+        device,
+        precision,
+        logit_scale=float(net.logit_scale.exp()),
+        logit_bias=0.0 if bias is None else float(bias),
+        compiled=torch.compile(net.encode_image) if compile else None,
+        activation=_activation(net),
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..data import MAX_PIXELS, Source
+from ..data import Source, pictures
 
 # %% ../../nbs/04_inference/11_options.ipynb #49d13e03
 def setting(
@@ -25,30 +25,62 @@ def setting(
     flag: str = "",  # its name on the command line, if another than the field's
 ) -> Any:  # a dataclass field
     "A field of `InferOptions`."
-    return field(default=default, metadata={"text": text, "rows": rows, "cli": cli, "choices": tuple(choices), "least": least, "flag": flag})
+    return field(
+        default=default,
+        metadata={"text": text, "rows": rows, "cli": cli, "choices": tuple(choices), "least": least, "flag": flag},
+    )
 
 # %% ../../nbs/04_inference/11_options.ipynb #40d4c25a
 @dataclass(frozen=True)
 class InferOptions:
     "Settings of `infer`; the command line makes its options of these fields."
-    classes: str | Sequence[str] | None = setting(None, "Class names: a file with one a line, a,b,c, or a named list (food101, imagenet, …). Default: those of --scores, else labels of the ID sources.", cli=str)
-    templates: str | Sequence[str] | None = setting(None, "Prompt with {} for the class name, or a named set (imagenet80, food101, cifar100, …); repeat for an ensemble.", cli=list[str], flag="--template")
+
+    classes: str | Sequence[str] | None = setting(
+        None,
+        "Class names: a file with one a line, a,b,c, or a named list (food101, imagenet, …). Default: those of --scores, else labels of the ID sources.",
+        cli=str,
+    )
+    templates: str | Sequence[str] | None = setting(
+        None,
+        "Prompt with {} for the class name, or a named set (imagenet80, food101, cifar100, …); repeat for an ensemble.",
+        cli=list[str],
+        flag="--template",
+    )
     reference: str | Source | Sequence[str | Source] = setting(
-        (), "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.", cli=list[str])
-    scores: str | Path | None = setting(None, "An earlier log: take over the scores that were fitted there, and its classes and prompts if none are given, so that its axes apply.", cli=Path)
+        (),
+        "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.",
+        cli=list[str],
+    )
+    scores: str | Path | None = setting(
+        None,
+        "An earlier log: take over the scores that were fitted there, and its classes and prompts if none are given, so that its axes apply.",
+        cli=Path,
+    )
     evidence: bool = setting(True, "Store every score that image vectors allow.", rows=True)
     patches: bool = setting(False, "GL-MCM too, from the patch tokens of a vision transformer.", rows=True)
-    embeddings: bool = setting(False, "Store image vectors too (float16), from which any score can be redone.", rows=True)
+    embeddings: bool = setting(
+        False, "Store image vectors too (float16), from which any score can be redone.", rows=True
+    )
     batch_size: int | None = setting(None, "Images a batch; found if not given.", least=1)
-    workers: int | None = setting(None, "Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.", least=0)
+    workers: int | None = setting(
+        None,
+        "Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.",
+        least=0,
+    )
     processes: bool = setting(False, "Decode in processes instead of threads.", cli=False)
-    precision: str = setting("auto", "Of the image tower; auto is bf16 on a GPU (fp16 on older ones), fp32 on a CPU, where bf16 is faster on processors that have it.", choices=("auto", "fp32", "bf16", "fp16"))
+    precision: str = setting(
+        "auto",
+        "Of the image tower; auto is bf16 on a GPU (fp16 on older ones), fp32 on a CPU, where bf16 is faster on processors that have it.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
     device: str = setting("auto", "torch device: auto, cpu, cuda, cuda:1, mps.")
     compile: bool = setting(False, "torch.compile the image tower.")
     engine: str = setting("local", "This process, or Ray Data.", choices=("local", "ray"))
     ray_address: str | None = setting(None, "Address of a Ray cluster; a local one is started if not given.")
-    max_rejects: float = setting(0.1, "Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.", least=0)
-    max_pixels: int = setting(MAX_PIXELS, "Larger pictures are rejects.", rows=True, cli=False, least=1)
+    max_rejects: float = setting(
+        0.1, "Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.", least=0
+    )
+    max_pixels: int = setting(pictures.MAX_PIXELS, "Larger pictures are rejects.", rows=True, cli=False, least=1)
     shard_rows: int = setting(1024, "Rows per shard, roughly.", rows=True, cli=False, least=1)
     seed: int = setting(0, "Of random rows (@n).")
     data_dir: str | None = setting(None, "Where TFDS keeps its data sets.")
@@ -61,7 +93,9 @@ class InferOptions:
         for f in fields(self):
             value, choices, least = getattr(self, f.name), f.metadata["choices"], f.metadata["least"]
             if choices and value not in choices:
-                raise ValueError(f"{f.name} must be {' or '.join(map(repr, choices)) if len(choices) == 2 else 'one of ' + ', '.join(choices)}, got {value!r}")
+                raise ValueError(
+                    f"{f.name} must be {' or '.join(map(repr, choices)) if len(choices) == 2 else 'one of ' + ', '.join(choices)}, got {value!r}"
+                )
             if least is not None and value is not None and not value >= least:
                 raise ValueError(f"{f.name} must be >= {least:g}, got {value}")
 

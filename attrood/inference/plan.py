@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data import Source, check_sources, open_source, white_level
-from ..evidence import EVIDENCE, EmbeddingScores, reference_share
-from ..ground import source_paths
+from ..data import Source, check_sources, open_source, pictures
+from ..evidence import EVIDENCE, EmbeddingScores, from_embeddings
+from ..ground import outputs
 from .encoder import Encoder, check_encoder, class_vectors
 from attrood.inference.encoding import (
     Encoded,
@@ -47,7 +47,8 @@ from attrood.inference.folder import (
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list, readable, template_list
-from ..log import Log, bare_log, iter_log, reference_rows
+from ..log import Log, make, rows
+from ..log import files as log_files
 
 # %% ../../nbs/04_inference/07_plan.ipynb #4c3c2a13
 def open_sources(
@@ -65,7 +66,7 @@ def open_sources(
             source = s if isinstance(s, Source) else open_source(s, role, seed, data_dir, download)
             if source.role != role:
                 raise ValueError(f"source {source.domain!r} among the {role} sources has role {source.role!r}")
-            source.white = source.white or white_level(source)
+            source.white = source.white or pictures.white_level(source)
             out.append(source)
     check_sources(out)
     return out
@@ -76,9 +77,15 @@ def _data_set(source: Source) -> str:
     return source.location.split(":")[0] if source.kind == "tfds" else source.domain
 
 # %% ../../nbs/04_inference/07_plan.ipynb #b85f40fb
+def _activation(vlm: Encoder) -> dict[str, str]:
+    "The activation of a model that knows it: the same weights give other vectors with another."
+    return {"activation": a} if (a := getattr(vlm, "activation", "")) else {}
+
+
 @dataclass
 class Run:
     "Everything that is decided before the first image is read."
+
     sources: list[Source]  # ID, OoD, reference
     vlm: Encoder  # the model
     class_names: list[str]  # (C,)
@@ -107,16 +114,41 @@ class Run:
         prompts, described = template_list(options.templates), [s.describe() for s in sources]
         texts = class_vectors(vlm, names, prompts, options.cache)
         fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
-        chosen = 0.0 if references or fitted else reference_share(sum(map(len, known)), len(set(labels)) or len(names))
+        chosen = (
+            0.0
+            if references or fitted
+            else from_embeddings.reference_share(sum(map(len, known)), len(set(labels)) or len(names))
+        )
         size = options.batch_size or 32
         record = {
-            "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256}, "class_names": names, "templates": prompts, "preprocessing": vlm.preprocessing.to_dict(),
-            "precision": getattr(vlm, "precision", ""), "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
-            "batch_size": size, "references": references, "scores": digest, **options.decisive()}
+            "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256} | _activation(vlm),
+            "class_names": names,
+            "templates": prompts,
+            "preprocessing": vlm.preprocessing.to_dict(),
+            "precision": getattr(vlm, "precision", ""),
+            "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
+            "batch_size": size,
+            "references": references,
+            "scores": digest,
+            **options.decisive(),
+        }
         if options.patches:
             _try_patches(vlm, texts)
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
-        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, chosen if options.evidence else None, references, fitted)
+        return cls(
+            sources,
+            vlm,
+            names,
+            prompts,
+            texts,
+            batches,
+            record,
+            described,
+            options,
+            chosen if options.evidence else None,
+            references,
+            fitted,
+        )
 
     def log(
         self,
@@ -128,25 +160,55 @@ class Run:
             return None
         owner = [self.sources[p.batch.source] for p in parts for _ in p.ids]
         ids, roles = [i for p in parts for i in p.ids], [s.role for s in owner]
-        apart = np.repeat([p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts])
+        apart = np.repeat(
+            [p.batch.source >= len(self.sources) - self.references for p in parts], [len(p.ids) for p in parts]
+        )
         entries = {n: EVIDENCE[n].entry() for n in parts[0].columns}
-        return bare_log(
-            np.concatenate([p.embeddings for p in parts]), self.texts, self.class_names, self.vlm.logit_scale, self.vlm.logit_bias,
-            ids=ids, domains=[s.domain for s in owner], roles=roles,
-            labels=[None if x is None else readable(x, _data_set(s)) for s, x in zip(owner, (x for p in parts for x in p.labels), strict=True)],
-            columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries} | ({} if self.share is None else {"reference": apart | reference_rows(ids, roles, self.share)}),
+        return make.bare_log(
+            np.concatenate([p.embeddings for p in parts]),
+            self.texts,
+            self.class_names,
+            self.vlm.logit_scale,
+            self.vlm.logit_bias,
+            ids=ids,
+            domains=[s.domain for s in owner],
+            roles=roles,
+            labels=[
+                None if x is None else readable(x, _data_set(s))
+                for s, x in zip(owner, (x for p in parts for x in p.labels), strict=True)
+            ],
+            columns={n: np.concatenate([p.columns[n] for p in parts]) for n in entries}
+            | ({} if self.share is None else {"reference": apart | rows.reference_rows(ids, roles, self.share)}),
             evidence=entries,
             keep_embeddings=self.options.embeddings or self.share is not None,
-            model={"name": self.vlm.name, "pretrained": getattr(self.vlm, "pretrained", ""), "weights_sha256": self.vlm.weights_sha256},
-            preprocessing=self.vlm.preprocessing.to_dict(), precision=getattr(self.vlm, "precision", ""), templates=self.templates, sources=self.described,
-            software=getattr(self.vlm, "software", {}))
+            model={
+                "name": self.vlm.name,
+                "pretrained": getattr(self.vlm, "pretrained", ""),
+                "weights_sha256": self.vlm.weights_sha256,
+            }
+            | _activation(self.vlm),
+            preprocessing=self.vlm.preprocessing.to_dict(),
+            precision=getattr(self.vlm, "precision", ""),
+            templates=self.templates,
+            sources=self.described,
+            software=getattr(self.vlm, "software", {}),
+        )
 
     def rejects(
         self,
         parts: Sequence[Encoded],  # the batches of one shard, in order
     ) -> list[dict[str, str]]:  # id, domain, role, reason
         "The rejects of one shard."
-        return [{"id": i, "domain": self.sources[p.batch.source].domain, "role": self.sources[p.batch.source].role, "reason": r} for p in parts for i, r in p.rejects]
+        return [
+            {
+                "id": i,
+                "domain": self.sources[p.batch.source].domain,
+                "role": self.sources[p.batch.source].role,
+                "reason": r,
+            }
+            for p in parts
+            for i, r in p.rejects
+        ]
 
 # %% ../../nbs/04_inference/07_plan.ipynb #af8c5334
 def _try_patches(vlm: Encoder, texts: np.ndarray) -> None:
@@ -159,6 +221,7 @@ def _try_patches(vlm: Encoder, texts: np.ndarray) -> None:
 @dataclass
 class Summary:
     "What a run did, and where its time went."
+
     out: str  # the log
     status: str  # "written", "resumed" or "complete" (nothing was left to do)
     images: int = 0  # rows of the log
@@ -169,7 +232,9 @@ class Summary:
     seconds: float = 0.0  # wall clock of this start, without loading the model
     batch_size: int = 0  # images of a batch, at most
     workers: int = 0  # as used
-    times: dict[str, float] = field(default_factory=dict)  # wait, write, evidence: wall clock; read, decode, preprocess, model: summed over the workers
+    times: dict[str, float] = field(
+        default_factory=dict
+    )  # wait, write, evidence: wall clock; read, decode, preprocess, model: summed over the workers
 
     @property
     def rate(self) -> float:
@@ -181,17 +246,21 @@ class Summary:
         return asdict(self) | {"images_per_second": self.rate}
 
     def __str__(self) -> str:
-        head = f"{self.out}: {self.images:,} images" + (f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else "")
+        head = f"{self.out}: {self.images:,} images" + (
+            f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else ""
+        )
         if self.others:
             most = sorted(self.others.items(), key=lambda x: (-x[1], x[0]))
             head += f", {sum(self.others.values()):,} not images ({', '.join(f'{n:,} {kind}' for kind, n in most[:4])}{', …' if len(most) > 4 else ''})"
         if self.status == "complete":
             return f"{head}; it was complete already, nothing was done"
         t = {k: f"{v:.1f} s" for k, v in self.times.items()}
-        return (f"{head}; {self.status} {self.new_images:,} in {self.seconds:.1f} s, {self.rate:.1f} images/s\n"
-                f"write {t.get('write')}, waiting for images {t.get('wait')}; summed over {self.workers} worker(s): "
-                f"read {t.get('read')}, decode {t.get('decode')}, preprocess {t.get('preprocess')}, model {t.get('model')}"
-                + (f"; evidence {t['evidence']}" if "evidence" in t else ""))
+        return (
+            f"{head}; {self.status} {self.new_images:,} in {self.seconds:.1f} s, {self.rate:.1f} images/s\n"
+            f"write {t.get('write')}, waiting for images {t.get('wait')}; summed over {self.workers} worker(s): "
+            f"read {t.get('read')}, decode {t.get('decode')}, preprocess {t.get('preprocess')}, model {t.get('model')}"
+            + (f"; evidence {t['evidence']}" if "evidence" in t else "")
+        )
 
 # %% ../../nbs/04_inference/07_plan.ipynb #3278aa92
 def _limit(max_rejects: float, total: int) -> int:
@@ -209,7 +278,14 @@ def write_shards(
     total = sum(len(s) for s in run.sources)
     limit, last = _limit(run.options.max_rejects, total), {b.shard: b.number for b in run.batches}
     times, parts = dict.fromkeys(("read", "decode", "preprocess", "wait", "model", "write"), 0.0), []
-    bar = tqdm(total=total, initial=summary.images + summary.rejects, unit="img", disable=not run.options.progress, file=sys.stderr, dynamic_ncols=True)
+    bar = tqdm(
+        total=total,
+        initial=summary.images + summary.rejects,
+        unit="img",
+        disable=not run.options.progress,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    )
     begin = mark = perf_counter()
     for part in encoded:
         now = perf_counter()
@@ -220,7 +296,9 @@ def write_shards(
         summary.rejects += len(part.rejects)
         if summary.rejects > limit:
             i, why = next(r for p in reversed(parts) for r in reversed(p.rejects))
-            raise InferenceError(f"{summary.rejects} images could not be read, more than the {limit} allowed by --max-rejects; the last one is {i!r}: {why}")
+            raise InferenceError(
+                f"{summary.rejects} images could not be read, more than the {limit} allowed by --max-rejects; the last one is {i!r}: {why}"
+            )
         if part.batch.number == last[part.batch.shard]:
             folder.write(part.batch.shard, run.log(parts), run.rejects(parts))
             done = sum(len(p.ids) for p in parts)
@@ -257,10 +335,14 @@ def execute(
             write_shards(run, folder, encoded, summary)
         if not summary.images:
             first = next(iter(list_rejects(folder)))
-            raise InferenceError(f"none of the {summary.rejects} images could be read; the first one is {first['id']!r}: {first['reason']}")
+            raise InferenceError(
+                f"none of the {summary.rejects} images could be read; the first one is {first['id']!r}: {first['reason']}"
+            )
         if run.share is not None:
             start = perf_counter()
-            add_run_evidence(folder, run.texts, class_vectors(run.vlm, ["a photo"], ["{}"])[0], run.options.embeddings, run.scores)
+            add_run_evidence(
+                folder, run.texts, class_vectors(run.vlm, ["a photo"], ["{}"])[0], run.options.embeddings, run.scores
+            )
             summary.times["evidence"] = perf_counter() - start
         finish_run(folder, run.record)
     return summary
@@ -271,6 +353,7 @@ def _engine(run: Run, workers: int) -> Callable[[list[Batch]], Iterator[Encoded]
     o, vlm, text = run.options, run.vlm, run.texts if run.options.patches else None
     if o.engine == "ray":
         from attrood.inference.ray import ray_batches
+
         return lambda todo: ray_batches(vlm, run.sources, todo, o.max_pixels, text, max(1, workers), o.ray_address)
 
     def local(todo: list[Batch]) -> Iterator[Encoded]:
@@ -281,19 +364,30 @@ def _engine(run: Run, workers: int) -> Callable[[list[Batch]], Iterator[Encoded]
         if device != "cpu" or o.processes or getattr(vlm, "compiled", None):  # one model in one thread
             return (encode_batch(vlm, ready, text) for ready in load())
         return encode_side_by_side(vlm, load, workers, text)
+
     return local
 
 # %% ../../nbs/04_inference/07_plan.ipynb #81b4162b
 def _taken_over(options: InferOptions) -> InferOptions:
     "Classes and prompts of the log whose scores are used, where none are given."
     if bool(options.reference) + bool(options.scores) + (not options.evidence) > 1:
-        raise ValueError("reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out")
+        raise ValueError(
+            "reference, scores and evidence=False exclude each other: evidence is fitted here, taken over, or left out"
+        )
     if not options.scores:
         return options
-    earlier = next(iter_log(options.scores, ["id"])).manifest
-    if options.classes is not None and (odd := [c for c in class_list(options.classes, ()) if c not in earlier.class_names]):
-        raise ValueError(f"class {odd[0]!r} is not among those that {options.scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}")
-    return replace(options, classes=earlier.class_names if options.classes is None else options.classes, templates=options.templates or earlier.templates)
+    earlier = next(log_files.iter_log(options.scores, ["id"])).manifest
+    if options.classes is not None and (
+        odd := [c for c in class_list(options.classes, ()) if c not in earlier.class_names]
+    ):
+        raise ValueError(
+            f"class {odd[0]!r} is not among those that {options.scores} was made with ({', '.join(earlier.class_names[:3])}, …): leave classes out to take over its {len(earlier.class_names)}"
+        )
+    return replace(
+        options,
+        classes=earlier.class_names if options.classes is None else options.classes,
+        templates=options.templates or earlier.templates,
+    )
 
 # %% ../../nbs/04_inference/07_plan.ipynb #0dad7578
 def _options(given: InferOptions | None, settings: dict[str, Any]) -> InferOptions:
@@ -302,11 +396,16 @@ def _options(given: InferOptions | None, settings: dict[str, Any]) -> InferOptio
     if odd := [name for name in settings if name not in known]:
         raise TypeError(f"infer has no setting {odd[0]!r}; there are {', '.join(known)}")
     options = replace(given or InferOptions(), **settings)
-    return replace(options, reference=[options.reference] if isinstance(options.reference, str | Source) else list(options.reference))
+    return replace(
+        options,
+        reference=[options.reference] if isinstance(options.reference, str | Source) else list(options.reference),
+    )
 
 # %% ../../nbs/04_inference/07_plan.ipynb #ea571657
 def infer(
-    id: str | Source | Sequence[str | Source] = (),  # ID sources: specifications such as "food101:test[:10000]", or open sources
+    id: str
+    | Source
+    | Sequence[str | Source] = (),  # ID sources: specifications such as "food101:test[:10000]", or open sources
     ood: str | Source | Sequence[str | Source] = (),  # OoD sources
     model: str | Encoder = "ViT-B-32",  # what `load_vlm` takes, or a model: a loaded one, or any `Encoder`
     pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
@@ -319,15 +418,22 @@ def infer(
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
     files = (n for n in (o.classes, pretrained, model) if isinstance(n, str) and os.path.isfile(n))
-    check_run(folder, o.restart, [*source_paths(sources), o.scores, *files])
+    check_run(folder, o.restart, [*outputs.source_paths(sources), o.scores, *files])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm
+
         vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)
     else:
         vlm = check_encoder(model)
-    batch_size = o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
+    batch_size = (
+        o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
+    )
     run = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart))
-    workers = (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count())) if o.workers is None else o.workers
+    workers = (
+        (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count()))
+        if o.workers is None
+        else o.workers
+    )
     others = sum((s.others for s in sources), Counter())
     summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
     return execute(run, folder, _engine(run, workers), summary)

@@ -46,7 +46,10 @@ def pocket_merges(
     tokenizer = need("open_clip").tokenizer.SimpleTokenizer()
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     pieces = {tokenizer.decoder[i] for text in texts for i in tokenizer.encode(text)}
-    keep, how = set(range(min(n_common, len(merges)))), {a + b: (i, a, b) for i, (a, b) in reversed(list(enumerate(merges)))}
+    keep, how = (
+        set(range(min(n_common, len(merges)))),
+        {a + b: (i, a, b) for i, (a, b) in reversed(list(enumerate(merges)))},
+    )
     while pieces:  # a piece is made by one merge of two shorter pieces
         piece = pieces.pop()
         if piece in how:
@@ -74,10 +77,21 @@ def attrood_resnet8(
     resnet = need("timm.models.resnet")
     if pretrained:
         raise ValueError("pretrained must be False: this tower has no weights of its own")
-    small = {"layers": (1, 1, 1, 1), "channels": (64, 128, 256, 384), "stem_type": "deep_tiered", "stem_width": 32, "output_stride": 16}
+    small = {
+        "layers": (1, 1, 1, 1),
+        "channels": (64, 128, 256, 384),
+        "stem_type": "deep_tiered",
+        "stem_width": 32,
+        "output_stride": 16,
+    }
     kwargs = {k: v for k, v in kwargs.items() if k not in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")}
     net = resnet.ResNet(resnet.BasicBlock, **(small | {"avg_down": True} | kwargs))
-    net.pretrained_cfg = net.default_cfg = {"input_size": (3, 64, 64), "pool_size": (4, 4), "first_conv": "conv1.0", "classifier": "fc"}
+    net.pretrained_cfg = net.default_cfg = {
+        "input_size": (3, 64, 64),
+        "pool_size": (4, 4),
+        "first_conv": "conv1.0",
+        "classifier": "fc",
+    }
     return net
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #9bfad678
@@ -85,9 +99,13 @@ def attrood_resnet8(
 def register_pocket() -> str:  # the name to give to `open_clip`
     "Make `open_clip.create_model_and_transforms('pocket', ...)` and `open_clip.get_tokenizer('pocket')` work in this process."
     open_clip = need("open_clip")
-    folder = Path(tempfile.mkdtemp(prefix="attrood-pocket-"))  # open_clip reads the file again whenever a configuration is added
+    folder = Path(
+        tempfile.mkdtemp(prefix="attrood-pocket-")
+    )  # open_clip reads the file again whenever a configuration is added
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "pocket.json").write_text(json.dumps(pocket_config((DATA / "pocket_bpe.txt.gz").resolve())), encoding="utf-8")
+    (folder / "pocket.json").write_text(
+        json.dumps(pocket_config((DATA / "pocket_bpe.txt.gz").resolve())), encoding="utf-8"
+    )
     open_clip.add_model_config(folder / "pocket.json")
     need("timm.models").register_model(attrood_resnet8)
     return "pocket"
@@ -125,7 +143,9 @@ def read_parquet_images(
     images = np.empty((len(table), size, size, 3), np.uint8)
     for row, encoded in enumerate(table["image"]):
         image = Image.open(io.BytesIO(encoded.as_py())).convert("RGB")
-        images[row] = np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC))
+        images[row] = np.asarray(
+            image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
+        )
     return images, np.asarray(table["label"].to_pylist(), dtype=str)
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #c358393a
@@ -134,7 +154,10 @@ def to_tensor(
 ) -> Any:  # (n, 3, h, w) float32 tensor, normalised, channels last in memory
     "Normalise as `open_clip` does by default."
     torch, constants = need("torch"), need("open_clip").constants
-    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (constants.OPENAI_DATASET_MEAN, constants.OPENAI_DATASET_STD))
+    mean, std = (
+        torch.tensor(v, device=images.device).view(1, 3, 1, 1)
+        for v in (constants.OPENAI_DATASET_MEAN, constants.OPENAI_DATASET_STD)
+    )
     return ((images.permute(0, 3, 1, 2).float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #500a8884
@@ -183,8 +206,15 @@ def calibration(
     count = np.bincount(which, minlength=n_bins)
     mean = lambda v: np.bincount(which, weights=v, minlength=n_bins) / np.maximum(count, 1)  # noqa: E731
     ece = float((count / len(conf) * np.abs(mean(conf) - mean(right))).sum())
-    return {"top1": float(right.mean()), "top5": float((order == target[:, None]).any(1).mean()), "ece": ece,
-            "nll": float(-log_p[np.arange(len(target)), target].mean()), "count": count, "confidence": mean(conf), "accuracy": mean(right)}
+    return {
+        "top1": float(right.mean()),
+        "top5": float((order == target[:, None]).any(1).mean()),
+        "ece": ece,
+        "nll": float(-log_p[np.arange(len(target)), target].mean()),
+        "count": count,
+        "confidence": mean(conf),
+        "accuracy": mean(right),
+    }
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #c24203ec
 def evaluate_pocket(

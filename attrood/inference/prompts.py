@@ -14,11 +14,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..data import composed, decode_text, read_file
+from ..data import members
 
 # %% ../../nbs/04_inference/01_prompts.ipynb #81ae1b49
 @lru_cache(maxsize=1)
-def openai_prompts() -> dict[str, Any]:  # classes (set -> names), templates (set -> templates), wnids (WordNet id -> name), source, licence
+def openai_prompts() -> dict[
+    str, Any
+]:  # classes (set -> names), templates (set -> templates), wnids (WordNet id -> name), source, licence
     "OpenAI's class names and templates with their source and licence."
     return json.loads(resources.files("attrood").joinpath("assets/prompts.json").read_text(encoding="utf-8"))
 
@@ -34,7 +36,7 @@ def readable(
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101
 ) -> str:  # words
     "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces; in Unicode's composed form."
-    label = composed(label)
+    label = members.composed(label)
     if re.fullmatch(r"n\d{8}", label):
         return openai_prompts()["wnids"].get(label, label)
     names = {_bare(n): n for n in openai_prompts()["classes"].get(data_set.split("/")[0], ())}
@@ -42,7 +44,9 @@ def readable(
 
 # %% ../../nbs/04_inference/01_prompts.ipynb #13e1f4c5
 def class_list(
-    classes: str | Sequence[str] | None,  # names, "a,b,c", a file with one name a line, a set of OpenAI's lists, "imagenet"; None takes `labels`
+    classes: str
+    | Sequence[str]
+    | None,  # names, "a,b,c", a file with one name a line, a set of OpenAI's lists, "imagenet"; None takes `labels`
     labels: Sequence[tuple[str, str]] = (),  # (label, data set) of the ID sources, used if `classes` is None
 ) -> list[str]:  # (C,) readable names, each once
     "The class names of a zero-shot classifier; a name that is given twice raises `ValueError`."
@@ -52,25 +56,29 @@ def class_list(
         if not names:
             raise ValueError("classes must be given: no ID source has labels")
     elif not isinstance(classes, str):
-        names = given = [composed(str(c)) for c in classes]
+        names = given = [members.composed(str(c)) for c in classes]
     elif classes in openai_prompts()["classes"]:
         names = openai_prompts()["classes"][classes]
     elif classes in ("imagenet", "imagenet1k"):
         names = list(openai_prompts()["wnids"].values())
     elif "," in classes:
-        names = given = [composed(c.strip()) for c in classes.split(",") if c.strip()]
+        names = given = [members.composed(c.strip()) for c in classes.split(",") if c.strip()]
     else:
         try:
-            lines = decode_text(read_file(Path(classes)), f"class file {classes}").splitlines()
+            lines = members.decode_text(members.read_file(Path(classes)), f"class file {classes}").splitlines()
             names = given = [readable(line.strip()) for line in lines if line.strip()]
         except OSError as e:
             known = ", ".join([*openai_prompts()["classes"], "imagenet"])
-            raise ValueError(f"classes must be a file, a comma-separated list or one of {known}, got {classes!r}") from e
+            raise ValueError(
+                f"classes must be a file, a comma-separated list or one of {known}, got {classes!r}"
+            ) from e
     names = list(dict.fromkeys(names))
     if len(names) < len(given):
         twice = next(n for i, n in enumerate(given) if n in given[:i])
         at = [i for i, n in enumerate(given, 1) if n == twice]
-        raise ValueError(f"classes must be different names, got {twice!r} as {' and '.join(map(str, at))} of {len(given)}: give it once (for ImageNet there is the list imagenet)")
+        raise ValueError(
+            f"classes must be different names, got {twice!r} as {' and '.join(map(str, at))} of {len(given)}: give it once (for ImageNet there is the list imagenet)"
+        )
     if len(names) < 2:
         raise ValueError(f"classes must be at least 2 different names, got {names}")
     return names
@@ -80,7 +88,9 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)  # where none are given
 
 # %% ../../nbs/04_inference/01_prompts.ipynb #ccf5713c
 def template_list(
-    templates: str | Sequence[str] | None = None,  # templates with one {}, or names of OpenAI's sets (imagenet80, food101, cifar100, cifar10, dtd, caltech101); None takes "a photo of a {}."
+    templates: str
+    | Sequence[str]
+    | None = None,  # templates with one {}, or names of OpenAI's sets (imagenet80, food101, cifar100, cifar10, dtd, caltech101); None takes "a photo of a {}."
 ) -> list[str]:  # at least one template
     "Templates from texts and names of sets; a wrong one raises `ValueError`."
     if templates is None:

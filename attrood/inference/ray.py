@@ -73,6 +73,7 @@ class EncodeActor:
         self.text = text
         if hasattr(self.vlm, "encode_tensor"):
             import torch
+
             torch.set_num_threads(max(1, threads))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +101,13 @@ def ray_batches(
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
     prepared = items.map(PrepareTask(sources, vlm.preprocessing, max_pixels).__call__, num_cpus=0.5)
-    encoded = prepared.map(EncodeActor, fn_constructor_args=(model, threads, text), compute=ray.data.ActorPoolStrategy(size=workers), num_gpus=1 if gpu else 0, num_cpus=0.5)
+    encoded = prepared.map(
+        EncodeActor,
+        fn_constructor_args=(model, threads, text),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_gpus=1 if gpu else 0,
+        num_cpus=0.5,
+    )
     want = [b.number for b in batches]
     for expected, row in zip(want, encoded.iter_rows(), strict=True):
         part = row["data"]
@@ -123,5 +130,8 @@ def ray_sum(
     if not level:
         raise ValueError("items must hold at least one item, got none")
     while len(level) > 1:
-        level = [add.remote(*pair) if len(pair) == 2 else pair[0] for pair in (level[i : i + 2] for i in range(0, len(level), 2))]
+        level = [
+            add.remote(*pair) if len(pair) == 2 else pair[0]
+            for pair in (level[i : i + 2] for i in range(0, len(level), 2))
+        ]
     return ray.get(level[0])

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..ground import as_rows, as_temperature, in_blocks, log_sum_exp, shifted_exp
+from ..ground import arrays, as_rows
 
 # %% ../../nbs/02_log/01_indicators.ipynb #dd93ee25
 def conf(
@@ -21,7 +21,7 @@ def conf(
 
     Paper, equation (11); Hendrycks and Gimpel 2017. Temperature 1 on logits (1/scale on cosines).
     """
-    return in_blocks(lambda b: 1 / shifted_exp(b)[2], as_rows(logits))
+    return arrays.in_blocks(lambda b: 1 / arrays.shifted_exp(b)[2], as_rows(logits))
 
 # %% ../../nbs/02_log/01_indicators.ipynb #68eb67e8
 def msp(
@@ -41,10 +41,12 @@ def entropy(
 
     Paper, equation (13). Temperature 1 on logits (1/scale on cosines).
     """
+
     def block(b: np.ndarray) -> np.ndarray:
-        gap, e, total = shifted_exp(b)
+        gap, e, total = arrays.shifted_exp(b)
         return np.log(total) - np.einsum("nc,nc->n", e, gap) / total
-    return in_blocks(block, as_rows(logits))
+
+    return arrays.in_blocks(block, as_rows(logits))
 
 # %% ../../nbs/02_log/01_indicators.ipynb #204b51a4
 def normalized_entropy(
@@ -68,8 +70,8 @@ def energy(
 
     Paper, equation (14), T = 1; Liu et al. 2020. On cosines, T = 1/scale gives the paper's value over the scale.
     """
-    T = as_temperature(temperature)
-    return -T * log_sum_exp(logits, T)
+    T = arrays.as_temperature(temperature)
+    return -T * arrays.log_sum_exp(logits, T)
 
 # %% ../../nbs/02_log/01_indicators.ipynb #6e5bfbbd
 def oodscore(
@@ -79,11 +81,13 @@ def oodscore(
 
     Paper, equation (15), with the g that its published means imply. Temperature 1 on logits (1/scale on cosines).
     """
+
     def block(b: np.ndarray) -> np.ndarray:
-        gap, e, total = shifted_exp(b)
+        gap, e, total = arrays.shifted_exp(b)
         h = np.log(total) - np.einsum("nc,nc->n", e, gap) / total
         return combine_oodscore(1 / total, np.minimum(h / max(math.log(b.shape[1]), 1e-300), 1))  # h is 0 where C = 1
-    return in_blocks(block, as_rows(logits))
+
+    return arrays.in_blocks(block, as_rows(logits))
 
 # %% ../../nbs/02_log/01_indicators.ipynb #55f5a61c
 def combine_oodscore(

@@ -48,11 +48,16 @@ def similarity_columns(
     logits = logit_scale * s + logit_bias
     top = np.argsort(-s, axis=1, kind="stable")[:, :TOP]
     return {
-        "conf": conf(logits), "entropy": entropy(logits), "normalized_entropy": normalized_entropy(logits),
-        "energy": energy(logits), "oodscore": oodscore(logits),
-        "top_index": top.astype(np.int32), "top_cosine": np.take_along_axis(s, top, 1),
+        "conf": conf(logits),
+        "entropy": entropy(logits),
+        "normalized_entropy": normalized_entropy(logits),
+        "energy": energy(logits),
+        "oodscore": oodscore(logits),
+        "top_index": top.astype(np.int32),
+        "top_cosine": np.take_along_axis(s, top, 1),
         "lse": np.stack([logsumexp(s / t, axis=1) for t in temperatures], 1),
-        "cosine_mean": s.mean(1), "cosine_std": s.std(1),
+        "cosine_mean": s.mean(1),
+        "cosine_std": s.std(1),
     }
 
 # %% ../../nbs/02_log/04_make.ipynb #351eda7c
@@ -69,7 +74,9 @@ def class_names_of(
     if not out:
         raise ValueError("class_names must hold at least one name, got none")
     if twice := [k for k, count in Counter(out).items() if count > 1]:
-        raise ValueError(f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and {out.index(twice[0], out.index(twice[0]) + 1)}")
+        raise ValueError(
+            f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and {out.index(twice[0], out.index(twice[0]) + 1)}"
+        )
     return out
 
 # %% ../../nbs/02_log/04_make.ipynb #e63ca839
@@ -89,16 +96,25 @@ def label_names(
         elif isinstance(v, bool) or not isinstance(v, Real) or v != int(float(v)):
             raise TypeError(f"labels must hold class names, class indices or None, got {v!r} in row {row}")
         elif not 0 <= int(float(v)) < len(class_names):
-            raise ValueError(f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in row {row}")
+            raise ValueError(
+                f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in row {row}"
+            )
         else:
             out.append(class_names[int(float(v))])
     return out
 
 # %% ../../nbs/02_log/04_make.ipynb #b730548d
 def _row_columns(
-    n: int, ids: Sequence[str] | None, domains: str | Sequence[str], roles: str | Sequence[str], labels: Any, names: Sequence[str], extra: Mapping[str, npt.ArrayLike]
+    n: int,
+    ids: Sequence[str] | None,
+    domains: str | Sequence[str],
+    roles: str | Sequence[str],
+    labels: Any,
+    names: Sequence[str],
+    extra: Mapping[str, npt.ArrayLike],
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     "Broadcast names given once for all rows, check lengths, sort by id; and the order that did it."
+
     def full(name: str, v: Any) -> np.ndarray:
         v = np.asarray([v] * n if isinstance(v, str) else v, dtype=object)
         if len(v) != n:
@@ -106,8 +122,12 @@ def _row_columns(
         return v
 
     known = label_names(labels, names)
-    out = {"id": full("ids", [f"{i:08d}" for i in range(n)] if ids is None else [str(i) for i in ids]), "domain": full("domains", domains),
-           "role": full("roles", roles), "label": full("labels", [None] * n if known is None else known)}
+    out = {
+        "id": full("ids", [f"{i:08d}" for i in range(n)] if ids is None else [str(i) for i in ids]),
+        "domain": full("domains", domains),
+        "role": full("roles", roles),
+        "label": full("labels", [None] * n if known is None else known),
+    }
     for name, v in extra.items():
         if name in REQUIRED:
             raise ValueError(f"columns must not name {name!r}, the log makes it")
@@ -133,34 +153,64 @@ def bare_log(
     domains: str | Sequence[str] = "images",  # one for all, or (n,)
     roles: str | Sequence[str] = "id",  # "id" or "ood", one for all, or (n,)
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) class names or indices, see `label_names`
-    columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
+    columns: Mapping[
+        str, npt.ArrayLike
+    ] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`
 ) -> Log:  # rows in the order given, with the manifest made from the arguments
     "A log from image and text embeddings of any CLIP-like model, without further evidence."
-    x, t, names = unit_rows(image_embeddings, "image_embeddings"), unit_rows(text_embeddings, "text_embeddings"), class_names_of(class_names)
+    x, t, names = (
+        unit_rows(image_embeddings, "image_embeddings"),
+        unit_rows(text_embeddings, "text_embeddings"),
+        class_names_of(class_names),
+    )
     if x.shape[1] != t.shape[1] or len(t) != len(names):
-        raise ValueError(f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need (n, d), (C, d), C names")
+        raise ValueError(
+            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need (n, d), (C, d), C names"
+        )
     if abs(logit_scale - np.log(100)) < 1e-3:
-        warnings.warn("logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models", stacklevel=2)
+        warnings.warn(
+            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
+            stacklevel=2,
+        )
     rows, order = _row_columns(len(x), ids, domains, roles, labels, names, columns)
     x = x[order]
     if keep_embeddings:
         rows["image_embedding"] = x.astype(np.float16)
-    spec = Manifest(**{"class_names": names, "logit_scale": float(logit_scale), "logit_bias": float(logit_bias), "text_sha256": text_hash(t), **manifest, "software": software_versions() | manifest.get("software", {})})
-    blocks = [similarity_columns(x[i : i + 8192] @ t.T, logit_scale, logit_bias, spec.temperatures) for i in range(0, max(len(x), 1), 8192)]
+    spec = Manifest(
+        **{
+            "class_names": names,
+            "logit_scale": float(logit_scale),
+            "logit_bias": float(logit_bias),
+            "text_sha256": text_hash(t),
+            **manifest,
+            "software": software_versions() | manifest.get("software", {}),
+        }
+    )
+    blocks = [
+        similarity_columns(x[i : i + 8192] @ t.T, logit_scale, logit_bias, spec.temperatures)
+        for i in range(0, max(len(x), 1), 8192)
+    ]
     return _finish(rows, order, blocks, spec)
 
 # %% ../../nbs/02_log/04_make.ipynb #b702e2e5
-def _finish(rows: dict[str, np.ndarray], order: np.ndarray, blocks: list[dict[str, np.ndarray]], manifest: Manifest) -> Log:
+def _finish(
+    rows: dict[str, np.ndarray], order: np.ndarray, blocks: list[dict[str, np.ndarray]], manifest: Manifest
+) -> Log:
     "Join blocks of columns, add predictions and what is known of the sources, go back to the caller's order."
     made = {k: np.concatenate([b[k] for b in blocks]) for k in blocks[0]}
     known = {"image_embedding", "reference", "id", "domain", "role", "label", *manifest.evidence}
-    manifest = replace(manifest, columns={k: str(v.dtype if v.dtype.kind in "fiub" else "string") for k, v in rows.items() if k not in known})
+    manifest = replace(
+        manifest,
+        columns={k: str(v.dtype if v.dtype.kind in "fiub" else "string") for k, v in rows.items() if k not in known},
+    )
     names = np.asarray(manifest.class_names, dtype=object)
     if not manifest.sources:
         pairs = Counter(zip(rows["domain"].tolist(), rows["role"].tolist(), strict=True))
-        manifest = replace(manifest, sources=[{"domain": d, "role": r, "rows": c} for (d, r), c in sorted(pairs.items())])
+        manifest = replace(
+            manifest, sources=[{"domain": d, "role": r, "rows": c} for (d, r), c in sorted(pairs.items())]
+        )
     return make_log({**rows, "prediction": names[made["top_index"][:, 0]], **made}, manifest).select(np.argsort(order))
 
 # %% ../../nbs/02_log/04_make.ipynb #91791995
@@ -169,11 +219,18 @@ def _check_logits(z: np.ndarray) -> None:
     if not z.size or z.shape[1] < 2 or not np.isfinite(z).all():
         return
     if z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(1), 1, atol=1e-3):
-        raise ValueError("logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy")
+        raise ValueError(
+            "logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True"
+        )
     if z.max() <= 1e-6 and np.allclose(logsumexp(z, axis=1), 0, atol=1e-3):
-        warnings.warn("logits are logarithms of probabilities: the energy is 0 for every row and tells nothing", stacklevel=3)
+        warnings.warn(
+            "logits are logarithms of probabilities: the energy is 0 for every row and tells nothing", stacklevel=3
+        )
     elif np.abs(z).max() <= 1:
-        warnings.warn("logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to 1 are no logits", stacklevel=3)
+        warnings.warn(
+            "logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to 1 are no logits",
+            stacklevel=3,
+        )
 
 # %% ../../nbs/02_log/04_make.ipynb #ffbbf88e
 def log_from_logits(
@@ -184,16 +241,28 @@ def log_from_logits(
     domains: str | Sequence[str] = "images",  # one for all, or (n,)
     roles: str | Sequence[str] = "id",  # "id" or "ood", one for all, or (n,)
     labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) class names or indices, see `label_names`
-    columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
+    columns: Mapping[
+        str, npt.ArrayLike
+    ] = {},  # further columns (n,), the user's own, or evidence if `evidence` in `manifest` names them
+    any_values: bool = False,  # they are logits, whatever they look like
     **manifest: Any,  # further fields of `Manifest`
 ) -> Log:  # rows in the order given, with the manifest made from the arguments
     "A log from the logits of a classifier that is not a CLIP model."
     z, names = np.asarray(logits), class_names_of(class_names)
     if z.ndim != 2 or z.shape[1] != len(names):
         raise ValueError(f"logits must have shape (n, {len(names)}) for {len(names)} class_names, got {z.shape}")
-    _check_logits(z)
+    if not any_values:
+        _check_logits(z)
     rows, order = _row_columns(len(z), ids, domains, roles, labels, names, columns)
     z = z[order]
-    spec = Manifest(**{"class_names": names, "logit_scale": 1.0, "similarity": "logit", **manifest, "software": software_versions() | manifest.get("software", {})})
+    spec = Manifest(
+        **{
+            "class_names": names,
+            "logit_scale": 1.0,
+            "similarity": "logit",
+            **manifest,
+            "software": software_versions() | manifest.get("software", {}),
+        }
+    )
     blocks = [similarity_columns(z[i : i + 8192], 1.0, 0.0, spec.temperatures) for i in range(0, max(len(z), 1), 8192)]
     return _finish(rows, order, blocks, spec)

@@ -45,7 +45,9 @@ def marked_rows(
 ) -> np.ndarray:  # (n,) True for reference rows
     "The reference rows that a log marks, or those that the hash of the ids chooses."
     known = "reference" in log.table.column_names
-    return log.array("reference").astype(bool) if known else reference_rows(log.array("id"), log.array("role"), fraction)
+    return (
+        log.array("reference").astype(bool) if known else reference_rows(log.array("id"), log.array("role"), fraction)
+    )
 
 # %% ../../nbs/02_log/05_rows.ipynb #5e7af128
 def split_rows(

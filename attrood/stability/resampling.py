@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'Agreement', 'agreement', 'Verdict',
-           'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null',
+           'StabilityReport', 'block_stability', 'stability', 'plot_loading_intervals', 'plot_stability_null', 'judge',
            'card_stability', 'stability_figures']
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #1ff31843
@@ -19,26 +19,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from threadpoolctl import threadpool_limits
 
-from attrood.axes import (
-    AxisCard,
-    Moments,
-    alpha_max,
-    axis_support,
-    block_moments,
-    bootstrap_moments,
-    match_axes,
-    moments,
-    null_moments,
-    permuted_moments,
-    pool,
-    span_angles,
-    sparse_pca,
-    support_jaccard,
-)
-from ..ground import COLORS, draw_on, settled
+from ..axes import AxisCard, fit_rows, matching, moments, sparse_pca
+from ..ground import defaults, style
+from ..log import Log
+from .seeds import seed_stability
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #52f856a9
-AxisFit = Callable[[Moments], npt.ArrayLike]  # moments with leading axes (…) to axes (…, k, m)
+AxisFit = Callable[[moments.Moments], npt.ArrayLike]  # moments with leading axes (…) to axes (…, k, m)
 
 
 def axis_fit(
@@ -51,22 +38,22 @@ def axis_fit(
 ) -> AxisFit:  # a function from moments to axes
     "Sparse PCA with fixed k and alpha, as a function of moments."
 
-    def fit(m: Moments) -> np.ndarray:
+    def fit(m: moments.Moments) -> np.ndarray:
         scatter = m.correlation * m.count[..., None, None] if standardize else m.scatter
-        return sparse_pca(
-            scatter, k, alpha * alpha_max(scatter) if relative else alpha, n_starts=n_starts, tol=tol
+        return sparse_pca.sparse_pca(
+            scatter, k, alpha * sparse_pca.alpha_max(scatter) if relative else alpha, n_starts=n_starts, tol=tol
         ).components
 
     return fit
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #8f48efcf
 def scale_moments(
-    m: Moments,  # (…) leading axes
+    m: moments.Moments,  # (…) leading axes
     count: float,  # rows that they should stand for
-) -> Moments:  # same means and covariances, this count
+) -> moments.Moments:  # same means and covariances, this count
     "The same means and covariances, for another number of rows."
     factor = count / m.count
-    return Moments(m.count * factor, m.mean, m.scatter * factor[..., None, None], m.low)
+    return moments.Moments(m.count * factor, m.mean, m.scatter * factor[..., None, None], m.low)
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #3cfca95f
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # levels that are kept of cosines and angles
@@ -95,9 +82,9 @@ def agreement(
 ) -> Agreement:  # quantiles over the r fits
     "Match fits to a reference and summarise cosines, supports and spans."
     A, B = np.asarray(reference, float), np.asarray(fits, float)
-    match = match_axes(A, B)
-    jaccard = support_jaccard(A, match.apply(B)).mean(axis=0)
-    angle = np.quantile(span_angles(A, B)[..., -1], QUANTILES)
+    match = matching.match_axes(A, B)
+    jaccard = matching.support_jaccard(A, match.apply(B)).mean(axis=0)
+    angle = np.quantile(matching.span_angles(A, B)[..., -1], QUANTILES)
     return Agreement(
         len(B), _rounded(np.quantile(match.cosine, QUANTILES, axis=0).T), _rounded(jaccard), _rounded(angle)
     )
@@ -107,7 +94,7 @@ def _rounded(a: npt.NDArray[np.float64]) -> list[Any]:
     return (np.round(a, 6) + 0.0).tolist()
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #75602e86
-def _redraw(m: Moments, seed: int) -> Moments:
+def _redraw(m: moments.Moments, seed: int) -> moments.Moments:
     "Scatter of another sample, of as many Gaussian rows with the given covariance (Bartlett)."
     r, p = m.mean.shape
     rng = np.random.default_rng(seed)
@@ -117,15 +104,17 @@ def _redraw(m: Moments, seed: int) -> Moments:
     value, vector = np.linalg.eigh(m.scatter / m.count[:, None, None])
     root = vector * np.sqrt(np.clip(value, 0, None))[:, None, :]
     half = root @ factor
-    return Moments(m.count, m.mean, half @ np.swapaxes(half, -1, -2), m.low)
+    return moments.Moments(m.count, m.mean, half @ np.swapaxes(half, -1, -2), m.low)
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #595cc4db
-def _null(total: Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int) -> tuple[Moments, Moments, str]:
+def _null(
+    total: moments.Moments, X: npt.NDArray[np.float64] | None, n: int, seed: int
+) -> tuple[moments.Moments, moments.Moments, str]:
     "Permuted moments, a second draw around each, and how the first were made."
     if X is not None and X.size * n <= 2e7:
-        first, kind = permuted_moments(X, n, seed), "rows"
+        first, kind = moments.permuted_moments(X, n, seed), "rows"
     else:
-        first, kind = null_moments(total, n, seed), "moments"
+        first, kind = moments.null_moments(total, n, seed), "moments"
     return first, _redraw(first, seed + 1), kind
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #461c028f
@@ -140,7 +129,9 @@ class Verdict:
         return f"{self.verdict}: {self.reason}"
 
 
-THRESHOLDS: dict[str, float] = dict(settled("verdict"))  # equal, fair: cosines; selected: share; loading: weight
+THRESHOLDS: dict[str, float] = dict(
+    defaults.settled("verdict")
+)  # equal, fair: cosines; selected: share; loading: weight
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #dfcd6fa3
 def _verdict(j: int, report: "StabilityReport", t: dict[str, float]) -> Verdict:
@@ -251,7 +242,7 @@ class StabilityReport:
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #aec7b6a5
 def _halves(
-    blocks: Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: AxisFit, count: float
+    blocks: moments.Moments, domains: npt.NDArray[Any], n: int, seed: int, fit: AxisFit, count: float
 ) -> tuple[np.ndarray, np.ndarray]:
     "Axes of the two halves of n random splits of the blocks, half of each domain on either side."
     rng = np.random.default_rng(seed)
@@ -260,22 +251,22 @@ def _halves(
         at = np.flatnonzero(domains == d)
         place = rng.permuted(np.tile(np.arange(len(at)), (n, 1)), axis=1)
         left[:, at] = (place + rng.integers(2, size=(n, 1))) % 2  # odd sizes: the extra block goes either way
-    sides = [np.asarray(fit(scale_moments(pool(blocks, w), count)), float) for w in (left, 1 - left)]
+    sides = [np.asarray(fit(scale_moments(moments.pool(blocks, w), count)), float) for w in (left, 1 - left)]
     return sides[0], sides[1]
 
 
-def _leave_out(blocks: Moments, domains: npt.NDArray[Any], fit: AxisFit, count: float) -> dict[str, np.ndarray]:
+def _leave_out(blocks: moments.Moments, domains: npt.NDArray[Any], fit: AxisFit, count: float) -> dict[str, np.ndarray]:
     "Axes without each domain; nothing if there is only one."
     labels = np.unique(domains)
     if len(labels) < 2:
         return {}
-    V = np.asarray(fit(scale_moments(pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
+    V = np.asarray(fit(scale_moments(moments.pool(blocks, (domains != labels[:, None]).astype(float)), count)), float)
     return {str(d): v for d, v in zip(labels, V, strict=True)}
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #1810fc94
 def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
     "Say so if axes from outside are not those of the fit."
-    cosine = match_axes(W, refit).cosine[W.any(axis=-1)]
+    cosine = matching.match_axes(W, refit).cosine[W.any(axis=-1)]
     if (cosine < 0.99).any():
         warnings.warn(
             f"components should be what fit gives on all rows, got axes with cosines down to {cosine.min():.2f}; "
@@ -286,7 +277,7 @@ def _warn_unlike(W: np.ndarray, refit: np.ndarray) -> None:
 
 
 def _check(
-    blocks: Moments,
+    blocks: moments.Moments,
     domains: npt.NDArray[Any],
     names: Sequence[str],
     n_boot: int,
@@ -314,44 +305,44 @@ def _check(
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #01d63bea
 def _resampled(
-    blocks: Moments, fit: AxisFit, W: np.ndarray, domains: np.ndarray, X: np.ndarray | None, s: dict[str, Any]
+    blocks: moments.Moments, fit: AxisFit, W: np.ndarray, domains: np.ndarray, X: np.ndarray | None, s: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:  # parts of a report, and how the null was made
     "Fits of every kind, compared with the axes W."
-    total, seed = pool(blocks), s["seed"]
-    boot = np.asarray(fit(bootstrap_moments(blocks, s["n_boot"], strata=domains, seed=seed)), float)
+    total, seed = moments.pool(blocks), s["seed"]
+    boot = np.asarray(fit(moments.bootstrap_moments(blocks, s["n_boot"], strata=domains, seed=seed)), float)
     first, second = _halves(blocks, domains, s["n_half"], seed + 1, fit, float(total.count))
     null, again, kind = _null(total, X, s["n_null"], seed + 2)
     chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
     left_out = _leave_out(blocks, domains, fit, float(total.count))
-    matched, random = match_axes(W, boot).apply(boot), match_axes(W, chance).apply(chance)
+    matched, random = matching.match_axes(W, boot).apply(boot), matching.match_axes(W, chance).apply(chance)
     low, high = np.quantile(matched, [(1 - s["level"]) / 2, (1 + s["level"]) / 2], axis=0)
     parts = {
         "bootstrap": agreement(W, boot),
-        "halves": agreement(match_axes(W, first).apply(first), second),
+        "halves": agreement(matching.match_axes(W, first).apply(first), second),
         "null": agreement(W, chance),
         "null_refit": agreement(chance, chance_again),
-        "domains": {d: _rounded(match_axes(W, V).cosine) for d, V in left_out.items()},
-        "domain_angles": {d: float(np.round(span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
+        "domains": {d: _rounded(matching.match_axes(W, V).cosine) for d, V in left_out.items()},
+        "domain_angles": {d: float(np.round(matching.span_angles(W, V)[-1], 6)) for d, V in left_out.items()},
         "low": _rounded(low),
         "high": _rounded(high),
-        "selected": _rounded(axis_support(matched).mean(axis=0)),
-        "null_selected": _rounded(axis_support(random).mean(axis=0)),
+        "selected": _rounded(matching.axis_support(matched).mean(axis=0)),
+        "null_selected": _rounded(matching.axis_support(random).mean(axis=0)),
     }
     return parts, kind
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #b6a1d99f
 def block_stability(
-    blocks: Moments,  # (b,) moments of small random blocks of rows
+    blocks: moments.Moments,  # (b,) moments of small random blocks of rows
     fit: AxisFit,  # moments to axes
     names: Sequence[str],  # (m,) features
     owner: npt.ArrayLike | None = None,  # (b,) domain of each block
     *,
     components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
     X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
-    n_boot: int = settled("n_boot"),  # bootstrap replicates
-    n_half: int = settled("n_half"),  # half splits
-    n_null: int = settled("n_null"),  # null fits
-    level: float = settled("level"),  # of the percentile intervals
+    n_boot: int = defaults.settled("n_boot"),  # bootstrap replicates
+    n_half: int = defaults.settled("n_half"),  # half splits
+    n_null: int = defaults.settled("n_null"),  # null fits
+    level: float = defaults.settled("level"),  # of the percentile intervals
     seed: int = 42,  # of everything random
     thresholds: dict[str, float] | None = None,  # other values for some of `THRESHOLDS`
 ) -> StabilityReport:  # agreement of every kind, and verdicts
@@ -361,7 +352,7 @@ def block_stability(
     t = {**THRESHOLDS, **(thresholds or {})}
     s = {"n_boot": n_boot, "n_half": n_half, "n_null": n_null, "level": level, "seed": seed}
     with threadpool_limits(1):  # same bits on any machine load
-        total = pool(blocks)
+        total = moments.pool(blocks)
         refit = np.asarray(fit(total), float)
         W = refit if components is None else np.asarray(components, float)
         _warn_unlike(W, refit)
@@ -377,7 +368,7 @@ def stability(
     names: Sequence[str] | None = None,  # (m,); None: the DataFrame's columns, or x0, x1, …
     domains: npt.ArrayLike | None = None,  # (n,) domain of each row
     *,
-    n_blocks: int = settled("n_blocks"),  # blocks of rows; at most one per row
+    n_blocks: int = defaults.settled("n_blocks"),  # blocks of rows; at most one per row
     seed: int = 42,  # of everything random
     **settings: Any,  # components, n_boot, n_half, n_null, level, thresholds of `block_stability`
 ) -> StabilityReport:  # agreement of every kind, and verdicts
@@ -394,7 +385,7 @@ def stability(
     labels, strata = (None, None) if domains is None else np.unique(np.asarray(domains), return_inverse=True)
     if strata is not None and strata.shape != (len(Z),):
         raise ValueError(f"domains must have shape ({len(Z)},), got {strata.shape}")
-    blocks, number = block_moments(Z, n_blocks, strata=strata, seed=seed)
+    blocks, number = moments.block_moments(Z, n_blocks, strata=strata, seed=seed)
     owner = None if labels is None else labels[number]
     return block_stability(blocks, fit, names, owner, X=Z, seed=seed, **settings)
 
@@ -409,9 +400,9 @@ def plot_loading_intervals(
     labels = [f"axis {j}" for j in range(len(W))] if labels is None else list(labels)
     axis, feature = np.nonzero((W != 0) | (low != 0) | (high != 0))
     y = np.arange(len(axis)) + 0.8 * axis  # a gap between axes
-    ax = draw_on(ax, (6.5, 0.8 + 0.19 * max(8, len(axis) + 0.8 * len(W))))
+    ax = style.draw_on(ax, (6.5, 0.8 + 0.19 * max(8, len(axis) + 0.8 * len(W))))
     for j, name in enumerate(labels):
-        at, color = axis == j, COLORS[j % 2]
+        at, color = axis == j, style.COLORS[j % 2]
         if not at.any():
             continue
         w, keep = W[j, feature[at]], selected[j, feature[at]] >= report.settings["selected"]
@@ -435,10 +426,10 @@ def plot_stability_null(
     "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches; for few axes."
     k = len(report.components)
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)
-    ax = draw_on(ax, (6.5, (0.9 if k <= 4 else 0.6) * k + 1.3))
+    ax = style.draw_on(ax, (6.5, (0.9 if k <= 4 else 0.6) * k + 1.3))
     kinds = (
-        (report.bootstrap, "bootstrap", COLORS[0], "o"),
-        (report.halves, "half splits", COLORS[2], "s"),
+        (report.bootstrap, "bootstrap", style.COLORS[0], "o"),
+        (report.halves, "half splits", style.COLORS[2], "s"),
         (report.null, "null, against the axis", "0.35", "v"),
         (report.null_refit, "null, against itself", "0.65", "^"),
     )
@@ -447,7 +438,7 @@ def plot_stability_null(
         ax.hlines(y, part.quantile(0.05), part.quantile(0.95), color=colour, lw=2.5)
         ax.plot(part.quantile(0.5), y, marker, color=colour, ms=5, label=name)
     for i, cosines in enumerate(report.domains.values()):
-        ax.plot(cosines, np.arange(k), "x", color=COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
+        ax.plot(cosines, np.arange(k), "x", color=style.COLORS[1], ms=6, label="a domain left out" if i == 0 else None)
     for level in ("fair", "equal"):
         ax.axvline(report.settings[level], color="0.5", lw=1.2, ls=":")
         at = (report.settings[level], k - 0.5)
@@ -457,13 +448,35 @@ def plot_stability_null(
     ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
     return ax
 
+# %% ../../nbs/06_stability/02_resampling.ipynb #094060a5
+def judge(
+    card: AxisCard,  # fitted axes
+    log: Log,  # what they were fitted on
+    table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+) -> dict[str, Any]:  # for the card
+    "Stability of fitted axes: over seeds in paper mode (paper (45) to (47)), over resampled data otherwise."
+    mask = fit_rows(log)
+    keep = np.array([e not in card.dropped for e in card.evidence])
+    X, k = card.features(card.evidence_of(log, table).loc[mask])[:, keep], len(card.names)
+    if card.mode == "paper":
+        return {"method": "solver seeds (paper section 7.4)", **seed_stability(X, k, card.alpha).to_dict()}
+    kept = [e for e, stays in zip(card.evidence, keep, strict=True) if stays]
+    domains = log.array("domain")[mask]
+    report = stability(X, axis_fit(k, card.alpha, relative=True), kept, domains, components=card.components[:, keep])
+    return {"method": "bootstrap, half splits, left-out domains and a null", **report.to_dict()}
+
 # %% ../../nbs/06_stability/02_resampling.ipynb #8cbc6f8b
 def card_stability(
     card: AxisCard,  # with a resampling report
 ) -> StabilityReport | None:  # None where its stability was not measured so
     "The resampling report that a card keeps."
     kept = card.stability or {}
-    return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"}) if "verdicts" in kept else None
+    if "verdicts" not in kept:
+        return None
+    try:
+        return StabilityReport.from_dict({k: v for k, v in kept.items() if k != "method"})
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(f"stability of the axis card has a missing or broken part ({e}): fit the axes again") from e
 
 
 def stability_figures(

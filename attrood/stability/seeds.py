@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..axes import match_axes, paper_fit, unit_axes
+from ..axes import matching, paper
 
 # %% ../../nbs/06_stability/01_seeds.ipynb #7795d2c0
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def cosine_stability(
     W = np.stack([np.asarray(f, dtype=np.float64) for f in fits])
     if W.ndim != 3 or len(W) < 2:
         raise ValueError(f"fits must be at least two arrays of shape (k, m), got an array of shape {W.shape}")
-    W = match_axes(W[0], W).apply(W)
-    U = unit_axes(W)
+    W = matching.match_axes(W[0], W).apply(W)
+    U = matching.unit_axes(W)
     pairs = np.abs(np.einsum("rkm,skm->rsk", U, U))  # (46), the sign corrected pair by pair
     above = np.triu_indices(len(W), 1)
     return CosineStability(pairs, pairs[above].mean(axis=0), pairs[0], W, tuple(int(s) for s in seeds))  # (47)
@@ -66,4 +66,4 @@ def seed_stability(
     "Refit with several solver seeds and compare the axes, as in the paper's §7.4."
     if len(seeds) < 2:
         raise ValueError(f"seeds must name at least two seeds, got {tuple(seeds)}")
-    return cosine_stability([paper_fit(X, k, alpha, seed, **solver).components_ for seed in seeds], seeds)
+    return cosine_stability([paper.paper_fit(X, k, alpha, seed, **solver).components_ for seed in seeds], seeds)

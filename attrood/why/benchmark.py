@@ -24,23 +24,31 @@ from sklearn.preprocessing import StandardScaler
 
 # %% ../../nbs/08_why/05_benchmark.ipynb #3a8547fe
 def _checked(
-    X: npt.ArrayLike, causes: npt.ArrayLike, groups: npt.ArrayLike | None,
+    X: npt.ArrayLike,
+    causes: npt.ArrayLike,
+    groups: npt.ArrayLike | None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.str_], npt.NDArray[np.intp]]:
     "Arrays of one length: coordinates (n, k), causes as strings, groups as numbers 0 … g − 1."
     x, c = np.asarray(X, float), np.asarray(causes).astype(str)
-    if x.ndim == 1: x = x[:, None]
-    if x.ndim != 2 or c.shape != x.shape[:1]: raise ValueError(f"causes must have one entry per row of X, got {c.shape} for {x.shape}")
-    if not np.isfinite(x).all(): raise ValueError(f"X must be finite, got {int((~np.isfinite(x)).sum())} values that are not")
-    if len(np.unique(c)) < 2: raise ValueError("causes must hold at least two different ones")
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim != 2 or c.shape != x.shape[:1]:
+        raise ValueError(f"causes must have one entry per row of X, got {c.shape} for {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"X must be finite, got {int((~np.isfinite(x)).sum())} values that are not")
+    if len(np.unique(c)) < 2:
+        raise ValueError("causes must hold at least two different ones")
     g = np.arange(len(c)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if g.shape != c.shape: raise ValueError(f"groups must have one entry per row of X, got {g.shape} for {x.shape}")
+    if g.shape != c.shape:
+        raise ValueError(f"groups must have one entry per row of X, got {g.shape} for {x.shape}")
     return x, c, g.astype(np.intp)
 
 
 def _cell(n: npt.NDArray[Any], s: npt.NDArray[Any], q: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     "Mean and sum of squared deviations from counts (b, 1), sums (b, k) and sums of squares (b, k)."
-    with np.errstate(invalid="ignore", divide="ignore"): mean = s / n
-    return mean, np.maximum(q - n * mean ** 2, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = s / n
+    return mean, np.maximum(q - n * mean**2, 0)
 
 # %% ../../nbs/08_why/05_benchmark.ipynb #395588cb
 def effect_matrix(
@@ -55,24 +63,35 @@ def effect_matrix(
 ) -> pd.DataFrame:  # a row per cause and axis: cause, axis, d, low, high
     "Cohen's d of every cause against the baseline on every axis (difference of means in pooled standard deviations), with bootstrap intervals over images."
     x, c, g = _checked(X, causes, groups)
-    if baseline not in c: raise ValueError(f"baseline must be one of the causes {', '.join(np.unique(c))}, got {baseline!r}")
+    if baseline not in c:
+        raise ValueError(f"baseline must be one of the causes {', '.join(np.unique(c))}, got {baseline!r}")
     axes = list(names) if names is not None else [f"z{j}" for j in range(x.shape[1])]
-    if len(axes) != x.shape[1]: raise ValueError(f"names must have {x.shape[1]} entries like the columns of X, got {len(axes)}")
+    if len(axes) != x.shape[1]:
+        raise ValueError(f"names must have {x.shape[1]} entries like the columns of X, got {len(axes)}")
     x = x - x.mean(0)
     rng, size = np.random.default_rng(seed), int(g.max()) + 1
-    weights = np.vstack([np.ones((1, size)), rng.multinomial(size, np.full(size, 1 / size), n_boot)]) if n_boot else np.ones((1, size))
+    weights = (
+        np.vstack([np.ones((1, size)), rng.multinomial(size, np.full(size, 1 / size), n_boot)])
+        if n_boot
+        else np.ones((1, size))
+    )
     parts = {}
     for cause in [baseline, *(u for u in np.unique(c) if u != baseline)]:
         rows, cells = c == cause, np.zeros((size, 2 * x.shape[1] + 1))
         np.add.at(cells, g[rows], np.c_[np.ones(rows.sum()), x[rows], x[rows] ** 2])
         total = weights @ cells
         n = total[:, :1]
-        parts[cause] = (n, *_cell(n, total[:, 1:1 + x.shape[1]], total[:, 1 + x.shape[1]:]))
+        parts[cause] = (n, *_cell(n, total[:, 1 : 1 + x.shape[1]], total[:, 1 + x.shape[1] :]))
     n0, m0, v0 = parts.pop(baseline)
     out = []
     for cause, (n, m, v) in parts.items():
-        with np.errstate(invalid="ignore", divide="ignore"): d = (m - m0) / np.sqrt((v + v0) / (n + n0 - 2))
-        low, high = np.nanpercentile(d[1:], [50 * (1 - level), 50 * (1 + level)], axis=0) if n_boot else np.full((2, x.shape[1]), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            d = (m - m0) / np.sqrt((v + v0) / (n + n0 - 2))
+        low, high = (
+            np.nanpercentile(d[1:], [50 * (1 - level), 50 * (1 + level)], axis=0)
+            if n_boot
+            else np.full((2, x.shape[1]), np.nan)
+        )
         out.append(pd.DataFrame({"cause": cause, "axis": axes, "d": d[0], "low": low, "high": high}))
     return pd.concat(out, ignore_index=True)
 
@@ -85,7 +104,10 @@ def plot_effects(
     order = list(dict.fromkeys(effects["cause"])), list(dict.fromkeys(effects["axis"]))
     d = effects.pivot(index="cause", columns="axis", values="d").loc[order[0], order[1]].to_numpy()
     sure = ((effects["low"] > 0) | (effects["high"] < 0)).to_numpy().reshape(d.shape)
-    if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.6 + 0.65 * d.shape[1]), min(7, 0.9 + 0.32 * d.shape[0])), layout="constrained")
+    if ax is None:
+        _, ax = plt.subplots(
+            figsize=(min(7, 1.6 + 0.65 * d.shape[1]), min(7, 0.9 + 0.32 * d.shape[0])), layout="constrained"
+        )
     largest = float(np.nanmax(np.abs(d)))
     top = min(3.0, max(1.0, largest))
     image = ax.imshow(d, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
@@ -101,9 +123,12 @@ def plot_effects(
 @dataclass(frozen=True)
 class Telling:
     "Out-of-fold answers of a simple classifier that names the cause."
+
     causes: npt.NDArray[np.str_]  # (n,) true causes
     predicted: npt.NDArray[np.str_]  # (n,) named causes
-    log_odds: npt.NDArray[np.float64] = field(repr=False)  # (n, number of causes) log probabilities; the difference of two columns is a log odds
+    log_odds: npt.NDArray[np.float64] = field(
+        repr=False
+    )  # (n, number of causes) log probabilities; the difference of two columns is a log odds
     names: tuple[str, ...] = ()  # causes in the order of the columns
     groups: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp), repr=False)  # (n,) image
 
@@ -117,7 +142,8 @@ class Telling:
         for name in self.names:
             rows = self.causes == name
             n, h = (np.bincount(self.groups[rows], v[rows], w.shape[1]) for v in (np.ones(len(hit)), hit.astype(float)))
-            with np.errstate(invalid="ignore"): recall.append((w @ h) / (w @ n))
+            with np.errstate(invalid="ignore"):
+                recall.append((w @ h) / (w @ n))
         out = np.nanmean(recall, axis=0)
         return float(out[0]) if weights is None else out
 
@@ -139,7 +165,8 @@ def tell_causes(
     x, c, g = _checked(X, causes, groups)
     names, y = np.unique(c, return_inverse=True)
     fewest = min(len(np.unique(g[y == i])) for i in range(len(names)))
-    if fewest < folds: raise ValueError(f"folds must be at most the number of images of the rarest cause ({fewest}), got {folds}")
+    if fewest < folds:
+        raise ValueError(f"folds must be at most the number of images of the rarest cause ({fewest}), got {folds}")
     single = len(np.unique(g)) == len(g)
     split: Any = (StratifiedKFold if single else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     logp = np.empty((len(c), len(names)))
@@ -167,14 +194,21 @@ def compare_inputs(
     seed: int = 0,  # seed of folds, bootstrap and permutations
 ) -> pd.DataFrame:  # index input: columns, balanced_accuracy, low, high, difference, difference_low, difference_high
     "How well each input tells the causes apart, and the permuted null."
-    if not inputs: raise ValueError("inputs must hold at least one table")
+    if not inputs:
+        raise ValueError("inputs must hold at least one table")
     q = [50 * (1 - level), 50 * (1 + level)]
     rows, first, weights = {}, None, None
     for name, X in inputs.items():
         x, c, g = _checked(X, causes, groups)
-        if weights is None: weights = np.random.default_rng(seed).multinomial(g.max() + 1, np.full(g.max() + 1, 1 / (g.max() + 1)), n_boot)
+        if weights is None:
+            weights = np.random.default_rng(seed).multinomial(
+                g.max() + 1, np.full(g.max() + 1, 1 / (g.max() + 1)), n_boot
+            )
         told = [tell_causes(x, c, g, folds, seed + r) for r in range(repeats)]
-        value, boot = np.mean([t.balanced_accuracy() for t in told]), np.mean([t.balanced_accuracy(weights) for t in told], axis=0)
+        value, boot = (
+            np.mean([t.balanced_accuracy() for t in told]),
+            np.mean([t.balanced_accuracy(weights) for t in told], axis=0),
+        )
         first = (value, boot) if first is None else first
         low, high = np.percentile(boot, q)
         dl, dh = np.percentile(boot - first[1], q)
@@ -197,7 +231,9 @@ def completeness(
     n_boot: int = 1000,  # bootstrap draws over images
     level: float = 0.95,  # level of the interval
     seed: int = 0,  # seed of folds and bootstrap
-) -> dict[str, float]:  # r2 of the full-evidence log odds predicted from the coordinates out of fold; auroc_axes, auroc_evidence; their difference with its interval, low to high
+) -> dict[
+    str, float
+]:  # r2 of the full-evidence log odds predicted from the coordinates out of fold; auroc_axes, auroc_evidence; their difference with its interval, low to high
     "How much of the full-evidence detector the coordinates reproduce; OoD is positive."
     y = np.where(np.asarray(is_ood, bool), "ood", "id")
     z, _, g = _checked(coordinates, y, groups)
@@ -212,11 +248,18 @@ def completeness(
     where = np.split(np.argsort(g, kind="stable"), np.cumsum(np.bincount(g))[:-1])
     for _ in range(n_boot):
         i = np.concatenate([where[k] for k in rng.integers(0, len(where), len(where))])
-        if len(set(y[i])) == 2: diff.append(roc_auc_score(y[i] == "ood", sa[i]) - roc_auc_score(y[i] == "ood", sb[i]))
+        if len(set(y[i])) == 2:
+            diff.append(roc_auc_score(y[i] == "ood", sa[i]) - roc_auc_score(y[i] == "ood", sb[i]))
     auc = [float(roc_auc_score(y == "ood", s)) for s in (sa, sb)]
     low, high = np.percentile(diff, [50 * (1 - level), 50 * (1 + level)]) if diff else (np.nan, np.nan)
-    return {"r2": float(1 - ((sb - fit) ** 2).sum() / ((sb - sb.mean()) ** 2).sum()), "auroc_axes": auc[0], "auroc_evidence": auc[1],
-            "difference": auc[0] - auc[1], "low": float(low), "high": float(high)}
+    return {
+        "r2": float(1 - ((sb - fit) ** 2).sum() / ((sb - sb.mean()) ** 2).sum()),
+        "auroc_axes": auc[0],
+        "auroc_evidence": auc[1],
+        "difference": auc[0] - auc[1],
+        "low": float(low),
+        "high": float(high),
+    }
 
 # %% ../../nbs/08_why/05_benchmark.ipynb #98e7c5fc
 def separability(
@@ -228,7 +271,9 @@ def separability(
     for i in range(k):
         for j in range(i):
             rows = np.isin(told.causes, (told.names[i], told.names[j]))
-            out[i, j] = out[j, i] = roc_auc_score(told.causes[rows] == told.names[i], told.log_odds[rows, i] - told.log_odds[rows, j])
+            out[i, j] = out[j, i] = roc_auc_score(
+                told.causes[rows] == told.names[i], told.log_odds[rows, i] - told.log_odds[rows, j]
+            )
     return pd.DataFrame(out, index=told.names, columns=told.names)
 
 # %% ../../nbs/08_why/05_benchmark.ipynb #ff74afc8
@@ -241,11 +286,19 @@ def plot_confusion(
     names = list(told.names if order is None else order)
     m = 100 * confusion_matrix(told.causes, told.predicted, labels=names, normalize="true")
     small = 6 if len(m) > 14 else 8
-    if ax is None: _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
     ax.imshow(m, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (i, j), v in np.ndenumerate(m):
-        if v >= 0.5: ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=small, color="white" if v > 70 else "black")
-    ax.set_xticks(range(len(m)), names, rotation=90 if len(m) > 14 else 40, ha="center" if len(m) > 14 else "right", fontsize=small)
+        if v >= 0.5:
+            ax.text(j, i, f"{v:.0f}", ha="center", va="center", fontsize=small, color="white" if v > 70 else "black")
+    ax.set_xticks(
+        range(len(m)),
+        names,
+        rotation=90 if len(m) > 14 else 40,
+        ha="center" if len(m) > 14 else "right",
+        fontsize=small,
+    )
     ax.set_yticks(range(len(m)), names, fontsize=small)
     ax.set(xlabel="named cause", ylabel="true cause")
     return ax
@@ -262,7 +315,8 @@ def deletion_test(
 ) -> pd.DataFrame:  # a row per axis and cause: axis, cause, predicted (|d|), loss (of recall); `attrs["agreement"]` (Spearman of predicted and loss), `attrs["p_value"]`
     "Remove one axis at a time: does the predicted loss happen?"
     x, c, g = _checked(X, causes, groups)
-    if x.shape[1] < 2: raise ValueError(f"X must have at least two axes, got {x.shape[1]}")
+    if x.shape[1] < 2:
+        raise ValueError(f"X must have at least two axes, got {x.shape[1]}")
     effects = effect_matrix(x, c, g, names, baseline, n_boot=0)
     axes, kinds = list(dict.fromkeys(effects["axis"])), list(dict.fromkeys(effects["cause"]))
 

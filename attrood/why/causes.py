@@ -31,8 +31,10 @@ def as_image(
     image: Any,  # a Pillow image of any mode, or a (height, width, 3) uint8 array
 ) -> Any:  # RGB Pillow image
     "The image as RGB Pillow image; needs Pillow."
-    if Image is None: raise ImportError("changing images needs Pillow: pip install 'attrood[vlm]'")
-    if isinstance(image, Image.Image): return image.convert("RGB")
+    if Image is None:
+        raise ImportError("changing images needs Pillow: pip install 'attrood[vlm]'")
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
     a = np.asarray(image)
     if a.ndim != 3 or a.shape[2] != 3 or a.dtype != np.uint8:
         raise TypeError(f"image must be a Pillow image or a (height, width, 3) uint8 array, got {a.dtype} {a.shape}")
@@ -40,16 +42,23 @@ def as_image(
 
 # %% ../../nbs/08_why/04_causes.ipynb #d05d957e
 KINDS = ("camera", "instability", "semantic", "text")  # of causes, in the order of tables
-NEEDED = ("image", "pictures", "names")  # what a cause changes: the picture, which picture it is, or the names of the classes
+NEEDED = (
+    "image",
+    "pictures",
+    "names",
+)  # what a cause changes: the picture, which picture it is, or the names of the classes
 
 
 @dataclass(frozen=True)
 class Cause:
     "A known cause: what makes it, how far, and what it is called."
+
     name: str  # as in `CAUSES`
     kind: str  # one of `KINDS`
     title: Mapping[str, str]  # language to words
-    function: Callable[..., Any]  # (image, setting, …) → image; of another cause, what makes its texts or chooses its pictures
+    function: Callable[
+        ..., Any
+    ]  # (image, setting, …) → image; of another cause, what makes its texts or chooses its pictures
     settings: tuple[Any, ...] = ()  # severity s uses settings[s − 1]; none where its user gives them
     unit: str = ""  # what a setting is
     needs: str = "image"  # one of `NEEDED`
@@ -57,7 +66,9 @@ class Cause:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.needs not in NEEDED:
-            raise ValueError(f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, got {self.kind!r} and {self.needs!r}")
+            raise ValueError(
+                f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, got {self.kind!r} and {self.needs!r}"
+            )
         if self.needs == "image" and not self.settings:
             raise ValueError(f"settings of {self.name} must hold at least one, for a cause that changes the picture")
 
@@ -82,12 +93,16 @@ def cause(
     fixed: Mapping[str, Any] | None = None,  # further arguments of the generator
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # a decorator that leaves the generator as it is
     "Enter a generator as a cause."
+
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         known = CAUSES.get(name)
         if known is not None and known.function.__qualname__ != function.__qualname__:
             raise ValueError(f"name must be free, got {name!r}, which is made by {known.function.__qualname__}")
-        CAUSES[name] = Cause(name, kind, {"en": en, "ja": ja}, function, tuple(settings), unit, needs, dict(fixed or {}))
+        CAUSES[name] = Cause(
+            name, kind, {"en": en, "ja": ja}, function, tuple(settings), unit, needs, dict(fixed or {})
+        )
         return function
+
     return enter
 
 # %% ../../nbs/08_why/04_causes.ipynb #460b5fa4
@@ -122,7 +137,9 @@ def jpeg(
     return Image.open(buffer).convert("RGB")
 
 # %% ../../nbs/08_why/04_causes.ipynb #c2809e33
-@cause("low_resolution", "camera", (0.6, 0.45, 0.3, 0.2, 0.14), "share of the side", en="low resolution", ja="低い解像度")
+@cause(
+    "low_resolution", "camera", (0.6, 0.45, 0.3, 0.2, 0.14), "share of the side", en="low resolution", ja="低い解像度"
+)
 def low_resolution(
     image: Any,  # RGB image
     share: float,  # side that is left, as a share of the side it had, in (0, 1]
@@ -152,7 +169,9 @@ def brightness(
     return ImageEnhance.Brightness(image).enhance(factor)
 
 # %% ../../nbs/08_why/04_causes.ipynb #1f941c58
-@cause("occlusion", "camera", (0.05, 0.1, 0.2, 0.35, 0.5), "share of the area", en="partly covered", ja="一部が隠れている")
+@cause(
+    "occlusion", "camera", (0.05, 0.1, 0.2, 0.35, 0.5), "share of the area", en="partly covered", ja="一部が隠れている"
+)
 def occlusion(
     image: Any,  # RGB image
     share: float,  # covered share of the area, in [0, 1]
@@ -188,14 +207,31 @@ def pad_crop(
 ) -> Any:  # image larger (or smaller) by 2·pixels in width and in height
     "Add or cut off a symmetric border."
     w, h = image.size
-    if w + 2 * pixels < 1 or h + 2 * pixels < 1: raise ValueError(f"pixels must leave something of a {w}×{h} image, got {pixels}")
+    if w + 2 * pixels < 1 or h + 2 * pixels < 1:
+        raise ValueError(f"pixels must leave something of a {w}×{h} image, got {pixels}")
     out = Image.new("RGB", (w + 2 * pixels, h + 2 * pixels), fill)
     out.paste(image, (pixels, pixels))
     return out
 
 # %% ../../nbs/08_why/04_causes.ipynb #65920446
-@cause("scale_pad", "instability", (0.9,), "factor", en="shrunk, with a border", ja="縮小して余白を付けた", fixed={"pad": True})
-@cause("scale", "instability", (0.9,), "factor", en="shrunk and enlarged again", ja="縮小して拡大し直した", fixed={"pad": False})
+@cause(
+    "scale_pad",
+    "instability",
+    (0.9,),
+    "factor",
+    en="shrunk, with a border",
+    ja="縮小して余白を付けた",
+    fixed={"pad": True},
+)
+@cause(
+    "scale",
+    "instability",
+    (0.9,),
+    "factor",
+    en="shrunk and enlarged again",
+    ja="縮小して拡大し直した",
+    fixed={"pad": False},
+)
 def shrink(
     image: Any,  # RGB image
     factor: float,  # new side as a share of the old, in (0, 1]
@@ -205,7 +241,8 @@ def shrink(
     "Shrink, then resize back or fill up to the old size."
     w, h = image.size
     small = image.resize((max(1, round(w * factor)), max(1, round(h * factor))), Image.Resampling.BICUBIC)
-    if not pad: return small.resize((w, h), Image.Resampling.BICUBIC)
+    if not pad:
+        return small.resize((w, h), Image.Resampling.BICUBIC)
     out = Image.new("RGB", (w, h), fill)
     out.paste(small, ((w - small.width) // 2, (h - small.height) // 2))
     return out
@@ -231,9 +268,33 @@ def shuffle_letters(
     return "".join(c if c.isspace() else letters[next(order)] for c in text)
 
 # %% ../../nbs/08_why/04_causes.ipynb #3858910d
-@cause("text_empty", "instability", ("bottom", "top"), "place", en="an empty box on it", ja="空の枠を重ねた", fixed={"kind": "empty"})
-@cause("text_random", "instability", ("bottom", "top"), "place", en="meaningless letters on it", ja="意味のない文字を重ねた", fixed={"kind": "random"})
-@cause("text_semantic", "instability", ("bottom", "top"), "place", en="a sentence on it", ja="文を重ねた", fixed={"kind": "semantic"})
+@cause(
+    "text_empty",
+    "instability",
+    ("bottom", "top"),
+    "place",
+    en="an empty box on it",
+    ja="空の枠を重ねた",
+    fixed={"kind": "empty"},
+)
+@cause(
+    "text_random",
+    "instability",
+    ("bottom", "top"),
+    "place",
+    en="meaningless letters on it",
+    ja="意味のない文字を重ねた",
+    fixed={"kind": "random"},
+)
+@cause(
+    "text_semantic",
+    "instability",
+    ("bottom", "top"),
+    "place",
+    en="a sentence on it",
+    ja="文を重ねた",
+    fixed={"kind": "semantic"},
+)
 def text_overlay(
     image: Any,  # RGB image
     place: str,  # "bottom" or "top"
@@ -242,17 +303,26 @@ def text_overlay(
     text: str = "this is an umbrella",  # what the box says; a class the image does not show makes a typographic attack
 ) -> Any:  # image of the same size
     "A white box across the image with black text in it."
-    if place not in ("bottom", "top"): raise ValueError(f"place must be 'bottom' or 'top', got {place!r}")
-    if kind not in ("semantic", "random", "empty"): raise ValueError(f"kind must be 'semantic', 'random' or 'empty', got {kind!r}")
+    if place not in ("bottom", "top"):
+        raise ValueError(f"place must be 'bottom' or 'top', got {place!r}")
+    if kind not in ("semantic", "random", "empty"):
+        raise ValueError(f"kind must be 'semantic', 'random' or 'empty', got {kind!r}")
     w, h = image.size
     box, out = max(8, round(h * 0.14)), image.copy()
     y = h - box if place == "bottom" else 0
     draw = ImageDraw.Draw(out)
     draw.rectangle((0, y, w - 1, y + box - 1), fill=(255, 255, 255))
-    if kind == "empty": return out
+    if kind == "empty":
+        return out
     width = ImageFont.load_default(100).getlength(text)  # measured on the sentence, so both kinds get one font size
     font = ImageFont.load_default(max(5.0, min(0.7 * box, 96.0 * w / max(width, 1.0))))
-    draw.text((w / 2, y + box / 2), text if kind == "semantic" else shuffle_letters(text, rng), fill=(0, 0, 0), font=font, anchor="mm")
+    draw.text(
+        (w / 2, y + box / 2),
+        text if kind == "semantic" else shuffle_letters(text, rng),
+        fill=(0, 0, 0),
+        font=font,
+        anchor="mm",
+    )
     return out
 
 # %% ../../nbs/08_why/04_causes.ipynb #05bcfda7
@@ -320,9 +390,12 @@ def hold_out_classes(
 ) -> npt.NDArray[np.intp]:  # (count,) indices to leave out, ascending
     "Classes to leave out, so that their images become near or far semantic causes."
     t = np.asarray(text_embeddings, float)
-    if not 0 < count < len(t): raise ValueError(f"count must lie in 1…{len(t) - 1}, got {count}")
-    if kind == "random": return np.sort(np.random.default_rng(seed).choice(len(t), count, replace=False))
-    if kind not in ("near", "far"): raise ValueError(f"kind must be 'near', 'far' or 'random', got {kind!r}")
+    if not 0 < count < len(t):
+        raise ValueError(f"count must lie in 1…{len(t) - 1}, got {count}")
+    if kind == "random":
+        return np.sort(np.random.default_rng(seed).choice(len(t), count, replace=False))
+    if kind not in ("near", "far"):
+        raise ValueError(f"kind must be 'near', 'far' or 'random', got {kind!r}")
     t = t / np.linalg.norm(t, axis=1, keepdims=True)
     cosine = t @ t.T
     np.fill_diagonal(cosine, -np.inf)
@@ -335,18 +408,31 @@ def hold_out_classes(
 
 # %% ../../nbs/08_why/04_causes.ipynb #5b494740
 WRONG_TEMPLATES: dict[str, str] = {
-    "bare": "{}", "style": "a pencil sketch of a {}.", "medium": "a satellite image of {}.",
-    "negation": "a photo without any {}.", "unrelated": "the price of {} went up last year."}  # prompt templates that do not fit photographs, from close to far
+    "bare": "{}",
+    "style": "a pencil sketch of a {}.",
+    "medium": "a satellite image of {}.",
+    "negation": "a photo without any {}.",
+    "unrelated": "the price of {} went up last year.",
+}  # prompt templates that do not fit photographs, from close to far
 
 
-@cause("wrong_template", "text", tuple(WRONG_TEMPLATES), "template", en="a prompt that does not fit", ja="合わないプロンプト", needs="names")
+@cause(
+    "wrong_template",
+    "text",
+    tuple(WRONG_TEMPLATES),
+    "template",
+    en="a prompt that does not fit",
+    ja="合わないプロンプト",
+    needs="names",
+)
 def wrong_prompts(
     class_names: Sequence[str],  # classes in their order
     kind: str = "medium",  # a name in `WRONG_TEMPLATES`, or a template with one {}
 ) -> list[str]:  # one prompt per class
     "Prompts from a template that does not fit the images."
     template = WRONG_TEMPLATES.get(kind, kind)
-    if template.count("{}") != 1: raise ValueError(f"kind must be one of {', '.join(WRONG_TEMPLATES)} or hold one {{}}, got {kind!r}")
+    if template.count("{}") != 1:
+        raise ValueError(f"kind must be one of {', '.join(WRONG_TEMPLATES)} or hold one {{}}, got {kind!r}")
     return [template.replace("{}", n) for n in class_names]
 
 # %% ../../nbs/08_why/04_causes.ipynb #2029ca2b
@@ -354,12 +440,16 @@ def wrong_prompts(
 def missing_class(
     class_names: Sequence[str],  # classes in their order
     drop: Sequence[str],  # classes to leave out
-) -> tuple[list[str], npt.NDArray[np.intp]]:  # names that stay; their indices, for the columns of logits or rows of text embeddings
+) -> tuple[
+    list[str], npt.NDArray[np.intp]
+]:  # names that stay; their indices, for the columns of logits or rows of text embeddings
     "The class list without some classes."
     lost = [d for d in drop if d not in set(class_names)]
-    if lost: raise ValueError(f"drop must hold names of the class list, got {lost[0]!r}")
+    if lost:
+        raise ValueError(f"drop must hold names of the class list, got {lost[0]!r}")
     keep = np.array([i for i, n in enumerate(class_names) if n not in set(drop)], dtype=np.intp)
-    if not len(keep): raise ValueError(f"drop must leave a class, got all {len(class_names)}")
+    if not len(keep):
+        raise ValueError(f"drop must leave a class, got all {len(class_names)}")
     return [class_names[i] for i in keep], keep
 
 # %% ../../nbs/08_why/04_causes.ipynb #42e7bdf4
@@ -370,8 +460,10 @@ def rename_classes(
 ) -> list[str]:  # names in the same order, for the prompts only
     "The class list with some names replaced by synonyms; the classes stay what they are."
     lost = [d for d in synonyms if d not in set(class_names)]
-    if lost: raise ValueError(f"synonyms must be of names in the class list, got {lost[0]!r}")
+    if lost:
+        raise ValueError(f"synonyms must be of names in the class list, got {lost[0]!r}")
     new = [synonyms.get(n, n) for n in class_names]
     twice = [n for n in new if new.count(n) > 1]
-    if twice: raise ValueError(f"synonyms must leave the names different, got {twice[0]!r} twice")
+    if twice:
+        raise ValueError(f"synonyms must leave the names different, got {twice[0]!r} twice")
     return new

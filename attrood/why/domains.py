@@ -16,10 +16,12 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from ..ground import COLORS, MARKERS
+from ..ground import style
 
 # %% ../../nbs/08_why/03_domains.ipynb #d3ecde60
-def _boot_means(x: npt.NDArray[np.float64], g: npt.NDArray[Any], n_boot: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _boot_means(
+    x: npt.NDArray[np.float64], g: npt.NDArray[Any], n_boot: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
     "(1 + n_boot, k) means: of all rows first, then of bootstrap draws of groups."
     number = np.unique(g, return_inverse=True)[1]
     size = int(number.max()) + 1
@@ -39,22 +41,45 @@ def domain_profiles(
     n_boot: int = 1000,  # bootstrap draws
     level: float = 0.95,  # level of the intervals
     seed: int = 0,  # seed of the bootstrap
-) -> pd.DataFrame:  # a row per domain and axis: domain, axis, rows, mean, low, high, difference, difference_low, difference_high
+) -> (
+    pd.DataFrame
+):  # a row per domain and axis: domain, axis, rows, mean, low, high, difference, difference_low, difference_high
     "Mean coordinates of every domain with intervals, and their difference from the baseline."
     z, d, b = np.asarray(coordinates, float), np.asarray(domains).astype(str), np.asarray(baseline, bool)
     if z.ndim != 2 or d.shape != z.shape[:1] or b.shape != d.shape:
-        raise ValueError(f"domains and baseline must have one entry per row of coordinates, got {d.shape} and {b.shape} for {z.shape}")
-    if not b.any(): raise ValueError("baseline must mark at least one row")
+        raise ValueError(
+            f"domains and baseline must have one entry per row of coordinates, got {d.shape} and {b.shape} for {z.shape}"
+        )
+    if not b.any():
+        raise ValueError("baseline must mark at least one row")
     axes = list(names) if names is not None else [f"z{j}" for j in range(z.shape[1])]
-    if len(axes) != z.shape[1]: raise ValueError(f"names must have {z.shape[1]} entries, got {len(axes)}")
-    g, rng, q = np.arange(len(d)) if groups is None else np.asarray(groups), np.random.default_rng(seed), [50 * (1 - level), 50 * (1 + level)]
+    if len(axes) != z.shape[1]:
+        raise ValueError(f"names must have {z.shape[1]} entries, got {len(axes)}")
+    g, rng, q = (
+        np.arange(len(d)) if groups is None else np.asarray(groups),
+        np.random.default_rng(seed),
+        [50 * (1 - level), 50 * (1 + level)],
+    )
     base, out = _boot_means(z[b], g[b], n_boot, rng), []
     for name in np.unique(d):
         m = _boot_means(z[d == name], g[d == name], n_boot, rng)
         diff = m - base if not (b[d == name].all() and b.sum() == (d == name).sum()) else 0 * m
         (low, high), (dl, dh) = np.percentile(m[1:], q, axis=0), np.percentile(diff[1:], q, axis=0)
-        out.append(pd.DataFrame({"domain": name, "axis": axes, "rows": int((d == name).sum()), "mean": m[0], "low": low, "high": high,
-                                 "difference": diff[0], "difference_low": dl, "difference_high": dh}))
+        out.append(
+            pd.DataFrame(
+                {
+                    "domain": name,
+                    "axis": axes,
+                    "rows": int((d == name).sum()),
+                    "mean": m[0],
+                    "low": low,
+                    "high": high,
+                    "difference": diff[0],
+                    "difference_low": dl,
+                    "difference_high": dh,
+                }
+            )
+        )
     return pd.concat(out, ignore_index=True)
 
 # %% ../../nbs/08_why/03_domains.ipynb #412a6fb2
@@ -65,12 +90,21 @@ def plot_profiles(
 ) -> Any:  # the axes
     "Mean coordinate of every domain on every axis, with intervals."
     axes, domains = list(dict.fromkeys(profiles["axis"])), list(dict.fromkeys(profiles["domain"]))
-    if ax is None: _, ax = plt.subplots(figsize=(6.5, 1.2 + 0.25 * len(axes) * max(2, len(domains)) ** 0.7), layout="constrained")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.5, 1.2 + 0.25 * len(axes) * max(2, len(domains)) ** 0.7), layout="constrained")
     for i, name in enumerate(domains):
         p = profiles[profiles["domain"] == name].set_index("axis").loc[axes]
         y = np.arange(len(axes)) + 0.7 * ((i + 0.5) / len(domains) - 0.5)
-        ax.errorbar(p["mean"], y, xerr=[p["mean"] - p["low"], p["high"] - p["mean"]], fmt=MARKERS[i % len(MARKERS)], ms=5, capsize=2,
-                    color=COLORS[i % len(COLORS)], label=f"{name} ({p['rows'].iloc[0]})")
+        ax.errorbar(
+            p["mean"],
+            y,
+            xerr=[p["mean"] - p["low"], p["high"] - p["mean"]],
+            fmt=style.MARKERS[i % len(style.MARKERS)],
+            ms=5,
+            capsize=2,
+            color=style.COLORS[i % len(style.COLORS)],
+            label=f"{name} ({p['rows'].iloc[0]})",
+        )
     ax.axvline(0, color="0.5", lw=0.8, zorder=0)
     ax.set_yticks(range(len(axes)), axes)
     ax.invert_yaxis()
@@ -79,7 +113,12 @@ def plot_profiles(
     return ax
 
 # %% ../../nbs/08_why/03_domains.ipynb #54df1037
-QUADRANTS = ("high z_u, high z_c", "high z_u, low z_c", "low z_u, high z_c", "low z_u, low z_c")  # of the plane, "high" being more OoD
+QUADRANTS = (
+    "high z_u, high z_c",
+    "high z_u, low z_c",
+    "low z_u, high z_c",
+    "low z_u, low z_c",
+)  # of the plane, "high" being more OoD
 
 
 def quadrants(
@@ -103,18 +142,21 @@ def representatives(
 ) -> pd.DataFrame:  # quadrant, kind (typical, extreme, confidently wrong), id, z_u, z_c, row
     "Images to look at in every quadrant."
     p = np.c_[np.asarray(z_u, float), np.asarray(z_c, float)]
-    if len(ids) != len(p): raise ValueError(f"ids must have {len(p)} entries, got {len(ids)}")
+    if len(ids) != len(p):
+        raise ValueError(f"ids must have {len(p)} entries, got {len(ids)}")
     q, scale, out = quadrants(p[:, 0], p[:, 1], cuts), np.where(p.std(0) > 0, p.std(0), 1), []
     for name in QUADRANTS:
         rows = np.flatnonzero(q == name)
-        if not len(rows): continue
+        if not len(rows):
+            continue
         x = (p[rows] - cuts) / scale
         ranks = {"typical": np.abs(x - np.median(x, 0)).sum(1), "extreme": -np.abs(x).sum(1)}
         if wrong is not None and conf is not None:
             ranks["confidently wrong"] = np.where(np.asarray(wrong, bool)[rows], -np.asarray(conf, float)[rows], np.inf)
         for kind, rank in ranks.items():
             for i in np.argsort(rank, kind="stable")[:count]:
-                if np.isfinite(rank[i]): out.append((name, kind, ids[rows[i]], *p[rows[i]], int(rows[i])))
+                if np.isfinite(rank[i]):
+                    out.append((name, kind, ids[rows[i]], *p[rows[i]], int(rows[i])))
     return pd.DataFrame(out, columns=["quadrant", "kind", "id", "z_u", "z_c", "row"])
 
 # %% ../../nbs/08_why/03_domains.ipynb #b518ef96
@@ -132,7 +174,8 @@ def failure_clusters(
     z, rows = np.asarray(coordinates, float), np.flatnonzero(np.asarray(failed, bool))
     axes = list(names) if names is not None else [f"z{j}" for j in range(z.shape[1])]
     tries = [n_clusters] if isinstance(n_clusters, int) else [k for k in n_clusters if k < len(rows)]
-    if not tries or len(rows) <= max(1, min(tries)): raise ValueError(f"failed must mark more rows than clusters, got {len(rows)}")
+    if not tries or len(rows) <= max(1, min(tries)):
+        raise ValueError(f"failed must mark more rows than clusters, got {len(rows)}")
     x = z[rows]
     fits = [KMeans(k, n_init=10, random_state=seed).fit(x) for k in tries]
     quality = [float(silhouette_score(x, f.labels_, sample_size=min(len(x), 2000), random_state=seed)) for f in fits]
@@ -142,11 +185,21 @@ def failure_clusters(
     for number, c in enumerate(order):
         inside, centre = best.labels_ == c, best.cluster_centers_[c]
         near = rows[inside][np.argsort(((x[inside] - centre) ** 2).sum(1), kind="stable")[:examples]]
-        held = pd.Series(np.asarray(domains)[rows[inside]]).value_counts() if domains is not None else pd.Series(dtype=int)
+        held = (
+            pd.Series(np.asarray(domains)[rows[inside]]).value_counts() if domains is not None else pd.Series(dtype=int)
+        )
         lead = int(np.abs(centre - x.mean(0)).argmax())
-        out.append({"cluster": number, "rows": int(inside.sum()), "axis": axes[lead], "direction": "high" if centre[lead] > x[:, lead].mean() else "low",
-                    "domains": ", ".join(f"{k} {v}" for k, v in held.items()), "examples": ", ".join(str(ids[i]) for i in near)}
-                   | {f"mean_{a}": float(m) for a, m in zip(axes, centre, strict=True)})
+        out.append(
+            {
+                "cluster": number,
+                "rows": int(inside.sum()),
+                "axis": axes[lead],
+                "direction": "high" if centre[lead] > x[:, lead].mean() else "low",
+                "domains": ", ".join(f"{k} {v}" for k, v in held.items()),
+                "examples": ", ".join(str(ids[i]) for i in near),
+            }
+            | {f"mean_{a}": float(m) for a, m in zip(axes, centre, strict=True)}
+        )
     table = pd.DataFrame(out).set_index("cluster")
     table.attrs["silhouette"] = max(quality)
     table.attrs["labels"] = np.argsort(order)[best.labels_].tolist()

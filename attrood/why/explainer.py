@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..axes import AxisCard, id_percentile
+from ..axes import AxisCard
 from .language import LANGUAGES, language_of, sentence
 
 # %% ../../nbs/08_why/01_explain.ipynb #121ca6f5
@@ -24,6 +24,9 @@ def leading(
 ) -> npt.NDArray[np.intp]:  # (n,) index of the axis that stands out most: outside before inside, then by |excess|
     "The dominant axis of each row."
     u, out = np.abs(np.asarray(excess, float)), np.asarray(outside, bool)
+    u = np.round(
+        u / np.maximum(u.max(1, keepdims=True), np.finfo(float).tiny), 6
+    )  # a last bit decides nothing: the first of equals stands out
     return np.where(out | ~out.any(1, keepdims=True), u, -1).argmax(1)
 
 # %% ../../nbs/08_why/01_explain.ipynb #b1c4fb12
@@ -35,20 +38,29 @@ def suggest(
     "The suggested action of each row, from the evidence group of its dominant axis, and from energy and doubt."
     u, out, g = np.asarray(excess, float), np.asarray(outside, bool), np.asarray(groups)
     if u.ndim != 2 or out.shape != u.shape or u.shape[1] != len(g):
-        raise ValueError(f"excess and outside must have {len(g)} columns for {len(g)} groups, got shapes {u.shape} and {out.shape}")
+        raise ValueError(
+            f"excess and outside must have {len(g)} columns for {len(g)} groups, got shapes {u.shape} and {out.shape}"
+        )
     lead = leading(u, out)
     top, group = u[np.arange(len(u)), lead], g[lead]
     energy, doubtful = g == "energy", np.isin(g, ("confidence", "uncertainty"))
     unmatched = (u[:, energy] > 0).any(1) if energy.any() else group == "text"
     wavers = ((u > 0) & out)[:, doubtful].any(1)
-    answers = [(~out.any(1), "accept"), ((top < 0) & (group == "energy"), "retake"), (top < 0, "accept"),
-               (np.isin(group, ("confidence", "uncertainty")), "prompt"), ((group == "energy") | unmatched, "class"), (wavers, "retake")]
+    answers = [
+        (~out.any(1), "accept"),
+        ((top < 0) & (group == "energy"), "retake"),
+        (top < 0, "accept"),
+        (np.isin(group, ("confidence", "uncertainty")), "prompt"),
+        ((group == "energy") | unmatched, "class"),
+        (wavers, "retake"),
+    ]
     return np.select([a for a, _ in answers], [b for _, b in answers], default="fine-tune").astype(str)
 
 # %% ../../nbs/08_why/01_explain.ipynb #c37f10e4
 @dataclass(frozen=True)
 class Explanation:
     "Why one row is, or is not, unusual."
+
     id: str  # of the row
     prediction: str | None  # what the model said
     evidence: pd.DataFrame  # per evidence: value, id_percentile
@@ -68,8 +80,14 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         "Plain types, for JSON."
-        plain = {k: getattr(self, k) for k in ("id", "prediction", "dominant", "runner_up", "margin", "outside", "action", "text")}
-        tables = {k: {str(i): dict(row) for i, row in getattr(self, k).to_dict("index").items()} for k in ("evidence", "coordinates", "contributions")}
+        plain = {
+            k: getattr(self, k)
+            for k in ("id", "prediction", "dominant", "runner_up", "margin", "outside", "action", "text")
+        }
+        tables = {
+            k: {str(i): dict(row) for i, row in getattr(self, k).to_dict("index").items()}
+            for k in ("evidence", "coordinates", "contributions")
+        }
         return plain | tables
 
 # %% ../../nbs/08_why/01_explain.ipynb #2a52b544
@@ -86,9 +104,13 @@ def describe(
     rest[rows, lead] = -1
     second, some = rest.argmax(1), z.shape[1] > 1
     short = {
-        "dominant": names[lead], "runner_up": names[second] if some else np.full(len(z), None), "excess": u[rows, lead],
-        "margin": np.abs(u[rows, lead]) - (rest.max(1) if some else 0), "percentile": p[rows, lead],
-        "outside": out.any(1), "action": suggest(u, out, card.groups),
+        "dominant": names[lead],
+        "runner_up": names[second] if some else np.full(len(z), None),
+        "excess": u[rows, lead],
+        "margin": np.abs(u[rows, lead]) - (rest.max(1) if some else 0),
+        "percentile": p[rows, lead],
+        "outside": out.any(1),
+        "action": suggest(u, out, card.groups),
     }
     return pd.DataFrame({name: z[:, j] for j, name in enumerate(card.names)} | short)
 
@@ -100,14 +122,27 @@ def _parts(card: AxisCard, c: np.ndarray) -> list[tuple[str, float]]:
     return [(card.evidence[m], float(up[m] / up.sum())) for m in best]
 
 
-def _facts(card: AxisCard, table: pd.DataFrame, evidence: np.ndarray, predictions: Sequence[str | None]) -> list[dict[str, Any]]:
+def _facts(
+    card: AxisCard, table: pd.DataFrame, evidence: np.ndarray, predictions: Sequence[str | None]
+) -> list[dict[str, Any]]:
     "What the sentence of each row is made of."
     lead = np.array([card.names.index(n) for n in table["dominant"]])
     signed = card.contributions(evidence)[np.arange(len(evidence)), lead] * np.sign(table["excess"].to_numpy())[:, None]
-    rows = table[["dominant", "runner_up", "excess", "margin", "percentile", "outside", "action"]].itertuples(index=False, name=None)
+    rows = table[["dominant", "runner_up", "excess", "margin", "percentile", "outside", "action"]].itertuples(
+        index=False, name=None
+    )
     return [
-        {"axis": name, "group": card.groups[lead[i]], "excess": u, "percentile": p, "outside": out, "action": action,
-         "next": (after, abs(u) - margin) if after else None, "parts": _parts(card, signed[i]), "prediction": predictions[i]}
+        {
+            "axis": name,
+            "group": card.groups[lead[i]],
+            "excess": u,
+            "percentile": p,
+            "outside": out,
+            "action": action,
+            "next": (after, abs(u) - margin) if after else None,
+            "parts": _parts(card, signed[i]),
+            "prediction": predictions[i],
+        }
         for i, (name, after, u, margin, p, out, action) in enumerate(rows)
     ]
 
@@ -121,7 +156,9 @@ class Explainer:
         coverage: float = 0.95,  # share of the ID rows that counts as usual, over all axes at once
     ) -> None:
         if not isinstance(card, AxisCard):
-            raise TypeError(f"card must be an AxisCard, got {type(card).__name__}: take `card_` of fitted AttributionAxes")
+            raise TypeError(
+                f"card must be an AxisCard, got {type(card).__name__}: take `card_` of fitted AttributionAxes"
+            )
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must lie in (0, 1), got {coverage}")
         self.card, self.coverage = card, coverage
@@ -164,12 +201,23 @@ def explanation(
     if len(e) != 1:
         raise ValueError(f"evidence must be one row of {len(card.evidence)} values, got shape {e.shape}")
     z, t = card.coordinates(e), explainer.table(e).iloc[0]
-    percentiles = id_percentile(e, card.levels, card.evidence_quantiles)[0]
+    percentiles = card.evidence_percentile(e)[0]
     seen = pd.DataFrame({"value": e[0], "id_percentile": percentiles}, index=list(card.evidence))
     where = pd.DataFrame(
-        {"group": card.groups, "value": z[0], "id_percentile": card.percentile(z)[0], "excess": card.excess(z)[0],
-         "outside": card.outside(z, explainer.coverage)[0]}, index=list(card.names))
+        {
+            "group": card.groups,
+            "value": z[0],
+            "id_percentile": card.percentile(z)[0],
+            "excess": card.excess(z)[0],
+            "outside": card.outside(z, explainer.coverage)[0],
+        },
+        index=list(card.names),
+    )
     parts = pd.DataFrame(card.contributions(e)[0], list(card.names), list(card.evidence))
     text = {code: explainer.reasons(e, [prediction], code)[0] for code in LANGUAGES}
-    short = {k: t[k] for k in ("dominant", "runner_up")} | {"margin": float(t["margin"]), "outside": bool(t["outside"]), "action": str(t["action"])}
+    short = {k: t[k] for k in ("dominant", "runner_up")} | {
+        "margin": float(t["margin"]),
+        "outside": bool(t["outside"]),
+        "action": str(t["action"]),
+    }
     return Explanation(id, prediction, seen, where, parts, **short, text=text)

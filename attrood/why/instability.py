@@ -20,9 +20,11 @@ def drift(
 ) -> npt.NDArray[np.float64]:  # (n,) or (p, n) in [0, 2]
     "Cosine distance between each embedding and that of its changed image, @eq-drift."
     a, b = np.asarray(original, float), np.asarray(changed, float)
-    if a.ndim != 2 or b.shape[-2:] != a.shape: raise ValueError(f"changed must end in shape {a.shape} like original, got {b.shape}")
+    if a.ndim != 2 or b.shape[-2:] != a.shape:
+        raise ValueError(f"changed must end in shape {a.shape} like original, got {b.shape}")
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    if not np.all(norms > 0): raise ValueError("original and changed must hold no zero or non-finite embedding")
+    if not np.all(norms > 0):
+        raise ValueError("original and changed must hold no zero or non-finite embedding")
     return 1 - (a * b).sum(-1) / norms
 
 # %% ../../nbs/08_why/07_instability.ipynb #d5b4233d
@@ -35,8 +37,10 @@ def control_drift(
     "Cosine distance of random unrelated pairs."
     e = np.asarray(embeddings, float)
     g = np.arange(len(e)) if groups is None else np.asarray(groups)
-    if len(g) != len(e): raise ValueError(f"groups must have {len(e)} rows like embeddings, got {len(g)}")
-    if len(np.unique(g)) < 2: raise ValueError("embeddings must hold at least two unrelated rows")
+    if len(g) != len(e):
+        raise ValueError(f"groups must have {len(e)} rows like embeddings, got {len(g)}")
+    if len(np.unique(g)) < 2:
+        raise ValueError("embeddings must hold at least two unrelated rows")
     rng, a, b = np.random.default_rng(seed), np.empty(0, int), np.empty(0, int)
     while len(a) < pairs:
         i, j = rng.integers(0, len(e), (2, 2 * pairs))
@@ -51,7 +55,8 @@ def cohens_d(
 ) -> float:  # (mean a − mean b) / pooled standard deviation; nan if nothing varies
     "Cohen's d with the pooled standard deviation."
     x, y = np.asarray(a, float).ravel(), np.asarray(b, float).ravel()
-    if len(x) < 2 or len(y) < 2: raise ValueError(f"a and b need two values each, got {len(x)} and {len(y)}")
+    if len(x) < 2 or len(y) < 2:
+        raise ValueError(f"a and b need two values each, got {len(x)} and {len(y)}")
     pooled = np.sqrt(((len(x) - 1) * x.var(ddof=1) + (len(y) - 1) * y.var(ddof=1)) / (len(x) + len(y) - 2))
     return float((x.mean() - y.mean()) / pooled) if pooled > 0 else float("nan")
 
@@ -65,9 +70,20 @@ def drift_table(
     rows = {}
     for name, value in drifts.items():
         x = np.asarray(value, float).ravel()
-        rows[name] = {"mean": x.mean(), "sd": x.std(ddof=1), "percent": 100 * x.mean() / c.mean(),
-                      "percent_sd": 100 * x.std(ddof=1) / c.mean(), "d": cohens_d(x, c)}
-    rows["control"] = {"mean": c.mean(), "sd": c.std(ddof=1), "percent": 100.0, "percent_sd": 100 * c.std(ddof=1) / c.mean(), "d": 0.0}
+        rows[name] = {
+            "mean": x.mean(),
+            "sd": x.std(ddof=1),
+            "percent": 100 * x.mean() / c.mean(),
+            "percent_sd": 100 * x.std(ddof=1) / c.mean(),
+            "d": cohens_d(x, c),
+        }
+    rows["control"] = {
+        "mean": c.mean(),
+        "sd": c.std(ddof=1),
+        "percent": 100.0,
+        "percent_sd": 100 * c.std(ddof=1) / c.mean(),
+        "d": 0.0,
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("family")
 
 # %% ../../nbs/08_why/07_instability.ipynb #0d79f036
@@ -76,7 +92,15 @@ def _flip_row(flip: npt.NDArray[np.bool_], boot: npt.NDArray[np.intp], level: fl
     rate, hit = flip.mean(1), flip.any(1).astype(float)
     q = [50 * (1 - level), 50 * (1 + level)]
     (rl, rh), (hl, hh) = (np.percentile(v[boot].mean(1), q) if len(boot) else (np.nan, np.nan) for v in (rate, hit))
-    return {"instances": flip.shape[1], "ifr": rate.mean(), "ifr_low": rl, "ifr_high": rh, "iv": hit.mean(), "iv_low": hl, "iv_high": hh}
+    return {
+        "instances": flip.shape[1],
+        "ifr": rate.mean(),
+        "ifr_low": rl,
+        "ifr_high": rh,
+        "iv": hit.mean(),
+        "iv_low": hl,
+        "iv_high": hh,
+    }
 
 
 def flip_table(
@@ -94,9 +118,11 @@ def flip_table(
     for name, value in changed.items():
         v = np.asarray(value)
         pred[name] = v[:, None] if v.ndim == 1 else v
-        if pred[name].shape[:1] != y.shape: raise ValueError(f"changed[{name!r}] must have {len(y)} rows like original, got {v.shape}")
+        if pred[name].shape[:1] != y.shape:
+            raise ValueError(f"changed[{name!r}] must have {len(y)} rows like original, got {v.shape}")
         flips[name] = pred[name] != y[:, None]
-    if not flips: raise ValueError("changed must hold at least one family")
+    if not flips:
+        raise ValueError("changed must hold at least one family")
     flips["any"], pred["any"] = (np.concatenate(list(d.values()), axis=1) for d in (flips, pred))
     for name, f in flips.items():
         rows[name] = _flip_row(f, boot, level)
@@ -113,7 +139,8 @@ def margin(
 ) -> npt.NDArray[np.float64]:  # (…,) logit of the class minus the best other one; negative where another class wins
     "Margin of a given class."
     z = np.asarray(logits, float)
-    if z.shape[-1] < 2: raise ValueError(f"logits must have at least two classes, got {z.shape[-1]}")
+    if z.shape[-1] < 2:
+        raise ValueError(f"logits must have at least two classes, got {z.shape[-1]}")
     c = np.broadcast_to(np.asarray(classes), z.shape[:-1])[..., None]
     own = np.take_along_axis(z, c, -1)[..., 0]
     rest = z.copy()
@@ -128,7 +155,8 @@ def drift_to_prior(
 ) -> npt.NDArray[np.float64]:  # (…,) nats; above 0 towards the prior
     "How much nearer to the answer for no evidence the change brought the answer, @eq-dtp."
     pi = np.asarray(prior, float)
-    if pi.ndim != 1 or not np.isclose(pi.sum(), 1, atol=1e-3): raise ValueError(f"prior must be one distribution, got shape {pi.shape} with sum {pi.sum():.3g}")
+    if pi.ndim != 1 or not np.isclose(pi.sum(), 1, atol=1e-3):
+        raise ValueError(f"prior must be one distribution, got shape {pi.shape} with sum {pi.sum():.3g}")
     tiny = np.finfo(float).tiny
 
     def divergence(p: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -166,11 +194,13 @@ def dirichlet_energy(
 ) -> npt.NDArray[np.float64]:  # (…,)
     "Sum of squared differences between neighbouring patch tokens, @eq-dirichlet."
     h = np.asarray(tokens, float)
-    if h.ndim < 3: raise ValueError(f"tokens must have shape (…, rows, columns, d), got {h.shape}")
+    if h.ndim < 3:
+        raise ValueError(f"tokens must have shape (…, rows, columns, d), got {h.shape}")
     rows, cols = h.shape[-3:-1]
     energy = (np.diff(h, axis=-3) ** 2).sum((-3, -2, -1)) + (np.diff(h, axis=-2) ** 2).sum((-3, -2, -1))
-    norm = (h ** 2).sum((-3, -2, -1))
-    if per_edge: energy, norm = energy / max(1, rows * (cols - 1) + cols * (rows - 1)), norm / (rows * cols)
+    norm = (h**2).sum((-3, -2, -1))
+    if per_edge:
+        energy, norm = energy / max(1, rows * (cols - 1) + cols * (rows - 1)), norm / (rows * cols)
     return energy / norm if relative else energy
 
 # %% ../../nbs/08_why/07_instability.ipynb #11bed197
@@ -183,16 +213,19 @@ def band_noise(
 ) -> npt.NDArray[np.float64]:  # changed image, not clipped or rounded
     "Add noise whose spectrum lies in one ring of radial frequency; the mean stays."
     a = np.asarray(image, float)
-    if a.ndim not in (2, 3): raise ValueError(f"image must have 2 or 3 dimensions, got {a.ndim}")
-    if not 0 <= band < bands: raise ValueError(f"band must lie in 0…{bands - 1}, got {band}")
+    if a.ndim not in (2, 3):
+        raise ValueError(f"image must have 2 or 3 dimensions, got {a.ndim}")
+    if not 0 <= band < bands:
+        raise ValueError(f"band must lie in 0…{bands - 1}, got {band}")
     fy, fx = np.fft.fftfreq(a.shape[0])[:, None], np.fft.fftfreq(a.shape[1])[None]
     ring = np.minimum((np.hypot(fy, fx) / 0.5 * bands).astype(int), bands - 1) == band
     ring[0, 0] = False
-    if not ring.any(): raise ValueError(f"band {band} of {bands} is empty for a {a.shape[0]}×{a.shape[1]} image; ask for fewer bands")
+    if not ring.any():
+        raise ValueError(f"band {band} of {bands} is empty for a {a.shape[0]}×{a.shape[1]} image; ask for fewer bands")
     noise = np.random.default_rng([seed, band]).standard_normal(a.shape)
     mask = ring if a.ndim == 2 else ring[..., None]
     noise = np.fft.ifft2(np.fft.fft2(noise, axes=(0, 1)) * mask, axes=(0, 1)).real
-    return a + noise * (strength / np.sqrt((noise ** 2).mean()))
+    return a + noise * (strength / np.sqrt((noise**2).mean()))
 
 # %% ../../nbs/08_why/07_instability.ipynb #ac057313
 def band_table(
@@ -201,11 +234,19 @@ def band_table(
 ) -> pd.DataFrame:  # a row per band: low and high (cycles per pixel; the last one takes the corners above 0.5 too), ifr, margin, margin_change
     "Flip rate and margin of the original answer per frequency band."
     z, c = np.asarray(original, float), np.asarray(changed, float)
-    if c.ndim != 3 or c.shape[1:] != z.shape: raise ValueError(f"changed must have shape (bands, {z.shape[0]}, {z.shape[1]}), got {c.shape}")
+    if c.ndim != 3 or c.shape[1:] != z.shape:
+        raise ValueError(f"changed must have shape (bands, {z.shape[0]}, {z.shape[1]}), got {c.shape}")
     y, edge = z.argmax(-1), 0.5 * np.arange(len(c) + 1) / len(c)
     after = margin(c, y)
-    return pd.DataFrame({"low": edge[:-1], "high": edge[1:], "ifr": (c.argmax(-1) != y).mean(1), "margin": after.mean(1),
-                         "margin_change": (after - margin(z, y)).mean(1)}).rename_axis("band")
+    return pd.DataFrame(
+        {
+            "low": edge[:-1],
+            "high": edge[1:],
+            "ifr": (c.argmax(-1) != y).mean(1),
+            "margin": after.mean(1),
+            "margin_change": (after - margin(z, y)).mean(1),
+        }
+    ).rename_axis("band")
 
 # %% ../../nbs/08_why/07_instability.ipynb #eab2fcd6
 def instability_evidence(
@@ -215,11 +256,15 @@ def instability_evidence(
     scale: float = 100.0,  # logit scale
 ) -> pd.DataFrame:  # (n, …) columns drift_FAMILY, and flip_rate and margin_loss if text is given; higher = less stable
     "Evidence columns per image from its changed copies."
+
     def unit(v: npt.ArrayLike) -> npt.NDArray[np.float64]:
         w = np.asarray(v, float)
         return w / np.linalg.norm(w, axis=-1, keepdims=True)
 
-    out = {f"drift_{name}": drift(original, value).reshape(-1, len(np.asarray(original))).mean(0) for name, value in changed.items()}
+    out = {
+        f"drift_{name}": drift(original, value).reshape(-1, len(np.asarray(original))).mean(0)
+        for name, value in changed.items()
+    }
     if text is not None:
         z = scale * unit(original) @ unit(text).T
         zs = [scale * unit(v).reshape(-1, *np.asarray(original).shape) @ unit(text).T for v in changed.values()]

@@ -36,16 +36,23 @@ def instability_tables(
     study: CauseStudy,  # from `study_causes` or `run_causes`
     causes: Sequence[str] | None = None,  # which causes; None takes all of the group "instability" that were run
     seed: int = 0,  # of control pairs and bootstrap
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # drift (columns of `drift_table`, and margin_change: mean margin after less before) and flips (as `flip_table`)
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # drift (columns of `drift_table`, and margin_change: mean margin after less before) and flips (as `flip_table`)
     "The two tables of Wani et al. 2026 for a model and images."
     names = [c for c in study.changed if CAUSES[c].kind == "instability"] if causes is None else list(causes)
-    if lost := [c for c in names if c not in study.changed] or ([] if names else ["none"]): raise ValueError(f"causes must be among those of the study ({', '.join(study.changed)}), got {lost[0]!r}")
+    if lost := [c for c in names if c not in study.changed] or ([] if names else ["none"]):
+        raise ValueError(f"causes must be among those of the study ({', '.join(study.changed)}), got {lost[0]!r}")
     z = study.scale * study.original @ study.text.T
     y = z.argmax(1)
     after = {c: study.scale * study.changed[c] @ study.text.T for c in names}
     groups = study.labels if all(v is not None for v in study.labels) and len(set(study.labels)) > 1 else None
-    drifts = drift_table({c: drift(study.original, study.changed[c]) for c in names}, control_drift(study.original, groups, seed=seed))
-    drifts["margin_change"] = pd.Series({c: float((margin(a, np.broadcast_to(y, a.shape[:2])) - margin(z, y)).mean()) for c, a in after.items()})
+    drifts = drift_table(
+        {c: drift(study.original, study.changed[c]) for c in names}, control_drift(study.original, groups, seed=seed)
+    )
+    drifts["margin_change"] = pd.Series(
+        {c: float((margin(a, np.broadcast_to(y, a.shape[:2])) - margin(z, y)).mean()) for c, a in after.items()}
+    )
     classes = {c: i for i, c in enumerate(study.class_names)}
     truth = np.array([classes.get(v, -1) for v in study.labels]) if groups is not None else None
     return drifts, flip_table(y, {c: a.argmax(-1).T for c, a in after.items()}, truth, seed=seed)
@@ -61,12 +68,25 @@ def dirichlet_table(
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> pd.DataFrame:  # a row per family: change (mean of E(changed) − E(original)), sd, percent of the originals' mean, d (of the paired change)
     "Change of the Dirichlet energy of the patch tokens, per edge."
-    def energies(images: Iterable[Any]) -> npt.NDArray[np.float64]: return in_batches(images, lambda p: dirichlet_energy(tokens(p), per_edge=True), batch_size)
+
+    def energies(images: Iterable[Any]) -> npt.NDArray[np.float64]:
+        return in_batches(images, lambda p: dirichlet_energy(tokens(p), per_edge=True), batch_size)
+
     base, change = energies(pictures), dict[str, list[Any]]()
     for family, s in cause_settings(image_causes("instability") if families is None else families, ()):
-        change.setdefault(family, []).append(energies(changed_copies(pictures, keys, family, s, seed, **options)) - base)
+        change.setdefault(family, []).append(
+            energies(changed_copies(pictures, keys, family, s, seed, **options)) - base
+        )
     level, spread = float(base.mean()), {f: float(np.std(v, ddof=1)) for f, v in change.items()}
-    rows = {f: (np.mean(v), spread[f], 100 * np.mean(v) / level if level else np.nan, np.mean(v) / spread[f] if spread[f] else np.nan) for f, v in change.items()}
+    rows = {
+        f: (
+            np.mean(v),
+            spread[f],
+            100 * np.mean(v) / level if level else np.nan,
+            np.mean(v) / spread[f] if spread[f] else np.nan,
+        )
+        for f, v in change.items()
+    }
     return pd.DataFrame.from_dict(rows, orient="index", columns=["change", "sd", "percent", "d"]).rename_axis("family")
 
 # %% ../../nbs/08_why/08_instability_study.ipynb #c481cbd1
@@ -82,8 +102,15 @@ def spectral_table(
 ) -> pd.DataFrame:  # as `band_table`
     "Flip rate and margin of the answers under noise in each frequency band."
     text = unit_rows(text_embeddings, "text_embeddings")
-    def noisy(i: int, b: int) -> Any: return as_image(np.clip(np.rint(band_noise(np.asarray(pictures[i]), b, bands, strength, seed + i)), 0, 255).astype(np.uint8))
-    def logits(images: Iterable[Any]) -> npt.NDArray[np.float64]: return logit_scale * unit_rows(in_batches(images, encode, batch_size), "embeddings") @ text.T
+
+    def noisy(i: int, b: int) -> Any:
+        return as_image(
+            np.clip(np.rint(band_noise(np.asarray(pictures[i]), b, bands, strength, seed + i)), 0, 255).astype(np.uint8)
+        )
+
+    def logits(images: Iterable[Any]) -> npt.NDArray[np.float64]:
+        return logit_scale * unit_rows(in_batches(images, encode, batch_size), "embeddings") @ text.T
+
     changed = [logits(noisy(i, b) for i in range(len(pictures))) for b in range(bands)]
     return band_table(logits(map(as_image, pictures)), np.stack(changed))
 
@@ -100,15 +127,36 @@ def add_instability(
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> Log:  # the same rows with further evidence columns
     "Add evidence of the group perturbation: drift of the embedding under each family, flips and loss of margin."
-    if len(np.asarray(text_embeddings)) != len(log.manifest.class_names): raise ValueError(f"text_embeddings must have {len(log.manifest.class_names)} rows, one per class of the log, got {len(np.asarray(text_embeddings))}")
-    ids, plan, parts = [str(i) for i in log.array("id")], list(cause_settings(image_causes("instability") if families is None else families, ())), []
+    if len(np.asarray(text_embeddings)) != len(log.manifest.class_names):
+        raise ValueError(
+            f"text_embeddings must have {len(log.manifest.class_names)} rows, one per class of the log, got {len(np.asarray(text_embeddings))}"
+        )
+    ids, plan, parts = (
+        [str(i) for i in log.array("id")],
+        list(cause_settings(image_causes("instability") if families is None else families, ())),
+        [],
+    )
     for start in range(0, len(ids), batch_size):
         some = ids[start : start + batch_size]
         originals, changed = [as_image(pictures(i)) for i in some], dict[str, list[Any]]()
-        for family, s in plan: changed.setdefault(family, []).append(in_batches(changed_copies(originals, some, family, s, seed, **options), encode))
-        parts.append(instability_evidence(in_batches(originals, encode), {f: np.stack(v) for f, v in changed.items()}, text_embeddings, log.manifest.logit_scale))
+        for family, s in plan:
+            changed.setdefault(family, []).append(
+                in_batches(changed_copies(originals, some, family, s, seed, **options), encode)
+            )
+        parts.append(
+            instability_evidence(
+                in_batches(originals, encode),
+                {f: np.stack(v) for f, v in changed.items()},
+                text_embeddings,
+                log.manifest.logit_scale,
+            )
+        )
         step(start + len(some))
     found = {str(n): column.to_numpy() for n, column in pd.concat(parts).items()}
-    new = {n: Evidence(n, "perturbation", "Wani et al. 2026", needs=frozenset({"copies"})) for n in found if n not in EVIDENCE}
+    new = {
+        n: Evidence(n, "perturbation", "Wani et al. 2026", needs=frozenset({"copies"}))
+        for n in found
+        if n not in EVIDENCE
+    }
     said = {"instances": len(plan), "seed": seed}
     return add_evidence(log, found, [replace(e, params=said) for n, e in (EVIDENCE | new).items() if n in found])

@@ -14,6 +14,7 @@ from typing import Any
 @dataclass(frozen=True)
 class Language:
     "The templates and terms of one language."
+
     templates: Mapping[str, str]  # part of a sentence -> its text
     groups: Mapping[str, tuple[str, str]]  # evidence group -> what the high and the low end of an axis mean
     actions: Mapping[str, str]  # suggested action -> in words
@@ -24,8 +25,13 @@ ENGLISH = Language(
         "said": "Predicted '{prediction}'. ",
         "inside": "Every axis stays in the range of the ID images (the largest, {axis}, at {reach:.1f} times their reach). ",
         "reason": "The main reason is axis {axis} ({meaning}): {where}, {reach:.1f} times the reach of the ID images. ",
-        "parts": "It comes from {parts}. ", "and": " and ", "next": "Next is {axis} ({reach:.1f}). ",
-        "above": "higher than {share}", "below": "lower than {share}", "all": "every ID image", "percent": "{n} % of the ID images",
+        "parts": "It comes from {parts}. ",
+        "and": " and ",
+        "next": "Next is {axis} ({reach:.1f}). ",
+        "above": "higher than {share}",
+        "below": "lower than {share}",
+        "all": "every ID image",
+        "percent": "{n} % of the ID images",
         "action": "Suggestion: {action}.",
     },
     {
@@ -51,14 +57,22 @@ JAPANESE = Language(
         "said": "「{prediction}」と予測。",
         "inside": "どの軸でも ID 画像の範囲内（最大は {axis}、ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
         "reason": "主な理由は軸 {axis}（{meaning}）：{where}（ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
-        "parts": "内訳は {parts}。", "and": "、", "next": "次は {axis}（{reach:.1f} 倍）。",
-        "above": "ID 画像の{share}より高い", "below": "ID 画像の{share}より低い", "all": "すべて", "percent": " {n} % ",
+        "parts": "内訳は {parts}。",
+        "and": "、",
+        "next": "次は {axis}（{reach:.1f} 倍）。",
+        "above": "ID 画像の{share}より高い",
+        "below": "ID 画像の{share}より低い",
+        "all": "すべて",
+        "percent": " {n} % ",
         "action": "提案：{action}。",
     },
     {
-        "confidence": ("確信度の低下", "普段より高い確信度"), "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"),
-        "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"), "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"),
-        "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"), "perturbation": ("小さな変化に不安定", "小さな変化に安定"),
+        "confidence": ("確信度の低下", "普段より高い確信度"),
+        "uncertainty": ("クラス間の不確実性", "普段より低い不確実性"),
+        "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"),
+        "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"),
+        "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"),
+        "perturbation": ("小さな変化に不安定", "小さな変化に安定"),
     },
     {
         "accept": "採用：見慣れた画像と変わらない",
@@ -93,7 +107,9 @@ def meaning(
 
 # %% ../../nbs/08_why/09_language.ipynb #99746c9b
 def sentence(
-    facts: Mapping[str, Any],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction
+    facts: Mapping[
+        str, Any
+    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction
     language: str = "en",  # code of the language
 ) -> str:
     "The sentence of a row from its facts."
@@ -102,8 +118,13 @@ def sentence(
     share = p if high else 100 - p
     number = f"{min(share, 99.9):.1f}" if share >= 99 else f"{share:.0f}"
     where = t["above" if high else "below"].format(share=t["all"] if share >= 100 else t["percent"].format(n=number))
-    values = {"axis": facts["axis"], "reach": abs(facts["excess"]), "end": 95 if high else 5, "where": where,
-              "meaning": meaning(facts["group"], high, language)}
+    values = {
+        "axis": facts["axis"],
+        "reach": abs(facts["excess"]),
+        "end": 95 if high else 5,
+        "where": where,
+        "meaning": meaning(facts["group"], high, language),
+    }
     said = t["said"].format(prediction=facts["prediction"]) if facts["prediction"] is not None else ""
     if not facts["outside"]:
         core = t["inside"].format(**values)

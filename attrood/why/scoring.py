@@ -20,11 +20,15 @@ def score_log(
     log: Log,  # with the evidence that the axes use
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     any_model: bool = False,  # score a log of another model or text side too
-) -> pd.DataFrame:  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
+) -> (
+    pd.DataFrame
+):  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
     "Coordinates, dominant axis, suggested action and decision for every row of a log."
     scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
-    return frame if card.decision is None else pd.concat([frame, decide(card.decision, frame[list(card.names)])], axis=1)
+    return (
+        frame if card.decision is None else pd.concat([frame, decide(card.decision, frame[list(card.names)])], axis=1)
+    )
 
 # %% ../../nbs/08_why/02_scoring.ipynb #c2722389
 def explain(
@@ -38,5 +42,9 @@ def explain(
     rows = np.flatnonzero(log.array("id") == id)
     if not len(rows):
         raise LogError(f"{log.name} has no row with the id {id!r}")
-    evidence = card.evidence_of(log.select(rows[:1]), None, any_model) if table is None else card.evidence_of(log, table, any_model).iloc[rows[:1]]
+    evidence = (
+        card.evidence_of(log.select(rows[:1]), None, any_model)
+        if table is None
+        else card.evidence_of(log, table, any_model).iloc[rows[:1]]
+    )
     return Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]))

@@ -21,7 +21,7 @@ import pandas as pd
 from ..axes import AxisCard, fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame
 from ..ground import unit_rows
-from ..log import Log, bare_log, merge_logs
+from ..log import Log, make, merge_logs
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
@@ -41,6 +41,7 @@ from attrood.why.causes import (
 @dataclass(frozen=True, eq=False)
 class CauseStudy:
     "Embeddings of images and of all their changed copies, and the log made of them."
+
     log: Log  # originals, copies and other pictures, columns cause, severity, image
     kinds: dict[str, str]  # cause → camera, instability, semantic or text, in the order of tables
     original: npt.NDArray[np.float64]  # (n, d) unit embeddings of the originals under study
@@ -60,7 +61,9 @@ def cause_settings(
         if name not in image_causes():
             raise ValueError(f"causes must be names of {', '.join(image_causes())}, got {name!r}")
         count = len(CAUSES[name].settings)
-        yield from ((name, s) for s in (severities if CAUSES[name].kind == "camera" else range(1, count + 1)) if s <= count)
+        yield from (
+            (name, s) for s in (severities if CAUSES[name].kind == "camera" else range(1, count + 1)) if s <= count
+        )
 
 # %% ../../nbs/08_why/06_study.ipynb #f678f2e1
 def changed_copies(
@@ -83,13 +86,15 @@ def in_batches(
 ) -> npt.NDArray[np.float64]:  # (n, …)
     "What a function makes of pictures, a batch at a time, so that few are held at once."
     rest, parts = iter(pictures), []
-    while batch := list(islice(rest, batch_size)): parts.append(np.asarray(function(batch), float))
+    while batch := list(islice(rest, batch_size)):
+        parts.append(np.asarray(function(batch), float))
     return np.concatenate(parts)
 
 # %% ../../nbs/08_why/06_study.ipynb #fac2664e
 @dataclass(frozen=True, eq=False)
 class _Part:
     "Rows of one cause and severity."
+
     cause: str  # "none" for originals, "reference" for the rows that scores are fitted on
     severity: int
     keys: Sequence[str]  # (n,) names of the images
@@ -102,10 +107,24 @@ class _Part:
         scores = scores if self.text is None else replace(scores, text=unit_rows(self.text, f"texts of {self.cause}"))
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
-        columns: dict[str, Any] = {"cause": [shown] * len(self.keys), "severity": np.full(len(self.keys), self.severity, np.int32), "image": list(self.keys), "reference": fitted}
-        return bare_log(
-            self.embeddings, scores.text, class_names, scores.scale, ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys], domains=shown,
-            roles="id" if plain else "ood", labels=self.labels, columns=columns | scores.columns(self.embeddings, fitted), evidence=scores.entries())
+        columns: dict[str, Any] = {
+            "cause": [shown] * len(self.keys),
+            "severity": np.full(len(self.keys), self.severity, np.int32),
+            "image": list(self.keys),
+            "reference": fitted,
+        }
+        return make.bare_log(
+            self.embeddings,
+            scores.text,
+            class_names,
+            scores.scale,
+            ids=[k if plain else f"{k}#{self.cause}-{self.severity}" for k in self.keys],
+            domains=shown,
+            roles="id" if plain else "ood",
+            labels=self.labels,
+            columns=columns | scores.columns(self.embeddings, fitted),
+            evidence=scores.entries(),
+        )
 
 # %% ../../nbs/08_why/06_study.ipynb #8e6649bd
 def _reference(keys: Sequence[str], share: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -117,10 +136,14 @@ def _reference(keys: Sequence[str], share: float, seed: int) -> npt.NDArray[np.b
     return out
 
 
-def _semantic_and_text(origin: _Part, others: Mapping[str, npt.NDArray[np.float64]], texts: Mapping[tuple[str, int], npt.ArrayLike]) -> Iterator[_Part]:
+def _semantic_and_text(
+    origin: _Part, others: Mapping[str, npt.NDArray[np.float64]], texts: Mapping[tuple[str, int], npt.ArrayLike]
+) -> Iterator[_Part]:
     "Rows of other pictures, and of the originals asked with other text."
-    for cause, x in others.items(): yield _Part(cause, 1, [f"{cause}/{i:05d}" for i in range(len(x))], [None] * len(x), x)
-    for (cause, severity), text in texts.items(): yield replace(origin, cause=cause, severity=severity, text=text)
+    for cause, x in others.items():
+        yield _Part(cause, 1, [f"{cause}/{i:05d}" for i in range(len(x))], [None] * len(x), x)
+    for (cause, severity), text in texts.items():
+        yield replace(origin, cause=cause, severity=severity, text=text)
 
 # %% ../../nbs/08_why/06_study.ipynb #8851151d
 def study_causes(
@@ -129,11 +152,13 @@ def study_causes(
     encode: Callable[[list[Any]], npt.ArrayLike],  # RGB pictures → (m, d) embeddings
     text_embeddings: npt.ArrayLike,  # (C, d)
     class_names: Sequence[str],  # (C,)
-    labels: Sequence[str | None] | None = None,  # (n,) true classes; images of a class outside the list have the cause missing_class
+    labels: Sequence[str | None]
+    | None = None,  # (n,) true classes; images of a class outside the list have the cause missing_class
     causes: Sequence[str] | None = None,  # of `image_causes`; None takes all
     severities: Sequence[int] = (3,),  # of the camera causes
     others: Mapping[str, Sequence[Any]] | None = None,  # semantic cause → its pictures
-    texts: Mapping[tuple[str, int], npt.ArrayLike] | None = None,  # (text cause, severity) → (C, d) text to ask the originals with
+    texts: Mapping[tuple[str, int], npt.ArrayLike]
+    | None = None,  # (text cause, severity) → (C, d) text to ask the originals with
     reference: float = 0.3,  # share of the images that distances are fitted on
     seed: int = 0,  # of the changes and of the choice of the reference
     logit_scale: float = 100.0,  # factor from cosine to logit
@@ -143,41 +168,84 @@ def study_causes(
 ) -> CauseStudy:  # the log and the embeddings
     "Make the causes, encode, and put everything into one log."
     n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
-    if len(keys) != n or len(set(keys)) != n: raise ValueError(f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different")
-    if taken := {*others, *(c for c, _ in texts)} & {*image_causes(), "none", "reference", "missing_class"}: raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
-    if not (plan or others or texts): raise ValueError("causes must hold at least one cause")
-    if not 0 <= reference < 1: raise ValueError(f"reference must lie in [0, 1), got {reference}")
-    pictures, known = [as_image(i) for i in images], np.array(list(labels) if labels is not None else [None] * n, dtype=object)
+    if len(keys) != n or len(set(keys)) != n:
+        raise ValueError(
+            f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different"
+        )
+    if taken := {*others, *(c for c, _ in texts)} & {*image_causes(), "none", "reference", "missing_class"}:
+        raise ValueError(f"others and texts must have names of their own, got {min(taken)!r}")
+    if not (plan or others or texts):
+        raise ValueError("causes must hold at least one cause")
+    if not 0 <= reference < 1:
+        raise ValueError(f"reference must lie in [0, 1), got {reference}")
+    pictures, known = (
+        [as_image(i) for i in images],
+        np.array(list(labels) if labels is not None else [None] * n, dtype=object),
+    )
     listed, fitted = np.array([v is None or v in set(class_names) for v in known]), _reference(keys, reference, seed)
     kept = np.flatnonzero(listed & ~fitted)
-    if not kept.size: raise ValueError("labels must hold names of the class list, got none among the images that are no reference")
+    if not kept.size:
+        raise ValueError("labels must hold names of the class list, got none among the images that are no reference")
     step("originals")
-    def run(some: Iterable[Any]) -> npt.NDArray[np.float64]: return unit_rows(in_batches(some, encode, batch_size), "embeddings")
+
+    def run(some: Iterable[Any]) -> npt.NDArray[np.float64]:
+        return unit_rows(in_batches(some, encode, batch_size), "embeddings")
+
     x, named, names = run(pictures), np.array(keys, dtype=object), [str(keys[int(i)]) for i in kept]
-    parts = [_Part(c, 0, named[rows].tolist(), known[rows].tolist(), x[rows])
-             for c, rows in (("reference", np.flatnonzero(fitted)), ("none", kept), ("missing_class", np.flatnonzero(~listed & ~fitted))) if len(rows)]
+    parts = [
+        _Part(c, 0, named[rows].tolist(), known[rows].tolist(), x[rows])
+        for c, rows in (
+            ("reference", np.flatnonzero(fitted)),
+            ("none", kept),
+            ("missing_class", np.flatnonzero(~listed & ~fitted)),
+        )
+        if len(rows)
+    ]
     for cause, s in plan:
         step(f"{cause} {s}")
-        parts.append(_Part(cause, s, names, known[kept].tolist(), run(changed_copies([pictures[int(i)] for i in kept], names, cause, s, seed, **options))))
+        parts.append(
+            _Part(
+                cause,
+                s,
+                names,
+                known[kept].tolist(),
+                run(changed_copies([pictures[int(i)] for i in kept], names, cause, s, seed, **options)),
+            )
+        )
     step(", ".join([*others, *(c for c, _ in texts)]))
     origin = next(p for p in parts if p.cause == "none")
     parts += _semantic_and_text(origin, {c: run(map(as_image, v)) for c, v in others.items()}, texts)
     return _study(parts, unit_rows(text_embeddings, "text_embeddings"), class_names, logit_scale, tuple(others))
 
 # %% ../../nbs/08_why/06_study.ipynb #fd8d1c82
-def _study(parts: list[_Part], text: npt.NDArray[np.float64], class_names: Sequence[str], scale: float, semantic: Sequence[str]) -> CauseStudy:  # the log and the embeddings
+def _study(
+    parts: list[_Part], text: npt.NDArray[np.float64], class_names: Sequence[str], scale: float, semantic: Sequence[str]
+) -> CauseStudy:  # the log and the embeddings
     "The log of all parts, and the embeddings beside it."
     fitted = next((p for p in parts if p.cause == "reference"), None)
     origin = next(p for p in parts if p.cause == "none")
-    if fitted is None or len(fitted.keys) < 2: scores = EmbeddingScores.fit(origin.embeddings[:0], text, logit_scale=scale)
-    else: scores = EmbeddingScores.fit(fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale)
+    if fitted is None or len(fitted.keys) < 2:
+        scores = EmbeddingScores.fit(origin.embeddings[:0], text, logit_scale=scale)
+    else:
+        scores = EmbeddingScores.fit(
+            fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale
+        )
     logs = [p.log(scores, class_names) for p in parts]
     log = merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
     kind = {c: "semantic" for c in semantic} | {n: c.kind for n, c in CAUSES.items()}
     made = list(dict.fromkeys(p.cause for p in parts if p.cause not in ("none", "reference")))
     kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: KINDS.index(kind.get(c, "text")))}
     changed = {c: np.stack([p.embeddings for p in parts if p.cause == c]) for c in kinds if c in image_causes()}
-    return CauseStudy(log, kinds, origin.embeddings, changed, np.array(origin.labels, dtype=object), text, tuple(class_names), float(scale))
+    return CauseStudy(
+        log,
+        kinds,
+        origin.embeddings,
+        changed,
+        np.array(origin.labels, dtype=object),
+        text,
+        tuple(class_names),
+        float(scale),
+    )
 
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35
 def cause_tables(
@@ -186,15 +254,24 @@ def cause_tables(
     folds: int = 5,  # of the classifier that names causes
     n_boot: int = 500,  # bootstrap draws
     **params: Any,  # parameters of AttributionAxes, if they are fitted here
-) -> tuple[AxisCard, pd.DataFrame, pd.DataFrame]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
+) -> tuple[
+    AxisCard, pd.DataFrame, pd.DataFrame
+]:  # the axes, effects (cause, axis, d, low, high), telling (balanced accuracy by input)
     "Axes, the matrix of causes and axes, and who can tell causes apart."
     mask, table = fit_rows(study.log), evidence_frame(study.log)
     card = fit_axes(study.log, table=table, **params) if card is None else card
-    E, f = table[mask].reset_index(drop=True), study.log.select(mask).frame()
+    E, f = table.iloc[mask].reset_index(drop=True), study.log.select(mask).frame()
     Z, cause, image = card.coordinates(E), f["cause"].to_numpy(), f["image"].to_numpy()
-    effects = effect_matrix(Z, cause, image, card.names, n_boot=n_boot).set_index("cause").loc[list(study.kinds)].reset_index()
+    effects = (
+        effect_matrix(Z, cause, image, card.names, n_boot=n_boot)
+        .set_index("cause")
+        .loc[list(study.kinds)]
+        .reset_index()
+    )
     plain = {n: E[n] for n in ("conf", "energy", "mahalanobis", "knn") if n in E}
-    telling = compare_inputs({"all evidence": E, "axes": Z, **plain}, cause, image, folds, permutations=3, n_boot=n_boot)
+    telling = compare_inputs(
+        {"all evidence": E, "axes": Z, **plain}, cause, image, folds, permutations=3, n_boot=n_boot
+    )
     return card, effects, telling
 
 # %% ../../nbs/08_why/06_study.ipynb #90cef8bd
@@ -213,7 +290,8 @@ def read_pictures(
     source.white = images.white_level(source)
     for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
-        if per_class is not None and count[sample.label] > per_class: continue
+        if per_class is not None and count[sample.label] > per_class:
+            continue
         try:
             pictures.append(as_image(square.pixels(images.decode_image(sample.data, white=sample.white))))
         except images.ImageError as e:
@@ -237,22 +315,46 @@ def run_causes(
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
-    from attrood.inference import class_list, load_vlm, readable, template_list
+    from attrood.inference import load_vlm, prompts
 
     pictures, keys, labels = read_pictures(images, per_class)
-    named = [readable(v, "food101") if v is not None else None for v in labels]
-    found, asked, vlm = sorted({v for v in named if v is not None}), template_list(templates), load_vlm(model, pretrained)
-    names = class_list(classes) if classes is not None else found
-    if len(names) - hold_out < 2: raise ValueError(f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)")
+    named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
+    found, asked, vlm = (
+        sorted({v for v in named if v is not None}),
+        prompts.template_list(templates),
+        load_vlm(model, pretrained),
+    )
+    names = prompts.class_list(classes) if classes is not None else found
+    if len(names) - hold_out < 2:
+        raise ValueError(
+            f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)"
+        )
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
     other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
     names, _ = missing_class(names, [v for v in out if v in names])
     near = [v in out[::2] for v in named]
     others = {"near": [p for p, o in zip(pictures, near, strict=True) if o]} if out else {}
     others |= {name: read_pictures(where)[0] for name, where in (far or {}).items()}
-    texts = {("wrong_template", s): vlm.text_embeddings(wrong_prompts(names, kind), ["{}"]) for s, kind in enumerate(WRONG_TEMPLATES, 1) if s in severities}
-    if synonyms: texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
-    pictures, keys, named = ([v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named))
+    texts = {
+        ("wrong_template", s): vlm.text_embeddings(wrong_prompts(names, kind), ["{}"])
+        for s, kind in enumerate(WRONG_TEMPLATES, 1)
+        if s in severities
+    }
+    if synonyms:
+        texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
+    pictures, keys, named = (
+        [v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named)
+    )
     return study_causes(
-        pictures, keys, lambda p: vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p])), vlm.text_embeddings(names, asked), names,
-        named, severities=severities, others=others, texts=texts, logit_scale=vlm.logit_scale, **options)
+        pictures,
+        keys,
+        lambda p: vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p])),
+        vlm.text_embeddings(names, asked),
+        names,
+        named,
+        severities=severities,
+        others=others,
+        texts=texts,
+        logit_scale=vlm.logit_scale,
+        **options,
+    )
