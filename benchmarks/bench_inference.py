@@ -3,9 +3,9 @@
     python benchmarks/bench_inference.py [--images 384] [--small-images 4000] [--repeats 3] [--device cpu]
 
 Rows: photographs (full-size JPEG folder, ViT-B/32) and thumbnails (64-pixel Parquet, two small ViTs). Columns: the model alone on tensors in memory, a plain OpenCLIP loop
-image by image and batched (text encoded once, kindly), and attrood, without the further evidence that only it computes, and with it. The contestants take turns within each repeat, and each ratio is the median over the repeats of the
+image by image and batched (text encoded once, kindly), and attrood, without the further evidence that only it computes, with it, and with it and the state of the picture. The contestants take turns within each repeat, and each ratio is the median over the repeats of the
 ratios inside one repeat, so that other load on the machine hits all alike. Beside the rate stands the processor time per image, which other load hardly
-touches. Weights are random: speed does not depend on them.
+touches. Weights are random: speed does not depend on them. What the measures of a picture cost beside decoding and the model is also timed alone, in one thread (--only picture --threads 1).
 """
 
 import argparse
@@ -27,6 +27,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from attrood.data import read_encoded  # noqa: E402
+from attrood.data.pictures import decode_pixels
+from attrood.evidence import picture  # noqa: E402
 from attrood.inference import (
     infer,  # noqa: E402
     load_vlm,
@@ -121,6 +124,40 @@ def attrood_rate(vlm: VLM, source: str, folder: Path, batch: int, classes: list[
     return done.images / (time.perf_counter() - start), done.times
 
 
+def picture_costs(vlm: VLM, images: list, repeats: int, batch: int) -> dict:
+    "Processor milliseconds per image, in one thread: decoding, the measures of the picture, bringing it to size, the image tower; the median over repeats."
+    images = images[: len(images) // batch * batch]
+    spent: dict[str, list[float]] = {k: [] for k in ("decode", "picture", "preprocess", "model")}
+    for _ in range(repeats):
+        total = dict.fromkeys(spent, 0.0)
+        for i in range(0, len(images), batch):
+            pixels = []
+            for image in images[i : i + batch]:
+                data = read_encoded(image) if isinstance(image, Path) else image
+                marks = [time.thread_time()]
+                decoded = np.asarray(decode_pixels(data))
+                marks.append(time.thread_time())
+                picture.picture_measures(decoded, data)
+                marks.append(time.thread_time())
+                pixels.append(vlm.preprocessing.pixels(decoded))
+                marks.append(time.thread_time())
+                for part, seconds in zip(total, np.diff(marks), strict=False):
+                    total[part] += seconds
+            start = time.thread_time()
+            vlm.encode_images(np.stack(pixels))
+            total["model"] += time.thread_time() - start
+        for k, v in total.items():
+            spent[k].append(1000 * v / len(images))
+    return {k: round(statistics.median(v), 2) for k, v in spent.items()} | {
+        "picture / model": round(
+            statistics.median(p / m for p, m in zip(spent["picture"], spent["model"], strict=True)), 3
+        ),
+        "picture / decode": round(
+            statistics.median(p / d for p, d in zip(spent["picture"], spent["decode"], strict=True)), 2
+        ),
+    }
+
+
 def compare(
     name: str,
     vlm: VLM,
@@ -140,6 +177,7 @@ def compare(
         "plain, batched": [],
         "attrood": [],
         "attrood with evidence": [],
+        "attrood with picture": [],
     }
     cpu: dict[str, list[float]] = {k: [] for k in rows}
 
@@ -158,8 +196,10 @@ def compare(
         timed("plain, image by image", one_by_one, lambda: plain_loop(vlm, images[:one_by_one], 1, text))
         timed("plain, batched", len(images), lambda: plain_loop(vlm, images, batch, text))
 
-        def ours(evidence: bool) -> float:
-            rate, spent = attrood_rate(vlm, source, folder, batch, classes, evidence=evidence, **options)
+        def ours(evidence: bool, picture: bool = False) -> float:
+            rate, spent = attrood_rate(
+                vlm, source, folder, batch, classes, evidence=evidence, picture=picture, **options
+            )
             times.update({} if evidence else spent)
             return rate
 
@@ -167,6 +207,7 @@ def compare(
         after = model_alone(vlm, len(images), batch)
         rows["model alone"][-1] = (rows["model alone"][-1] + after) / 2
         timed("attrood with evidence", len(images), lambda: ours(True))
+        timed("attrood with picture", len(images), lambda: ours(True, True))
         print(name, {k: f"{v[-1]:.1f}/s {cpu[k][-1]:.2f} ms" for k, v in rows.items()}, flush=True)
     ratio = lambda a, b: statistics.median(x / y for x, y in zip(rows[a], rows[b], strict=True))  # noqa: E731
     return {
@@ -179,6 +220,7 @@ def compare(
         "attrood / batched": round(ratio("attrood", "plain, batched"), 2),
         "attrood / one by one": round(ratio("attrood", "plain, image by image"), 2),
         "attrood with evidence / batched": round(ratio("attrood with evidence", "plain, batched"), 2),
+        "attrood with picture / with evidence": round(ratio("attrood with picture", "attrood with evidence"), 3),
         **{f"processor ms per image, {k}": round(statistics.median(v), 2) for k, v in cpu.items()},
         "times": {k: round(v, 2) for k, v in times.items()},
     }
@@ -194,7 +236,11 @@ def main() -> None:
     p.add_argument("--device", default="cpu")
     p.add_argument("--precision", default="fp32", help="of the image tower, for all contestants")
     p.add_argument("--threads", type=int, default=None, help="torch threads of all contestants")
-    p.add_argument("--only", choices=["photos", "thumbs"])
+    p.add_argument(
+        "--only",
+        choices=["photos", "thumbs", "picture"],
+        help="picture: what its measures cost beside decoding and the model, and nothing else",
+    )
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -208,6 +254,10 @@ def main() -> None:
         if a.only != "thumbs":
             files = photographs(folder, a.images)
             vlm = load_vlm("ViT-B-32", "random:0", a.device, a.precision)
+            costs = picture_costs(vlm, files[:96], a.repeats, min(a.batch_size, len(files)))
+            print("processor ms per photograph in one thread:", json.dumps(costs), flush=True)
+            if a.only == "picture":
+                return
             results.append(
                 compare(
                     "photographs, ViT-B/32",

@@ -136,7 +136,7 @@ def test_infer_settings_are_written_once():
         if f.name in options:
             p = options[f.name]
             assert p.annotation.__metadata__[0].help == f.metadata["text"] and p.default == (
-                None if f.default in (None, ()) else f.default
+                None if f.metadata["bare"] or f.default in (None, ()) else f.default
             )
 
 

@@ -327,22 +327,6 @@ LATE = {  # chapters that do not yet
     "03_evidence/03_scores",
     "03_evidence/07_neglabel",
     "03_evidence/08_patches",
-    "04_inference/02_model",
-    "04_inference/04_encoding",
-    "04_inference/08_ray",
-    "05_axes/06_moment_cv",
-    "05_axes/08_selection",
-    "05_axes/10_card",
-    "05_axes/11_estimator",
-    "07_detect/07_evaluation",
-    "08_why/05_benchmark",
-    "08_why/06_study",
-    "08_why/07_instability",
-    "08_why/08_instability_study",
-    "08_why/09_language",
-    "09_entrance/01_job",
-    "09_entrance/03_published",
-    "09_entrance/06_cli_infer",
 }
 
 

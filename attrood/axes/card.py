@@ -106,13 +106,10 @@ def read_json(
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ValueError(f"{path} is no axis card: it is not JSON ({str(e).splitlines()[0]})") from e
 
-# %% ../../nbs/05_axes/10_card.ipynb #cdfff05e
-def card_to_dict(
-    card: Any,  # an `AxisCard`
-) -> dict[str, Any]:  # plain types only
-    "The axis card as JSON has it."
-    labels, C = card.labels, contributions(card.components, card.evidence_groups)
-    evidence = [
+# %% ../../nbs/05_axes/10_card.ipynb #0a175edb
+def _evidence_entries(card: Any) -> list[dict[str, Any]]:
+    "Each piece of evidence, as the file has it."
+    return [
         {
             "name": n,
             "group": card.evidence_groups[m],
@@ -124,7 +121,12 @@ def card_to_dict(
         }
         for m, n in enumerate(card.evidence)
     ]
-    axes = [
+
+
+def _axis_entries(card: Any) -> list[dict[str, Any]]:
+    "Each axis, as the file has it."
+    labels, C = card.labels, contributions(card.components, card.evidence_groups)
+    return [
         {
             "name": n,
             "group": labels.groups[j],
@@ -136,6 +138,12 @@ def card_to_dict(
         }
         for j, n in enumerate(card.names)
     ]
+
+# %% ../../nbs/05_axes/10_card.ipynb #cdfff05e
+def card_to_dict(
+    card: Any,  # an `AxisCard`
+) -> dict[str, Any]:  # plain types only
+    "The axis card as JSON has it."
     parts = {k: getattr(card, k) for k in ("stability", "decision", "notes") if getattr(card, k) is not None}
     return files.plain(
         {
@@ -145,9 +153,9 @@ def card_to_dict(
             "standardize": card.standardize,
             "alpha": card.alpha,
             "quantile_levels": card.levels,
-            "evidence": evidence,
-            "axes": axes,
-            "labels": labels.to_dict(),
+            "evidence": _evidence_entries(card),
+            "axes": _axis_entries(card),
+            "labels": card.labels.to_dict(),
             "selection": card.selection,
             "provenance": card.provenance,
             **parts,
@@ -164,8 +172,8 @@ def card_parts(
         raise ValueError(f"{where} is JSON but no axis card (no card_version): make one with `attrood fit`")
     if raw["card_version"] != CARD_VERSION:
         raise ValueError(
-            f"{where} has card version {raw['card_version']!r}, this attrood {__version__} reads version {CARD_VERSION}: "
-            "fit the axes again or change attrood's version"
+            f"{where} has card version {raw['card_version']!r}, this attrood {__version__} reads "
+            f"version {CARD_VERSION}: fit the axes again or change attrood's version"
         )
     if lost := [k for k in PARTS if k not in raw]:
         raise ValueError(f"{where} is an axis card without {', '.join(lost)}: fit the axes again")
@@ -195,7 +203,7 @@ def _floats(values: Any, name: str, depth: int = 1) -> np.ndarray:
         raise ValueError(f"{name} must hold finite numbers")
     return np.array(values, dtype=np.float64)
 
-
+# %% ../../nbs/05_axes/10_card.ipynb #200562b4
 def _mapping(raw: Mapping[str, Any], name: str, given: bool = True, depth: int = 24) -> Mapping[str, Any] | None:
     "A part that must be a mapping, if it is there, nested no deeper than that, without NaN and infinity."
 
@@ -238,7 +246,7 @@ def _checked_labels(raw: Mapping[str, Any], k: int) -> Labels:
         raise ValueError("labels.rule must be a text")
     return found
 
-
+# %% ../../nbs/05_axes/10_card.ipynb #2a0aa949
 def _checked_provenance(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     "What is known of the log, the parts that are compared with another log each of its type."
     found = _mapping(raw, "provenance") or {}
@@ -253,16 +261,15 @@ def _checked_provenance(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     }
     for name, kind in kinds.items():
         if (value := found.get(name)) is not None and not isinstance(value, kind):
-            raise ValueError(
-                f"provenance.{name} must be {'a mapping' if kind is Mapping else f'of type {kind.__name__}'}, got {type(value).__name__}"
-            )
+            wanted = "a mapping" if kind is Mapping else f"of type {kind.__name__}"
+            raise ValueError(f"provenance.{name} must be {wanted}, got {type(value).__name__}")
     return found
 
 
 def _checked_ranges(
     levels: np.ndarray, quantiles: Mapping[str, np.ndarray], unit: np.ndarray, alpha: Any, divides: bool
 ) -> None:
-    "Refuse numbers that no fit gives: levels and quantiles that fall, units that cannot be divided by, a negative penalty."
+    "Refuse what no fit gives: levels and quantiles that fall, units that cannot divide, a negative penalty."
     if len(levels) < 2 or (np.diff(levels) <= 0).any() or levels[0] < 0 or levels[-1] > 1:
         raise ValueError("quantile_levels must rise, from 0 to 1")
     for name, values in quantiles.items():
@@ -273,16 +280,13 @@ def _checked_ranges(
     if not _is_number(alpha) or alpha < 0:
         raise ValueError(f"alpha must be a finite number >= 0, got {alpha!r}")
 
-# %% ../../nbs/05_axes/10_card.ipynb #c567a280
-def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    "Each part with the type that the card wants."
-    e, a = raw["evidence"], raw["axes"]
+# %% ../../nbs/05_axes/10_card.ipynb #6156a42e
+def _checked_names(raw: Mapping[str, Any], e: Any, a: Any) -> tuple[Labels, tuple[str, ...]]:
+    "Names of the axes and of the evidence, in entries that fit each other."
     if not (isinstance(e, (list, tuple)) and isinstance(a, (list, tuple)) and len(e) and len(a)):
         raise ValueError("evidence and axes must be lists of at least one entry")
-    labels, names = (
-        _checked_labels(raw["labels"], len(a)),
-        tuple(_texts([v["name"] for v in e], "names of the evidence", True)),
-    )
+    labels = _checked_labels(raw["labels"], len(a))
+    names = tuple(_texts([v["name"] for v in e], "names of the evidence", True))
     if unknown := sorted({n for v in a for n in v["weights"]} - set(names)):
         raise ValueError(f"an axis has a weight for {unknown[0]!r}, which is no evidence of the card")
     if raw["mode"] not in ("default", "paper") or not (
@@ -295,33 +299,45 @@ def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("axes and labels have other names, groups or shares")
     if odd := [v["name"] for v in e if (why := v.get("dropped")) is not None and not (isinstance(why, str) and why)]:
         raise ValueError(f"dropped of {odd[0]!r} must say why, or be null")
-    table = (_mapping(raw, "selection") or {}).get("table")
-    if table is not None and not (isinstance(table, list) and all(isinstance(row, Mapping) for row in table)):
-        raise ValueError("selection.table must be a list of mappings")
-    notes, unit, levels = (
-        raw.get("notes"),
-        _floats([v["id_scale"] for v in e], "id_scale"),
-        _floats(raw["quantile_levels"], "quantile_levels"),
-    )
+    return labels, names
+
+
+def _checked_numbers(raw: Mapping[str, Any], e: Any, a: Any) -> dict[str, Any]:
+    "Numbers that must lie in a range."
+    unit = _floats([v["id_scale"] for v in e], "id_scale")
+    levels = _floats(raw["quantile_levels"], "quantile_levels")
     quantiles = {
         name: _floats([v["id_quantiles"] for v in part], "id_quantiles", 2)
         for name, part in (("axes", a), ("evidence", e))
     }
     _checked_ranges(levels, quantiles, unit, raw["alpha"], bool(raw["standardize"]))
     return {
+        "unit": unit,
+        "levels": levels,
+        "quantiles": quantiles["axes"],
+        "evidence_quantiles": quantiles["evidence"],
+        "alpha": float(raw["alpha"]),
+    }
+
+# %% ../../nbs/05_axes/10_card.ipynb #c567a280
+def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    "Each part with the type that the card wants."
+    e, a = raw["evidence"], raw["axes"]
+    labels, names = _checked_names(raw, e, a)
+    table = (_mapping(raw, "selection") or {}).get("table")
+    if table is not None and not (isinstance(table, list) and all(isinstance(row, Mapping) for row in table)):
+        raise ValueError("selection.table must be a list of mappings")
+    numbers, notes = _checked_numbers(raw, e, a), raw.get("notes")
+    return {
+        **numbers,
         "components": _floats([[v["weights"].get(n, 0.0) for n in names] for v in a], "weights", 2),
         "evidence": names,
         "evidence_groups": tuple(_texts([v["group"] for v in e], "groups of the evidence")),
         "mean": _floats([v["id_mean"] for v in e], "id_mean"),
-        "unit": unit,
         "labels": labels,
         "explained": _floats([v["explained_variance_ratio"] for v in a], "explained_variance_ratio"),
-        "levels": levels,
-        "quantiles": quantiles["axes"],
-        "evidence_quantiles": quantiles["evidence"],
         "mode": raw["mode"],
         "standardize": raw["standardize"],
-        "alpha": float(raw["alpha"]),
         "dropped": {v["name"]: str(v["dropped"]) for v in e if v.get("dropped")},
         "selection": _mapping(raw, "selection"),
         "provenance": _checked_provenance(raw),
@@ -359,11 +375,8 @@ class _Parts:
 
     def __post_init__(self) -> None:
         (k, m), n = np.shape(self.components), len(self.levels)
-        wanted = {
-            "evidence": (m,),
-            "evidence_groups": (m,),
-            "mean": (m,),
-            "unit": (m,),
+        wanted: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("evidence", "evidence_groups", "mean", "unit"), (m,)),
             "explained": (k,),
             "quantiles": (k, n),
             "evidence_quantiles": (m, n),
@@ -515,9 +528,9 @@ def differences(
         found.append(f"its prompts are {here['templates'][:3]}, the axes are of {provenance['templates'][:3]}")
     return found
 
-# %% ../../nbs/05_axes/10_card.ipynb #b42c3f03
-class AxisCard(_Named):
-    "Fitted axes, and all that scoring, judging and showing them needs."
+# %% ../../nbs/05_axes/10_card.ipynb #ba176f6b
+class _Scoring(_Named):
+    "What the card asks of a log."
 
     def evidence_of(
         self,
@@ -528,8 +541,8 @@ class AxisCard(_Named):
         "The evidence that the axes were fitted on; `LogError` names what the log lacks, or how its model differs."
         if not any_model and (other := differences(self.provenance, log)):
             raise LogError(
-                f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and text side, "
-                "or say that any model will do (--any-model, any_model=True)"
+                f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and "
+                "text side, or say that any model will do (--any-model, any_model=True)"
             )
         have = set(available_evidence(log) if table is None else table)
         if lost := [n for n in self.evidence if n not in have]:
@@ -542,6 +555,10 @@ class AxisCard(_Named):
     def with_parts(self, **parts: Any) -> Self:
         "The same axes with other parts, such as stability or decision."
         return replace(self, **{k: files.plain(v) if isinstance(v, Mapping) else v for k, v in parts.items()})
+
+# %% ../../nbs/05_axes/10_card.ipynb #b42c3f03
+class AxisCard(_Scoring):
+    "Fitted axes, and all that scoring, judging and showing them needs."
 
     def to_dict(self) -> dict[str, Any]:
         "Plain types, in the order in which the file has them."

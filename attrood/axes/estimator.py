@@ -46,7 +46,7 @@ def _kept(
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #2789bc68
 def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
-    "Stages 4 to 8 to the letter: variance threshold, cross-validation, 1SE rule, scikit-learn's SparsePCA, largest contributions."
+    "Stages 4 to 8 to the letter: variance threshold, cross-validation, 1SE rule, SparsePCA, largest contributions."
     report, keep = _kept(est, X, names, ("constant",))
     kept, table, choice = X[:, keep], None, None
     k, alpha = est.n_components, est.alpha
@@ -77,7 +77,7 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #03b37734
 def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
-    "The chosen axes; with `max_components` left open the grid grows until a fit covers every feature and comes back in halves of the rows. If none does, the first grid's choice stays."
+    "The chosen axes; the grid grows as long as it is left open and no fit is good enough."
     auto, tries = est.max_components == "auto", []
     for top in (12, 16, 20) if auto else (int(est.max_components),):
         ks = (
@@ -114,7 +114,7 @@ def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarra
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #ea257bb3
 def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
-    "The same stages mended: the guard first, moments instead of rows, a rule that does not favour large k, one-to-one names."
+    "The same stages mended: the guard, moments instead of rows, a rule that does not favour large k, one-to-one names."
     report, keep = _kept(est, X, names, KINDS)
     chosen = _widened(est, X[:, keep], report["rank"], is_id if est.stratify and not is_id.all() else None)
     components = np.zeros((chosen.k, len(names)))
@@ -138,31 +138,19 @@ class _Settings(BaseEstimator):
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",  # k, or chosen from the data
-        alpha: float
-        | Literal[
-            "auto"
-        ] = "auto",  # penalty: scikit-learn's in paper mode, a share of its largest useful value in default mode
+        alpha: float | Literal["auto"] = "auto",  # penalty, or chosen from the data
         *,
         mode: Mode = "default",  # "default" or "paper": the stages mended, or the paper's to the letter
         standardize: Literal[False, "id", "all"]
-        | None = None,  # unit: none, or the sd of the ID rows or all; None: as the mode has it (paper False, default "all")
+        | None = None,  # unit: none, the sd of ID rows or of all; None: by mode
         groups: Mapping[str, str] | None = None,  # evidence -> group, wins over the registry
         n_components_grid: Sequence[int] = (1, 2, 3, 4),  # candidates for k (K of the paper's (29)), paper mode
-        alpha_grid: Sequence[float] = (
-            0.5,
-            1.0,
-            2.0,
-            4.0,
-            8.0,
-        ),  # candidates for alpha (A of the paper's (29)), paper mode
-        rule: Rule = "coverage",  # how k and alpha are chosen, default mode: "coverage", "entries", "parallel", "explained", "1se" or "paper", see `select_axes`
+        alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # for alpha (A of the paper's (29)), paper mode
+        rule: Rule = "coverage",  # how k and alpha are chosen, default mode: a name in `RULES`, see `select_axes`
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
-        min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank: with few columns nothing is gained by leaving any out
-        max_components: int
-        | Literal[
-            "auto"
-        ] = "auto",  # most axes to try, default mode; "auto": 12, and 16, then 20, if none of the fits covers and agrees
+        min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank
+        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto" grows from 12 to 20
         rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
         n_folds: int = 5,  # number of folds; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open
@@ -172,28 +160,14 @@ class _Settings(BaseEstimator):
         variance_threshold: float = 1e-12,  # tau_var of stage 4; the paper leaves it open
         verbose: bool = False,  # progress on standard error
     ):
-        self.n_components, self.alpha, self.mode, self.standardize, self.groups = (
-            n_components,
-            alpha,
-            mode,
-            standardize,
-            groups,
-        )
-        self.n_components_grid, self.alpha_grid, self.n_folds, self.stratify, self.fold_seed = (
-            n_components_grid,
-            alpha_grid,
-            n_folds,
-            stratify,
-            fold_seed,
-        )
-        self.rule, self.coverage, self.agreement, self.rank_correlation = rule, coverage, agreement, rank_correlation
+        self.n_components, self.alpha, self.mode = n_components, alpha, mode
+        self.standardize, self.groups = standardize, groups
+        self.n_components_grid, self.alpha_grid = n_components_grid, alpha_grid
+        self.rule, self.coverage, self.agreement = rule, coverage, agreement
         self.min_components, self.max_components = min_components, max_components
-        self.solver_seed, self.tie, self.variance_threshold, self.verbose = (
-            solver_seed,
-            tie,
-            variance_threshold,
-            verbose,
-        )
+        self.rank_correlation, self.n_folds, self.stratify = rank_correlation, n_folds, stratify
+        self.fold_seed, self.solver_seed, self.tie = fold_seed, solver_seed, tie
+        self.variance_threshold, self.verbose = variance_threshold, verbose
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #5d3f894e
 class _Fitted(_Settings):
@@ -218,7 +192,8 @@ class _Fitted(_Settings):
 class AttributionAxes(TransformerMixin, _Fitted):
     """Sparse, named axes of OoD evidence; `transform` gives each image its coordinates (paper stages 3 to 8).
 
-    After `fit`, `card_` is the axis card, and components_, labels_, explained_variance_ratio_, alpha_, evidence_, dropped_, choice_ and table_ are read from it.
+    After `fit`, `card_` is the axis card, and components_, labels_, explained_variance_ratio_, alpha_, evidence_,
+    dropped_, choice_ and table_ are read from it.
     """
 
     def fit(
@@ -226,7 +201,7 @@ class AttributionAxes(TransformerMixin, _Fitted):
         X: npt.ArrayLike,  # (n, M) evidence, higher for more OoD; a DataFrame gives the names
         y: npt.ArrayLike | None = None,  # (n,) marks ID rows; None: all rows are the reference
     ) -> "AttributionAxes":  # itself, fitted
-        "Fit axes to evidence (n, M), higher for more OoD; y marks ID rows by 0, False or 'id' and is used for the reference only."
+        "Fit axes to evidence (n, M), higher for more OoD; y marks ID rows by 0, False or 'id', for the reference only."
         return _fit(self, X, y)
 
     def transform(
@@ -301,11 +276,13 @@ def fit_rows(
     rows = log.select(mask)
     if not rows.is_id.any():
         raise LogError(
-            f"{log.name} has no ID rows (role 'id'), so there is no reference to measure from: give some images the role 'id'"
+            f"{log.name} has no ID rows (role 'id'), so there is no reference to measure from: "
+            "give some images the role 'id'"
         )
     if len(domains := set(rows.array("domain"))) < 2:
         raise LogError(
-            f"{log.name} has rows of one domain only ({next(iter(domains))!r}): axes need ID rows and at least one OoD domain"
+            f"{log.name} has rows of one domain only ({next(iter(domains))!r}): "
+            "axes need ID rows and at least one OoD domain"
         )
     if rows.is_id.all():
         raise LogError(f"{log.name} has no OoD rows (role 'ood'): axes need both")

@@ -111,15 +111,8 @@ def plot_density(
         kde = gaussian_kde(points.T)
         cuts = np.quantile(kde(points.T), [1 - s for s in sorted(levels, reverse=True)])
         if (np.diff(cuts) > 0).all():
-            ax.contour(
-                gx,
-                gy,
-                kde(np.c_[gx.ravel(), gy.ravel()].T).reshape(gx.shape),
-                levels=cuts,
-                colors=color,
-                linestyles=line,
-                linewidths=1.4,
-            )
+            height = kde(np.c_[gx.ravel(), gy.ravel()].T).reshape(gx.shape)
+            ax.contour(gx, gy, height, levels=cuts, colors=color, linestyles=line, linewidths=1.4)
         ax.plot([], [], color=color, ls=line, label=f"{name} ({rows.sum()})")
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(gx.min(), gx.max()), ylim=(gy.min(), gy.max()))
     if ax.get_legend_handles_labels()[0]:

@@ -33,12 +33,7 @@ def fold_moments(
     return group_moments(X, fold)[0]
 
 # %% ../../nbs/05_axes/06_moment_cv.ipynb #d3a23e2d
-Kind = Literal[
-    "ridge",
-    "unshrunk",
-    "regression",
-    "entries",
-]  # "ridge": as scikit-learn's transform shrinks; "unshrunk": least squares on the axes; "regression": features regressed on the coordinates; "entries": each entry from the others of its row
+Kind = Literal["ridge", "unshrunk", "regression", "entries"]  # how a row is rebuilt, as in the table
 
 # %% ../../nbs/05_axes/06_moment_cv.ipynb #e2c07461
 def residual_maps(

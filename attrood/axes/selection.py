@@ -24,15 +24,7 @@ from .moments import Moments, null_moments, pool, stack_moments
 from .sparse_pca import alpha_max, sparse_pca
 
 # %% ../../nbs/05_axes/08_selection.ipynb #f7c0e170
-ALPHAS: tuple[float, ...] = (
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-)  # shares of alpha_max; above, shared features are lost
+ALPHAS: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)  # of alpha_max; above, shared features are lost
 Rule = str  # a name in `RULES`
 
 # %% ../../nbs/05_axes/08_selection.ipynb #3770acc8
@@ -154,11 +146,8 @@ def choose_coverage(table: pd.DataFrame, asked: Asked, axis_cost: float = 3.0) -
     chosen = enough.assign(cost=cost).sort_values(["cost", "k", "alpha"]).iloc[0]
     short = "" if top >= least else f", the most that the grid has, short of {least:g}"
     halves = f"; halves of the rows agree to {chosen.agreement:.3f}" if agree > 0 else ""
-    return (
-        int(chosen.k),
-        float(chosen.alpha),
-        f"fewest loadings, {chosen.loadings:.3g}, with every feature explained to at least {chosen.coverage:.3f}{short}{halves}",
-    )
+    covered = f"with every feature explained to at least {chosen.coverage:.3f}{short}{halves}"
+    return int(chosen.k), float(chosen.alpha), f"fewest loadings, {chosen.loadings:.3g}, {covered}"
 
 # %% ../../nbs/05_axes/08_selection.ipynb #5bd3baf9
 def parallel_k(
@@ -178,11 +167,9 @@ def _one_se(table: pd.DataFrame) -> tuple[int, float, str]:
     best = table.sort_values(["mse", "k"]).iloc[0]
     within = table[table.mse <= best.mse + best.se]
     chosen = within[within.k == within.k.min()].sort_values("alpha").iloc[-1]
-    return (
-        int(chosen.k),
-        float(chosen.alpha),
-        f"smallest k with error {chosen.mse:.4g} within one standard error of the best, {best.mse:.4g} at k = {best.k:g}",
-    )
+    best_is = f"{best.mse:.4g} at k = {best.k:g}"
+    reason = f"smallest k with error {chosen.mse:.4g} within one standard error of the best, {best_is}"
+    return int(chosen.k), float(chosen.alpha), reason
 
 # %% ../../nbs/05_axes/08_selection.ipynb #7da35f3d
 def _sparsest(table: pd.DataFrame, k: int, column: str, least: float) -> float:
@@ -229,6 +216,24 @@ def choose_se(table: pd.DataFrame, asked: Asked) -> tuple[int, float, str]:
     "The smallest k within one standard error of the best reconstruction, and the largest alpha there."
     return _one_se(table)
 
+# %% ../../nbs/05_axes/08_selection.ipynb #ce762db0
+def _check_asked(rule: str, least: float, agree: float) -> None:
+    "Refuse a rule that is not entered, and shares that are none."
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    if not 0 < least <= 1:
+        raise ValueError(f"least must be in (0, 1], got {least}")
+    if not 0 <= agree <= 1:
+        raise ValueError(f"agree must be in [0, 1], got {agree}")
+
+
+def _check_parts(parts: Moments) -> None:
+    "Refuse moments that are not of folds."
+    if parts.count.ndim != 1:
+        raise ValueError(
+            f"data must be rows, or moments with one leading axis of at least two folds, got shape {parts.count.shape}"
+        )
+
 # %% ../../nbs/05_axes/08_selection.ipynb #2e629b97
 def select_axes(
     data: npt.ArrayLike | Moments,  # (n, m) features, or the moments of folds along the first dimension
@@ -246,20 +251,12 @@ def select_axes(
 ) -> Selection:  # k, alpha, reason, table and the axes of all rows
     """Choose the number of axes and the penalty, and fit them.
 
-    The rules and what they choose are the entries of `RULES`; the default takes the fewest loadings among the fits that explain every feature to
-    `least` and agree between halves to `agree`.
+    The rules and what they choose are the entries of `RULES`; the default takes the fewest loadings among the fits
+    that explain every feature to `least` and agree between halves to `agree`.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
-    if not 0 < least <= 1:
-        raise ValueError(f"least must be in (0, 1], got {least}")
-    if not 0 <= agree <= 1:
-        raise ValueError(f"agree must be in [0, 1], got {agree}")
+    _check_asked(rule, least, agree)
     parts = data if isinstance(data, Moments) else _folds(data, strata, n_folds, seed)
-    if parts.count.ndim != 1:
-        raise ValueError(
-            f"data must be rows, or moments with one leading axis of at least two folds, got shape {parts.count.shape}"
-        )
+    _check_parts(parts)
     spread = np.sqrt(np.diag(pool(parts).covariance)) if standardize else np.ones(parts.mean.shape[-1])
     parts = _scaled(parts, spread)
     total = pool(parts)

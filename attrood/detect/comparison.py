@@ -304,7 +304,13 @@ def evaluate_detectors(
     *,
     plane: Sequence[str] | None = None,  # names of two axes, such as `z_u` and `z_c`, for the line in their plane
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
-    detectors: Sequence[str] = tuple(FITTERS),  # names in `detectors.FITTERS`, each on all axes
+    detectors: Sequence[str] = (
+        "mahalanobis",
+        "one_class_svm",
+        "density",
+        "logistic",
+        "linear_svm",
+    ),  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = defaults.settled("acceptance"),  # share of ID rows that thresholds keep

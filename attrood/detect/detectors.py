@@ -143,7 +143,7 @@ class Detector:
         head = {"name": self.name, "kind": self.kind, "columns": list(self.columns), "supervised": self.supervised}
         return head | {"params": params, "threshold": self.threshold and self.threshold._asdict()}
 
-# %% ../../nbs/07_detect/03_detectors.ipynb #aca90ec3
+# %% ../../nbs/07_detect/03_detectors.ipynb #df8c1731
 SHAPES = {
     "weights": "k",
     "bias": "",
@@ -171,7 +171,8 @@ def _checked_params(kind: str, given: Mapping[str, Any], k: int) -> dict[str, np
         fits = v.dtype.kind in "fiu" and v.ndim == len(shape) and v.size > 0 and bool(np.isfinite(v).all())
         if not fits or any(sizes.setdefault(letter, n) != n for letter, n in zip(shape, v.shape, strict=True)):
             raise ValueError(
-                f"{name!r} of a {kind} detector of {k} columns must be finite numbers in lists that fit to them and to each other"
+                f"{name!r} of a {kind} detector of {k} columns must be finite numbers in lists that fit to them "
+                "and to each other"
             )
         if name in ("scale", "bandwidth", "gamma") and not (v > 0).all():
             raise ValueError(f"{name!r} of a {kind} detector must be > 0")
@@ -180,24 +181,9 @@ def _checked_params(kind: str, given: Mapping[str, Any], k: int) -> dict[str, np
         raise ValueError(f"a column detector must have one column, got {k}")
     return params
 
-
-def _checked_threshold(given: Any) -> Threshold | None:
-    "A threshold from its plain dict, or none."
-    if given is None:
-        return None
-    if (
-        not isinstance(given, Mapping)
-        or set(given) != set(Threshold._fields)
-        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in given.values())
-    ):
-        raise ValueError(f"threshold must have finite numbers for {', '.join(Threshold._fields)}")
-    return Threshold(**given)
-
-
-def load_detector(
-    d: Mapping[str, Any],  # from `Detector.to_dict`, or from JSON
-) -> Detector:  # gives the same scores
-    """Restore a detector from its plain dict."""
+# %% ../../nbs/07_detect/03_detectors.ipynb #412357ef
+def _check_parts(d: Mapping[str, Any]) -> None:
+    "Refuse what is not the plain dict of a detector: its kind, its parts, and their types."
     if not isinstance(d.get("kind"), str) or d["kind"] not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {str(d.get('kind'))[:40]!r}")
     if not isinstance(d.get("params", {}), Mapping):
@@ -219,6 +205,26 @@ def load_detector(
         raise ValueError(
             "a detector must have a text for its name, texts for its columns, and true or false for supervised"
         )
+
+
+def _checked_threshold(given: Any) -> Threshold | None:
+    "A threshold from its plain dict, or none."
+    if given is None:
+        return None
+    if (
+        not isinstance(given, Mapping)
+        or set(given) != set(Threshold._fields)
+        or not all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in given.values())
+    ):
+        raise ValueError(f"threshold must have finite numbers for {', '.join(Threshold._fields)}")
+    return Threshold(**given)
+
+# %% ../../nbs/07_detect/03_detectors.ipynb #aca90ec3
+def load_detector(
+    d: Mapping[str, Any],  # from `Detector.to_dict`, or from JSON
+) -> Detector:  # gives the same scores
+    """Restore a detector from its plain dict."""
+    _check_parts(d)
     params = _checked_params(d["kind"], d["params"], len(d["columns"]))
     return Detector(
         d["name"],

@@ -6,7 +6,7 @@
 __all__ = ['evaluate_log', 'fit_decision', 'decide', 'decision_drift', 'write_evaluation', 'evaluation_summary']
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #8893434e
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard, Mode, fit_axes, fit_rows
+from .additive import promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
@@ -34,13 +35,14 @@ def _coordinates(
     z = pd.DataFrame(card.coordinates(evidence), columns=list(card.names))
     return z[[name for name, w in zip(z.columns, card.components, strict=True) if np.any(w)]]
 
-# %% ../../nbs/07_detect/07_evaluation.ipynb #a0ef0332
+
 def _check_groups(log: Log, name: str) -> None:
     "Refuse a column that names no groups: measurements, lists, or nothing in an OoD row."
     values = log.array(name)
     if values.ndim != 1 or values.dtype.kind == "f":
         raise ValueError(
-            f"groups must be a column of names, such as domain, got {name!r}, which holds {'lists' if values.ndim > 1 else 'measurements'}"
+            f"groups must be a column of names, such as domain, got {name!r}, which holds "
+            f"{'lists' if values.ndim > 1 else 'measurements'}"
         )
     if (lost := pd.isna(values) & ~log.is_id).any():
         raise ValueError(
@@ -48,6 +50,17 @@ def _check_groups(log: Log, name: str) -> None:
         )
 
 
+def _comparison_params(
+    card: AxisCard, axes: Collection[str], scores: Sequence[str], rows: Log, given: dict[str, Any]
+) -> dict[str, Any]:
+    "What was given, with the scores that need no training, and the plane, where these were not."
+    free = registry.training_free(scores, rows)
+    if "training_free" not in given and len(free) < len(scores):
+        given = given | {"training_free": free}
+    plane = [card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in axes]
+    return {"plane": plane} | given if len(set(plane)) == 2 else given
+
+# %% ../../nbs/07_detect/07_evaluation.ipynb #a0ef0332
 def evaluate_log(
     log: Log,  # with ID rows and at least one OoD domain
     card: AxisCard | None = None,  # fitted axes; None fits them on the train rows
@@ -74,14 +87,7 @@ def evaluate_log(
         )
     scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E, any_model))
     varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
-    free = registry.training_free(varied, rows)
-    if "training_free" not in params and len(free) < len(varied):
-        params = params | {"training_free": free}
-    plane = [
-        card.names[j] for j in (card.labels.z_u, card.labels.z_c) if j is not None and card.names[j] in coordinates
-    ]
-    if len(set(plane)) == 2:
-        params = {"plane": plane} | params
+    params = _comparison_params(card, coordinates.columns, varied, rows, params)
     result = evaluate_detectors(coordinates, scores[varied], y, rows.array(groups).astype(str), ids, **params)
     found = {
         "axes": "given" if given else "fitted on the train rows",
@@ -97,21 +103,25 @@ def fit_decision(
     card: AxisCard,  # fitted axes
     log: Log,  # its ID rows are used
     acceptance: float = 0.95,  # share of ID rows to accept, in (0, 1)
-    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm" or "density"
+    detector: str = "mahalanobis",  # "mahalanobis", "one_class_svm", "density" or "additive"
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> dict[str, Any]:  # plain types, the card's "decision"
     """Fit an ID-only detector on coordinates and set its threshold on other ID rows."""
-    if detector not in ("mahalanobis", "one_class_svm", "density"):
-        raise ValueError(f"detector must be mahalanobis, one_class_svm or density, got {detector!r}")
+    if detector not in ("mahalanobis", "one_class_svm", "density", "additive"):
+        raise ValueError(f"detector must be mahalanobis, one_class_svm, density or additive, got {detector!r}")
     mask = log.positions(log.is_id & log_rows.evaluation_rows(log))
     part = log_rows.split_rows(log.array("id")[mask].astype(str), (0.6, 0.4), "decision", ("fit", "threshold"))
     if min((part == "fit").sum(), (part == "threshold").sum()) < 2:
         raise ValueError(
-            f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, got {len(mask)} in all"
+            f"{log.name} must have ID rows for a detector and for its threshold, at least 2 each, "
+            f"got {len(mask)} in all"
         )
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
     fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
-    return fitted.with_threshold(z[part == "threshold"], acceptance).to_dict()
+    made = fitted.with_threshold(z[part == "threshold"], acceptance)
+    if detector == "additive" and made.threshold is not None:
+        return made.to_dict() | {"promise": promised_rate(made.threshold)._asdict()}
+    return made.to_dict()
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #4bb5a8f8
 def decide(
@@ -182,7 +192,8 @@ def evaluation_summary(
         "p_holm",
     ]
     lines = [
-        f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, supervised detectors fitted per {s['fit_on']}; n_id and n_ood count held-out test rows"
+        f"{s.get('rows', '?')} rows, k = {s.get('k', '?')} axes {s.get('axes', '')}, "
+        f"supervised detectors fitted per {s['fit_on']}; n_id and n_ood count held-out test rows"
     ]
     for domain, part in t.groupby("domain", sort=False):
         opponents = result.opponents[result.opponents["domain"] == domain]

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from enum import StrEnum
 from opcode import opmap
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .cli_infer import infer_command, infer_settings
+from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
 from ..log import files as log_files
@@ -157,72 +158,70 @@ def preset_log(
     say(str(done))
     return sources
 
-# %% ../../nbs/09_entrance/05_cli.ipynb #e186f2d4
-@app.command(
-    "run",
-    epilog="Examples:  attrood run   |   attrood run my_log.parquet -o results   |   attrood run my_log/ --images photos/   |   attrood run --preset paper --data-dir tensorflow_datasets",
-)
-def run_command(
-    log: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[LOG]",
-            help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}; animals if not given). With --preset, where its log is kept (NAME-log).",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")] = Path(
-        "attrood-out"
+# %% ../../nbs/09_entrance/05_cli.ipynb #d6a572a9
+RunLogArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[LOG]",
+        help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}; "
+        "animals if not given). With --preset, where its log is kept (NAME-log).",
     ),
-    mode: Annotated[RunMode, typer.Option(help="Default axes, the paper's to the letter, or both.")] = RunMode.both,
-    images: ImagesOption = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Start from the images of a published experiment (paper) or another preset (cifar); its log is taken up where it stopped."
-        ),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
-    pretrained: Annotated[
-        str | None, typer.Option(help="With --preset: other weights, a tag or a checkpoint file.")
-    ] = None,
-    evidence: Annotated[
-        bool,
-        typer.Option(
-            help="With --preset: store every score that image vectors allow, fitted to the preset's reference images."
-        ),
-    ] = True,
-    device: Annotated[str, typer.Option(help="With --preset: torch device.")] = "auto",
-    data_dir: Annotated[str | None, typer.Option(help="Where TFDS keeps its data sets.")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="With --preset: fetch TFDS sets that are not on disk.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    "Do the whole job: axes, stability, scores, figures, report. On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."
-    from attrood.data import open_source
-    from attrood.entrance.job import read_comparison, run, summary
-    from attrood.entrance.presets import PRESETS
-    from attrood.entrance.published import comparison_text
+]
+ResultsOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Start from the images of a published experiment (paper) or another preset (cifar); "
+        "its log is taken up where it stopped."
+    ),
+]
+WeightsOption = Annotated[str | None, typer.Option(help="With --preset: other weights, a tag or a checkpoint file.")]
+EvidenceOption = Annotated[
+    bool,
+    typer.Option(
+        help="With --preset: store every score that image vectors allow, fitted to the preset's reference images."
+    ),
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="With --preset: fetch TFDS sets that are not on disk.")
+]
 
-    start = time.perf_counter()
+# %% ../../nbs/09_entrance/05_cli.ipynb #11cb089c
+def _run_inputs(
+    log: str | None,
+    out: Path,
+    images: list[str] | None,
+    preset: str | None,
+    model: str | None,
+    pretrained: str | None,
+    evidence: bool,
+    data_dir: str | None,
+    download: bool,
+    device: str,
+) -> tuple[str, list[Any]]:
+    "The log to run on, made first if it is a preset's, and the open sources of pictures."
+    from attrood.data import open_source
+
     if preset is None and (model or pretrained or download):
         raise ValueError("--model, --pretrained and --download need --preset: a log has its model already")
     log = log or (f"{preset}-log" if preset else "animals")
     outputs.check_output(out, "results", [Path(log) if preset else log, *outputs.source_paths(images or [])])
     found = [open_source(s, data_dir=data_dir) for s in images or []]
     found += preset_log(preset, log, model, pretrained, evidence, data_dir, download, device) if preset else []
-    table = load_log(log)
-    say(
-        f"{log}: {len(table)} images, {table.is_id.sum()} ID, {len(table.manifest.class_names)} classes, {table.manifest.model.get('name', 'model unknown')}"
-    )
-    done = run(
-        table,
-        out,
-        mode.value,
-        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
-        bool(preset and PRESETS[preset].published),
-        found,
-    )
+    return log, found
+
+# %% ../../nbs/09_entrance/05_cli.ipynb #9a526812
+def _say_log(log: str, table: Any) -> None:
+    "What is in a log, in a line."
+    classes, name = len(table.manifest.class_names), table.manifest.model.get("name", "model unknown")
+    say(f"{log}: {len(table)} images, {table.is_id.sum()} ID, {classes} classes, {name}")
+
+
+def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -> None:
+    "What a run found and where it lies, for people and for programs."
+    from attrood.entrance.job import read_comparison, summary
+    from attrood.entrance.published import comparison_text
+
     for analysis in reversed(done.values()):
         say("\n" + summary(analysis))
     if (beside := read_comparison(out)) is not None:
@@ -234,10 +233,50 @@ def run_command(
         as_json,
     )
 
+# %% ../../nbs/09_entrance/05_cli.ipynb #e186f2d4
+@app.command(
+    "run",
+    epilog="Examples:  attrood run   |   attrood run my_log.parquet -o results   |   "
+    "attrood run my_log/ --images photos/   |   attrood run --preset paper --data-dir tensorflow_datasets",
+)
+def run_command(
+    log: RunLogArgument = None,
+    out: ResultsOption = Path("attrood-out"),
+    mode: Annotated[RunMode, typer.Option(help="Default axes, the paper's to the letter, or both.")] = RunMode.both,
+    images: ImagesOption = None,
+    preset: PresetOption = None,
+    model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
+    pretrained: WeightsOption = None,
+    evidence: EvidenceOption = True,
+    device: Annotated[str, typer.Option(help="With --preset: torch device.")] = "auto",
+    data_dir: Annotated[str | None, typer.Option(help="Where TFDS keeps its data sets.")] = None,
+    download: DownloadOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole job: axes, stability, scores, figures, report.
+    On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
+    from attrood.entrance.job import run
+    from attrood.entrance.presets import PRESETS
+
+    start = time.perf_counter()
+    log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
+    table = load_log(log)
+    _say_log(log, table)
+    done = run(
+        table,
+        out,
+        mode.value,
+        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+        bool(preset and PRESETS[preset].published),
+        found,
+    )
+    _say_results(done, out, start, as_json)
+
 # %% ../../nbs/09_entrance/05_cli.ipynb #4b55977b
 @app.command(
     "fit",
-    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
+    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --few   |   "
+    "attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
 )
 def fit_command(
     log: LogArgument,
@@ -249,9 +288,17 @@ def fit_command(
     evidence: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, else all that the log has."
+            help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, "
+            "else all that the log has."
         ),
     ] = None,
+    few: Annotated[
+        bool,
+        typer.Option(
+            "--few",
+            help="A few named axes from ID rows alone, with a decision whose parts are its reasons; OoD rows are not read.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
@@ -260,6 +307,15 @@ def fit_command(
     outputs.check_output(out, "axis card", [log])
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
+    if few:
+        from attrood.entrance.cli_few import few_card, few_text
+
+        if mode is not ModeOption.default or alpha is not None or evidence:
+            raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
+        card = few_card(load_log(log), k)
+        card.write(out)
+        say(f"{few_text(card)}\n\nwritten to {out}")
+        return emit(card.to_dict(), as_json)
     done = analyse(
         load_log(log),
         mode.value,
@@ -329,7 +385,8 @@ def evaluate_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #7b518425
 @app.command(
     "explain",
-    epilog="Examples:  attrood explain animals --axes attrood-out/axes.json   |   attrood explain animals --id photo-0007 --language ja",
+    epilog="Examples:  attrood explain animals --axes attrood-out/axes.json   |   "
+    "attrood explain animals --id photo-0007 --language ja",
 )
 def explain_command(
     log: LogArgument,
@@ -361,7 +418,8 @@ def explain_command(
 # %% ../../nbs/09_entrance/05_cli.ipynb #fdf4d553
 @app.command(
     "report",
-    epilog="Examples:  attrood report attrood-out   |   attrood report attrood-out --images photos/ -o with_pictures.html",
+    epilog="Examples:  attrood report attrood-out   |   "
+    "attrood report attrood-out --images photos/ -o with_pictures.html",
 )
 def report_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `attrood run` wrote.")] = Path(
@@ -377,63 +435,74 @@ def report_command(
     from attrood.data import open_source
     from attrood.entrance.job import report_folder
 
-    say(
-        f"written to {report_folder(folder, out or folder / 'report.html', [open_source(s, data_dir=data_dir) for s in images or []], some=True)}"
-    )
+    found = [open_source(s, data_dir=data_dir) for s in images or []]
+    say(f"written to {report_folder(folder, out or folder / 'report.html', found, some=True)}")
+
+# %% ../../nbs/09_entrance/05_cli.ipynb #f0f4c13e
+FolderArgument = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not; or any other source.")
+]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")
+]
+TemplateOption = Annotated[
+    list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")
+]
+HoldOutOption = Annotated[
+    int, typer.Option(min=0, help="Classes to hold out: half as near classes, half as missing from the list.")
+]
+FarOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=SOURCE", help="Pictures of something else, as a cause of that name; repeat for more."),
+]
+SynonymOption = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=OTHER", help="Another name of a class; repeat for more.")
+]
+TablesOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole."),
+]
+
+# %% ../../nbs/09_entrance/05_cli.ipynb #2d1a327c
+def _write_causes(out: Path, log: Any, card: Any, tables: Mapping[str, Any]) -> None:
+    "The log, the axis card and the tables of a study in one folder."
+    from attrood.ground import atomic_folder
+    from attrood.log import write_log
+
+    with atomic_folder(out, "causes") as part:
+        write_log(log, part / "log.parquet")
+        card.write(part / "axes.json")
+        for name, table in tables.items():
+            outputs.write_csv(table, part / f"{name}.csv", index=True)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #fbe7fecb
 @app.command(
     "causes",
-    epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k --classes food101 -o causes",
+    epilog="Example:  attrood causes photos/ --model ViT-B-32 --pretrained laion2b_s34b_b79k "
+    "--classes food101 -o causes",
 )
 def causes_command(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Images, in subfolders named by class or not; or any other source.")
-    ],
+    folder: FolderArgument,
     model: Annotated[str, typer.Option(help="OpenCLIP architecture, or pocket.")] = "pocket",
     pretrained: Annotated[str, typer.Option(help="OpenCLIP weights: a tag or a checkpoint file.")] = "",
-    classes: Annotated[
-        str | None, typer.Option(help="Class names: a file, a,b,c, or a named list; the subfolders if not given.")
-    ] = None,
-    template: Annotated[
-        list[str] | None, typer.Option(help="Prompt with {} for the class name; repeat for an ensemble.")
-    ] = None,
+    classes: ClassesOption = None,
+    template: TemplateOption = None,
     per_class: Annotated[int | None, typer.Option(min=1, help="At most so many images of each class.")] = None,
-    hold_out: Annotated[
-        int, typer.Option(min=0, help="Classes to hold out: half as near classes, half as missing from the list.")
-    ] = 0,
-    far: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=SOURCE", help="Pictures of something else, as a cause of that name; repeat for more."
-        ),
-    ] = None,
-    synonym: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=OTHER", help="Another name of a class; repeat for more.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder for the log, the axes and the tables; replaced as a whole."),
-    ] = None,
+    hold_out: HoldOutOption = 0,
+    far: FarOption = None,
+    synonym: SynonymOption = None,
+    out: TablesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     "Change your images, what they show and what is asked in known ways, and see which axes answer to which cause."
-    from attrood.ground import atomic_folder
     from attrood.ground import files as ground_files
-    from attrood.log import write_log
     from attrood.why import instability_study
     from attrood.why import study as why_study
 
     others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
     if out is not None:
-        outputs.check_output(
-            out,
-            "causes",
-            [
-                *outputs.source_paths([folder, *others.values()]),
-                *(n for n in (pretrained, classes, model) if n and os.path.isfile(n)),
-            ],
-        )
+        read = [n for n in (pretrained, classes, model) if n and os.path.isfile(n)]
+        outputs.check_output(out, "causes", [*outputs.source_paths([folder, *others.values()]), *read])
     study = why_study.run_causes(
         folder, model, pretrained, classes, template or None, per_class, hold_out, others, names
     )
@@ -443,18 +512,16 @@ def causes_command(
     for name, table in tables.items():
         say(f"{name}\n{table.round(3).to_string()}\n")
     if out is not None:
-        with atomic_folder(out, "causes") as part:
-            write_log(study.log, part / "log.parquet")
-            card.write(part / "axes.json")
-            for name, table in tables.items():
-                outputs.write_csv(table, part / f"{name}.csv", index=True)
+        _write_causes(out, study.log, card, tables)
         say(f"written to {out}")
     emit(ground_files.plain({name: table.reset_index() for name, table in tables.items()}), as_json)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #279dff09
 app.command(
     "infer",
-    epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
+    cls=InferCommand,
+    epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
+    "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
 
 # %% ../../nbs/09_entrance/05_cli.ipynb #74cfca25
@@ -503,7 +570,9 @@ def _failed(error: Exception) -> int:
         say(f"attrood: {text}")
         return 1 if isinstance(error, RuntimeError) else 2
     say(
-        f"attrood: this is a fault of attrood, not of what it was given ({type(error).__name__}{': ' if text else ''}{text}); with ATTROOD_DEBUG=1 the same command shows where, please report that"
+        f"attrood: this is a fault of attrood, not of what it was given "
+        f"({type(error).__name__}{': ' if text else ''}{text}); "
+        "with ATTROOD_DEBUG=1 the same command shows where, please report that"
     )
     return 1
 

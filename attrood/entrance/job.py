@@ -100,7 +100,7 @@ def analyse(
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
-    "Axes of a log (stages 3 to 8 of the paper), their stability and card, scores and detectors; the evidence is computed once."
+    "Axes of a log, their stability and card, scores and detectors; the evidence is computed once."
     table = evidence_frame(log) if table is None else table
     with collected_notes() as notes:
         card = fit_axes(log, mode, table=table, **params)
@@ -180,15 +180,14 @@ def _stability_text(card: AxisCard) -> list[str]:
     "How stable the axes are."
     st = card.stability or {}
     if "mean" in st:
-        seeds, cosines = (
-            ", ".join(map(str, st["seeds"])),
-            ", ".join(f"{n} {c:.6f}" for n, c in zip(card.names, st["mean"], strict=True)),
-        )
+        seeds = ", ".join(map(str, st["seeds"]))
+        cosines = ", ".join(f"{n} {c:.6f}" for n, c in zip(card.names, st["mean"], strict=True))
         same = " (every fit is the same to the last bit: the solver does not use its seed here, so this is no evidence)"
         return ["", f"stability over solver seeds {seeds}: mean cosine {cosines}{same if st.get('identical') else ''}"]
     head = [
         "",
-        "stability (cosine of an axis with itself fitted again; fixed: it comes back; conditional: not in the cases named;",
+        "stability (cosine of an axis with itself fitted again; "
+        "fixed: it comes back; conditional: not in the cases named;",
         "null: the same on permuted columns, where an axis of one column comes back too):",
     ]
     lines = stability_lines(card)
@@ -276,7 +275,7 @@ def read_comparison(
     file = folder / "comparison.json"
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
-# %% ../../nbs/09_entrance/01_job.ipynb #d842b033
+# %% ../../nbs/09_entrance/01_job.ipynb #26d73ec6
 @contextmanager
 def _results(folder: Path, out: Path) -> Iterator[None]:
     "Say in one line that a folder of results is damaged, whatever part of it is."
@@ -291,10 +290,11 @@ def _results(folder: Path, out: Path) -> Iterator[None]:
             else " ".join(str(e).split())[:80]
         )
         raise ValueError(
-            f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): run `attrood run -o {folder}` again"
+            f"{folder} holds results that are damaged, or were changed ({type(e).__name__}: {what}): "
+            f"run `attrood run -o {folder}` again"
         ) from e
 
-
+# %% ../../nbs/09_entrance/01_job.ipynb #d842b033
 def report_folder(
     folder: Path,  # with results of `write_analysis`
     out: Path,  # the .html file
@@ -316,7 +316,8 @@ def report_folder(
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(
-            f"images {where} hold none of the {len(wanted)} pictures of the report, such as {next(iter(wanted), None)!r}: give the source that the log was made from"
+            f"images {where} hold none of the {len(wanted)} pictures of the report, "
+            f"such as {next(iter(wanted), None)!r}: give the source that the log was made from"
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
@@ -338,7 +339,7 @@ def _worker_job(parent: int, *job: Any) -> Analysis:
 
 
 def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
-    "The results of jobs in order, each from a process of its own where there are several cores; no process is left behind, also if this one is stopped."
+    "The results of jobs in order, in processes of their own where there are cores; none is ever left behind."
     workers, ended = min(len(jobs), os.cpu_count() or 1), False
     if workers == 1:
         yield from (function(*args, **options) for function, args, options in jobs)

@@ -43,6 +43,7 @@ PRESETS = {
         "laion2b_s34b_b79k",
         ("a photo of a {}.",),
         {},
-        "paper section 8.3, with CIFAR-10 for Tiny ImageNet, which TFDS lacks (nearest: imagenet_resized/64x64, a large download)",
+        "paper section 8.3, with CIFAR-10 for Tiny ImageNet, which TFDS lacks "
+        "(nearest: imagenet_resized/64x64, a large download)",
     ),
 }  # experiments by name

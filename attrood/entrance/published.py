@@ -259,7 +259,7 @@ def _scored(rows: Log, card: AxisCard, train: np.ndarray) -> dict[str, np.ndarra
     )
     return scores | {f"{n} on (z_u, z_c)": fit(z[train], y[train]).score(z[~train]) for n, fit in fitters.items()}
 
-
+# %% ../../nbs/09_entrance/03_published.ipynb #0deca238
 def _measured(
     name: str, published: tuple[float | None, ...], y: np.ndarray, scores: Mapping[str, np.ndarray], reason: str
 ) -> list[dict[str, Any]]:
@@ -331,8 +331,8 @@ def comparison_lead(
     numbers = table[table["part"] != "protocol"]
     count = numbers["verdict"].value_counts().reindex([AGREES, DIFFERS, CANNOT], fill_value=0)
     return (
-        f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ and {count[CANNOT]} cannot be "
-        f"compared. {same}"
+        f"Of {len(numbers)} published results, {count[AGREES]} agree with this run, {count[DIFFERS]} differ "
+        f"and {count[CANNOT]} cannot be compared. {same}"
     )
 
 # %% ../../nbs/09_entrance/03_published.ipynb #a9c8a4d1

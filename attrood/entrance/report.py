@@ -79,7 +79,7 @@ def _number(v: Any) -> str:
         return ", ".join(_number(x) for x in v[:30]) + (f", … ({len(v)})" if len(v) > 30 else "")
     return visible(v)
 
-
+# %% ../../nbs/09_entrance/02_report.ipynb #f32a4a84
 def _table(
     title: str, rows: Iterable[Mapping[Any, Any]], text: str = "", is_open: bool = False, words: bool = False
 ) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def plane_picks(
 
 # %% ../../nbs/09_entrance/02_report.ipynb #3387d559
 def detector_rows(
-    detectors: pd.DataFrame,  # one row per detector, as from `evaluate_detectors(...).table`; other tables are shown as they are
+    detectors: pd.DataFrame,  # one row per detector, as from `evaluate_detectors(...).table`, or any other table
     most: int = 60,  # rows shown
 ) -> list[dict[str, Any]]:  # what the page shows
     "Detectors, the best first within each domain."
@@ -437,9 +437,10 @@ def _origin(card: AxisCard) -> list[dict[str, Any]]:
 
 # %% ../../nbs/09_entrance/02_report.ipynb #93e5f98e
 DETECTOR_TEXT = (
-    "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar ones. AUROC is 1 for perfect and "
-    "0.5 for chance. Mahalanobis was shown familiar images alone, logistic both kinds. Everything was fitted to 60 % of the images, "
-    "the single score chosen on 20 %, and these numbers come from the 20 % that were held out."
+    "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar ones. "
+    "AUROC is 1 for perfect and 0.5 for chance. Mahalanobis was shown familiar images alone, logistic both kinds. "
+    "Everything was fitted to 60 % of the images, the single score chosen on 20 %, "
+    "and these numbers come from the 20 % that were held out."
 )  # above the table of detectors
 
 
@@ -464,7 +465,8 @@ def lead_lines(
     is_id, out = (scores["role"] == "id").to_numpy(), table["outside"].to_numpy()
     rest, known = int((~is_id).sum()), ", ".join(visible(d) for d in dict.fromkeys(scores.loc[is_id, "domain"]))
     how = (
-        f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, it differs from the familiar ones. "
+        f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, "
+        "it differs from the familiar ones. "
         "It stands out if it leaves their usual range on at least one axis."
     )
     met = (
@@ -476,9 +478,11 @@ def lead_lines(
     if not (rest and is_id.any()):
         return [met, how]
     return [
-        f"{_percent(float(out[~is_id].mean()))} of the unfamiliar images stand out, and {_percent(float(out[is_id].mean()))} of the familiar ones.",
+        f"{_percent(float(out[~is_id].mean()))} of the unfamiliar images stand out, "
+        f"and {_percent(float(out[is_id].mean()))} of the familiar ones.",
         met + how,
-        "The reason and the suggestion under each set are the most frequent ones. A suggestion comes from a fixed table: a first guess, for a person to check.",
+        "The reason and the suggestion under each set are the most frequent ones. "
+        "A suggestion comes from a fixed table: a first guess, for a person to check.",
     ]
 
 # %% ../../nbs/09_entrance/02_report.ipynb #f7292692
@@ -531,7 +535,7 @@ def _page_data(
         "symbols": ["circle", "square", "diamond", "triangle-up", "cross", "x"],
     }
 
-
+# %% ../../nbs/09_entrance/02_report.ipynb #2434abf9
 def _subtitle(card: AxisCard, images: int) -> str:
     "Model, classes, images and mode in one line."
     model, classes = card.provenance.get("model") or {}, card.provenance.get("classes")

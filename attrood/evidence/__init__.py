@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'available_evidence', 'evidence_frame', 'EmbeddingScores', 'add_evidence',
-           'log_from_embeddings', 'registry', 'from_embeddings']
+           'log_from_embeddings', 'registry', 'from_embeddings', 'extras', 'picture', 'vocabulary']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from attrood.evidence import (  # their scores register themselves
     alignment,
     distances,
+    extras,
     from_embeddings,
     neglabel,
     patches,
+    picture,
     registry,
+    vocabulary,
 )
 from .from_embeddings import log_from_embeddings
 from .registry import EVIDENCE, Evidence, available_evidence, evidence_frame
@@ -30,4 +33,7 @@ _all_ = [
     "log_from_embeddings",
     "registry",
     "from_embeddings",
+    "extras",
+    "picture",
+    "vocabulary",
 ]

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from .extras import LEAST, Extras, add_extras, fit_extras, measure_columns, measures_of
 from .neglabel import NegLabel
 from .store import EmbeddingScores
 from .vocabulary import Vocabulary
-from .words import fit_words, word_log_columns
 from ..ground import unit_rows
 from ..log import Log, files, make
 from ..log import rows as log_rows
@@ -84,11 +85,13 @@ def log_from_embeddings(
     | Sequence[str]
     | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
     word_embeddings: npt.ArrayLike | None = None,  # (W, d) their text embeddings, by the same model and prompts
+    picture: pd.DataFrame | None = None,  # (n rows) raw measures of the pictures, such as `picture_table` gives
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,) of the user's own
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
+    pixels = {} if picture is None else measure_columns(picture, len(np.asarray(image_embeddings)))
     log = make.bare_log(
         image_embeddings,
         text_embeddings,
@@ -99,7 +102,7 @@ def log_from_embeddings(
         domains=domains,
         roles=roles,
         labels=labels,
-        columns=columns,
+        columns={**columns, **pixels},
         keep_embeddings=keep_embeddings,
         **manifest,
     )
@@ -120,10 +123,12 @@ def log_from_embeddings(
         y = known if all(v is not None for v in known) else None
         options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
         scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
-    rows = _with_columns(rows, scores, x, mask)
-    if words is not None:
-        rows = _with_words(rows, x, x[mask], text_embeddings, words, word_embeddings)
-    return rows.select(np.argsort(order))
+    if words is not None or picture is not None and not isinstance(reference, EmbeddingScores):
+        scores = replace(
+            scores,
+            extras=_extras(rows, reference, x, mask, text_embeddings, words, word_embeddings, picture is not None),
+        )
+    return add_extras(_with_columns(rows, scores, x, mask), scores.extras, x).select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #e8436d56
 def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.ndarray) -> Log:
@@ -138,25 +143,26 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     return files.make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2
-def _with_words(
-    rows: Log, x: np.ndarray, familiar: np.ndarray, text: npt.ArrayLike, words: Any, embeddings: Any
-) -> Log:
-    "A log with the columns of words, which learn from familiar images what wins on those anyway."
-    if len(familiar) < 30:
+def _extras(
+    rows: Log,
+    reference: Any,
+    x: np.ndarray,
+    mask: np.ndarray,
+    text: npt.ArrayLike,
+    words: Any,
+    embeddings: Any,
+    picture: bool,
+) -> Extras:
+    "What familiar images tell about words and pictures."
+    if isinstance(reference, EmbeddingScores):
+        raise ValueError("words must be left out beside fitted scores, which bring those they were fitted with")
+    what, least = ("words", 30) if words is not None else ("picture", LEAST)
+    if mask.sum() < least:
         raise ValueError(
-            f"words need at least 30 reference rows to learn from, got {len(familiar)}: mark some with reference="
+            f"{what} need{'s' if words is None else ''} at least {least} reference rows to learn from, got {mask.sum()}: mark some with reference="
         )
-    known = words if isinstance(words, Vocabulary) else Vocabulary.of(list(words))
-    fitted = fit_words(
-        familiar,
-        unit_rows(text, "text_embeddings"),
-        rows.manifest.class_names,
-        known,
-        embeddings,
-        rows.manifest.logit_scale,
+    vocabulary = words if words is None or isinstance(words, Vocabulary) else Vocabulary.of(list(words))
+    measures = measures_of(rows.select(mask)) if picture else None
+    return fit_extras(
+        x[mask], text, rows.manifest.class_names, rows.manifest.logit_scale, vocabulary, embeddings, measures
     )
-    columns, entries = word_log_columns(fitted, x)
-    own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
-    entries = {n: {**e, "needs": ["reference", "words"]} for n, e in entries.items()}
-    m, old = rows.manifest, {n: rows.array(n) for n in rows.table.column_names}
-    return files.make_log(old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}))

@@ -126,7 +126,7 @@ OPAQUE = frozenset(
     )
 )
 
-
+# %% ../../nbs/03_evidence/12_meanings.ipynb #56f7929e
 def relations(
     class_name: str,  # a class
     known: Thesaurus | None = None,  # synonyms and broader words; None for the package's

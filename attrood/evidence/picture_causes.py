@@ -62,36 +62,14 @@ def capped(
 
 # %% ../../nbs/03_evidence/17_picture_causes.ipynb #f904589e
 @dataclass(frozen=True, eq=False)
-class PictureCauses(Fitted):
-    "Probability of each known cause from measures of pixels, relative to familiar images."
+class _Weights(Fitted):
+    "What is kept of the regression, and what it says of pictures."
 
-    kind: ClassVar[str] = "picture_causes"
     names: np.ndarray  # (d,) measures
     causes: np.ndarray  # (k,) names of the causes
     weights: np.ndarray  # (k, d) coefficients on distances in reaches
     bias: np.ndarray  # (k,) intercepts
     usual: str  # the cause that means "nothing was done"
-
-    @classmethod
-    def fit(
-        cls,
-        tables: Sequence[
-            tuple[PictureReference, pd.DataFrame]
-        ],  # one or more sets: its familiar images; measures of its pictures, as they are and changed
-        causes: Sequence[npt.ArrayLike],  # for each set, (n,) the cause of each row
-        usual: str = "none",  # the cause of pictures that are as they are
-        C: float = 0.1,  # inverse strength of the penalty, > 0
-    ) -> Self:  # fitted
-        "Fit on known causes."
-        y = np.concatenate([np.asarray(c) for c in causes])
-        if usual not in y:
-            raise ValueError(f"causes must hold {usual!r}, pictures as they are, got {', '.join(sorted(set(y)))}")
-        names = np.array([m for m in tables[0][0].names if m not in LEFT_OUT and all(m in r.names for r, _ in tables)])
-        x = np.concatenate([capped(r, t, names) for r, t in tables])
-        share = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy()
-        weight = len(y) / share / len(set(y)) * np.where(y == usual, 2, 1)
-        model = LogisticRegression(C=C, max_iter=1000).fit(x, y, sample_weight=weight)
-        return cls(names, model.classes_.astype(str), model.coef_, model.intercept_, usual)
 
     def probabilities(
         self,
@@ -117,3 +95,28 @@ class PictureCauses(Fitted):
                 f"features must have {len(self.names)} columns, as those the causes were fitted on, got {x.shape[1]}"
             )
         return x
+
+# %% ../../nbs/03_evidence/17_picture_causes.ipynb #fca84b8a
+class PictureCauses(_Weights):
+    "Probability of each known cause from measures of pixels, relative to familiar images."
+
+    kind: ClassVar[str] = "picture_causes"
+
+    @classmethod
+    def fit(
+        cls,
+        tables: Sequence[tuple[PictureReference, pd.DataFrame]],  # of each set the reference, and measures of pictures
+        causes: Sequence[npt.ArrayLike],  # for each set, (n,) the cause of each row
+        usual: str = "none",  # the cause of pictures that are as they are
+        C: float = 0.1,  # inverse strength of the penalty, > 0
+    ) -> Self:  # fitted
+        "Fit on known causes."
+        y = np.concatenate([np.asarray(c) for c in causes])
+        if usual not in y:
+            raise ValueError(f"causes must hold {usual!r}, pictures as they are, got {', '.join(sorted(set(y)))}")
+        names = np.array([m for m in tables[0][0].names if m not in LEFT_OUT and all(m in r.names for r, _ in tables)])
+        x = np.concatenate([capped(r, t, names) for r, t in tables])
+        share = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy()
+        weight = len(y) / share / len(set(y)) * np.where(y == usual, 2, 1)
+        model = LogisticRegression(C=C, max_iter=1000).fit(x, y, sample_weight=weight)
+        return cls(names, model.classes_.astype(str), model.coef_, model.intercept_, usual)

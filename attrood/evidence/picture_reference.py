@@ -104,13 +104,9 @@ def held_out(
 
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #b2d47050
 @dataclass(frozen=True, eq=False)
-class PictureReference(Fitted):
-    """How unusual the pixels of a picture are, against familiar images; 1 is what one familiar image in twenty reaches.
+class _Known(Fitted):
+    "What is kept of the familiar images."
 
-    Defined here, on Mahalanobis' distance. Takes tables of `picture_measures`, in which measures may be missing.
-    """
-
-    kind: ClassVar[str] = "picture"
     names: np.ndarray  # (d,) measures
     levels: np.ndarray  # (g, d) their sorted values among familiar images, at most 1001; nan where there is none
     below: np.ndarray  # (d,) reach below the median
@@ -123,6 +119,54 @@ class PictureReference(Fitted):
     calm: np.ndarray  # (c,) strength that one familiar image in twenty reaches, at least 1
     quiet: float  # the same of the distance
     rows: int  # familiar images
+
+    def matrix(
+        self,
+        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
+    ) -> np.ndarray:
+        "(n, d) measures in the order of `names`."
+        if isinstance(table, pd.DataFrame):
+            if missing := [m for m in self.names if m not in table]:
+                raise ValueError(
+                    f"table must have the columns {', '.join(self.names)}, {', '.join(missing)} is missing"
+                )
+            table = table[list(self.names)]
+        x = np.asarray(table, np.float64)
+        if x.ndim != 2 or x.shape[1] != len(self.names) or np.isinf(x).any():
+            raise ValueError(f"table must be (n, {len(self.names)}) without infinite values, got shape {x.shape}")
+        return x
+
+# %% ../../nbs/03_evidence/16_picture_reference.ipynb #fa0f070b
+class _Placed(_Known):
+    "Where pictures stand among the familiar ones."
+
+    def relative(
+        self,
+        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
+        cap: float = 10.0,  # largest absolute value
+    ) -> np.ndarray:
+        "(n, d) signed distance from the familiar median in units of their reach."
+        return relative_to(self.matrix(table), (self.below, self.middle, self.above), cap)
+
+    def strengths(
+        self,
+        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
+    ) -> pd.DataFrame:
+        "(n, c) each condition of each picture; at most one familiar image in twenty reaches 1."
+        return pd.DataFrame(self.relative(table) @ self.weights.T / self.calm, columns=list(self.conditions))
+
+    def score(self, features: pd.DataFrame | npt.ArrayLike) -> np.ndarray:
+        "(n,) how unusual each picture is; 1 is what one familiar image in twenty reaches."
+        return distance(self.relative(features, CAP), (self.centre, self.root)) / self.quiet
+
+# %% ../../nbs/03_evidence/16_picture_reference.ipynb #5ef1b347
+class PictureReference(_Placed):
+    """How unusual the pixels of a picture are, against familiar images; 1 is what one familiar image in twenty reaches.
+
+    Defined here, on Mahalanobis' distance. Takes tables of `picture_measures`, in which measures may be missing.
+    """
+
+    kind: ClassVar[str] = "picture"
 
     @classmethod
     def fit(
@@ -152,40 +196,6 @@ class PictureReference(Fitted):
             len(x),
         )
 
-    def matrix(
-        self,
-        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
-    ) -> np.ndarray:
-        "(n, d) measures in the order of `names`."
-        if isinstance(table, pd.DataFrame):
-            if missing := [m for m in self.names if m not in table]:
-                raise ValueError(
-                    f"table must have the columns {', '.join(self.names)}, {', '.join(missing)} is missing"
-                )
-            table = table[list(self.names)]
-        x = np.asarray(table, np.float64)
-        if x.ndim != 2 or x.shape[1] != len(self.names) or np.isinf(x).any():
-            raise ValueError(f"table must be (n, {len(self.names)}) without infinite values, got shape {x.shape}")
-        return x
-
-    def relative(
-        self,
-        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
-        cap: float = 10.0,  # largest absolute value
-    ) -> np.ndarray:
-        "(n, d) signed distance from the familiar median in units of their reach."
-        return relative_to(self.matrix(table), (self.below, self.middle, self.above), cap)
-
-    def strengths(
-        self,
-        table: pd.DataFrame | npt.ArrayLike,  # measures by name, or (n, d) in the order of `names`
-    ) -> pd.DataFrame:
-        "(n, c) each condition of each picture; at most one familiar image in twenty reaches 1."
-        return pd.DataFrame(self.relative(table) @ self.weights.T / self.calm, columns=list(self.conditions))
-
-    def score(self, features: pd.DataFrame | npt.ArrayLike) -> np.ndarray:
-        return distance(self.relative(features, CAP), (self.centre, self.root)) / self.quiet
-
 # %% ../../nbs/03_evidence/16_picture_reference.ipynb #b58c12ea
 def percentiles(
     reference: PictureReference,  # fitted on familiar images
@@ -196,7 +206,7 @@ def percentiles(
     out = np.full(x.shape, 0.5)
     for j, column in enumerate(reference.levels.T):
         known, here = column[~np.isnan(column)], ~np.isnan(x[:, j])
-        below, upto = (np.searchsorted(known, x[here, j], side) for side in ("left", "right"))  # type: ignore[call-overload]
+        below, upto = np.searchsorted(known, x[here, j], "left"), np.searchsorted(known, x[here, j], "right")
         out[here, j] = (below + upto) / 2 / len(known)
     return out
 

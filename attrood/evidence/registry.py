@@ -444,7 +444,7 @@ def evidence_frame(
     """The log's evidence as a table, every column higher for more OoD.
 
     A column that the log stores wins over one that could be computed. Raises `ValueError` for names that the log cannot give, and warns of a column
-    of the user's own whose sign seems to be the wrong way round.
+    of the user's own, not fitted on ID images, whose sign seems to be the wrong way round.
     """
     available = available_evidence(log)
     wanted = available if names is None else as_names(names)
@@ -457,7 +457,7 @@ def evidence_frame(
     frame = pd.DataFrame(
         {n: view.column(n) if n in stored else EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted}
     )
-    own = [n for n in wanted if n not in EVIDENCE]
+    own = [n for n in wanted if n not in EVIDENCE and not {"reference"} & set(stored[n].get("needs", ()))]
     if own and (is_id := getattr(log, "is_id", None)) is not None:
         for note in filter(None, (sign_note(n, frame[n].to_numpy(), np.asarray(is_id)) for n in own)):
             warnings.warn(note, UserWarning, stacklevel=2)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .alignment import NullPrompt
+from .extras import Extras, add_extras
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
 from ..ground import atomic_folder, unit_rows
@@ -43,6 +44,7 @@ class ScoreColumns:
     scale: float = 100.0  # logit scale
     bias: float = 0.0  # logit bias
     fitted: dict[str, FittedScore] = field(default_factory=dict)  # name to fitted score
+    extras: Extras = field(default_factory=Extras)  # what was learnt about words and pictures, if anything
 
     def names(self) -> list[str]:
         "Names of the columns, in the registry's order."
@@ -93,7 +95,7 @@ class KeptScores(ScoreColumns):
     ) -> None:
         "Write the scores as npz files in a folder, the text side last."
         with atomic_folder(folder, "fitted scores") as path:
-            for name, score in self.fitted.items():
+            for name, score in {**self.fitted, **self.extras.files()}.items():
                 score.save(path / f"{name}.npz")
             TextSide(self.text, np.empty(0), self.scale, self.bias).save(path / "text.npz")
 
@@ -108,7 +110,8 @@ class KeptScores(ScoreColumns):
         if side is None or side.kind != TextSide.kind:
             raise ValueError(f"folder must hold fitted scores with a text.npz, got {folder}")
         earlier = {"null_prompt": NullPrompt(side.null)} if len(side.null) else {}
-        return cls(side.text, side.scale, side.bias, earlier | files)
+        extras = Extras(files.pop("words", None), files.pop("picture", None))
+        return cls(side.text, side.scale, side.bias, earlier | files, extras)
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b9a83348
 def check_text(
@@ -250,7 +253,7 @@ def add_evidence(
     **options: Any,  # of `EmbeddingScores.fit`
 ) -> Log:  # the same rows with further evidence columns
     "Add evidence to a log: from its embeddings, from scores fitted elsewhere, or columns of one's own."
-    dropped = set[str]()
+    dropped, extras = set[str](), Extras()
     if isinstance(what, Mapping):
         columns, made = _own_columns(log, what, entries)
     else:
@@ -267,9 +270,10 @@ def add_evidence(
         order = log.positions(np.ones(len(log), bool))  # one order to compute in, whatever the caller's
         found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
         columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
-        dropped = set() if keep_embeddings else {"image_embedding"}
+        dropped, extras = set() if keep_embeddings else {"image_embedding"}, scores.extras
     old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
-    return log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    new = log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
+    return add_extras(new, extras, log.array("image_embedding")) if extras.files() else new
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b88f3d12
 def add_evidence_to_files(

@@ -78,13 +78,13 @@ def display_name(
     plain = " ".join(re.sub(r"\([^)]*\)", " ", text.replace("_", " ")).split())
     return plain or " ".join(text.replace("_", " ").split())
 
-# %% ../../nbs/03_evidence/11_vocabulary.ipynb #04910e11
+# %% ../../nbs/03_evidence/11_vocabulary.ipynb #bf968aa7
 KINDS = ("thing", "medium", "condition", "scene")
 
-
+# %% ../../nbs/03_evidence/11_vocabulary.ipynb #04910e11
 @dataclass(frozen=True)
-class Vocabulary:
-    "Words with their kinds, each word once."
+class _Listed:
+    "What a vocabulary holds."
 
     texts: tuple[str, ...]  # (W,) words, senses in brackets
     kinds: tuple[str, ...]  # (W,) one of KINDS
@@ -109,6 +109,18 @@ class Vocabulary:
         "(W,) the words as people read them."
         return [display_name(t) for t in self.texts]
 
+    def take(
+        self,
+        rows: npt.ArrayLike | Sequence[int],  # numbers of words
+    ) -> Self:  # those words, in that order
+        "Some of the words."
+        index = [int(i) for i in np.asarray(rows, int)]
+        return type(self)(*(tuple(values[i] for i in index) for values in (self.texts, self.kinds, self.prompts)))
+
+# %% ../../nbs/03_evidence/11_vocabulary.ipynb #027fde3e
+class Vocabulary(_Listed):
+    "Words with their kinds, each word once."
+
     @classmethod
     def of(
         cls,
@@ -121,14 +133,6 @@ class Vocabulary:
             prompts = own if isinstance(own, Mapping) else dict.fromkeys([own] if isinstance(own, str) else own, "")
             rows += [(str(w), kind, prompt) for w, prompt in prompts.items()]
         return cls(*map(tuple, zip(*rows, strict=True)) if rows else ((), ())).once()
-
-    def take(
-        self,
-        rows: npt.ArrayLike | Sequence[int],  # numbers of words
-    ) -> Self:  # those words, in that order
-        "Some of the words."
-        index = [int(i) for i in np.asarray(rows, int)]
-        return type(self)(*(tuple(values[i] for i in index) for values in (self.texts, self.kinds, self.prompts)))
 
     def once(self) -> Self:
         "Each word once: the first of its spellings stays, words of different senses stay apart."

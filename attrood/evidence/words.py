@@ -81,13 +81,9 @@ def hedged_names(
 
 # %% ../../nbs/03_evidence/13_words.ipynb #617b9827
 @dataclass(frozen=True, eq=False)
-class WordEvidence(Fitted):
-    """Words against classes, with a discount for each word learnt from the ID reference.
+class _Words(Fitted):
+    "What is kept of the words."
 
-    Ours, after the margin of NegLabel's kind of words (Jiang et al. 2024). Margins are of cosines.
-    """
-
-    kind: ClassVar[str] = "words"
     classes: np.ndarray  # (C, d) float32 unit text embeddings of the classes
     vectors: np.ndarray  # (W, d) float32 unit text embeddings of the words
     discount: np.ndarray  # (W,) what each word reaches on familiar images
@@ -113,6 +109,26 @@ class WordEvidence(Fitted):
         kinds = [k for i, k in enumerate(KINDS) if (self.word_kind == i).any()]
         return ["word_margin", "word_lead", "word_mass", *(f"word_{c}_{k}" for c in ("margin", "mass") for k in kinds)]
 
+# %% ../../nbs/03_evidence/13_words.ipynb #17bc3e0a
+def _in_rows(f: Callable[[np.ndarray], np.ndarray], words: _Words, x: np.ndarray) -> np.ndarray:
+    "Apply `f` to blocks of rows that make some 32 MB of cosines."
+    return arrays.in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
+
+
+def _margins(words: _Words, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Margins (n, W) of unit rows and cosines (n, C) to the classes, rounded: batch and processor move the last digits."
+    cosines = np.round(x @ words.classes.astype(np.float64).T, DIGITS)
+    return np.round(x @ words.vectors.astype(np.float64).T, DIGITS) - cosines.max(axis=1, keepdims=True), cosines
+
+# %% ../../nbs/03_evidence/13_words.ipynb #cd8c9a4a
+class WordEvidence(_Words):
+    """Words against classes, with a discount for each word learnt from the ID reference.
+
+    Ours, after the margin of NegLabel's kind of words (Jiang et al. 2024). Margins are of cosines.
+    """
+
+    kind: ClassVar[str] = "words"
+
     def rows(self, features: npt.ArrayLike) -> np.ndarray:
         "(n, d) features as float64, or an error that says what is wrong."
         x, width = as_rows(features, "features").astype(np.float64, copy=False), self.classes.shape[1]
@@ -126,17 +142,6 @@ class WordEvidence(Fitted):
         "(n,) best discounted margin of (n, d) image embeddings."
         x = unit_rows(self.rows(features))
         return _in_rows(lambda b: (_margins(self, b)[0] - self.discount).max(axis=1), self, x)
-
-
-def _in_rows(f: Callable[[np.ndarray], np.ndarray], words: WordEvidence, x: np.ndarray) -> np.ndarray:
-    "Apply `f` to blocks of rows that make some 32 MB of cosines."
-    return arrays.in_blocks(f, x, cells=max(1, (1 << 22) // (len(words.vectors) + len(words.classes))) * x.shape[1])
-
-
-def _margins(words: WordEvidence, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "Margins (n, W) of unit rows and cosines (n, C) to the classes, rounded: batch and processor move the last digits."
-    cosines = np.round(x @ words.classes.astype(np.float64).T, DIGITS)
-    return np.round(x @ words.vectors.astype(np.float64).T, DIGITS) - cosines.max(axis=1, keepdims=True), cosines
 
 # %% ../../nbs/03_evidence/13_words.ipynb #1978f629
 def word_columns(
@@ -184,25 +189,11 @@ def fit_words(
     left = vocabulary.take(kept)
     group_names, members = zip(*word_groups(left, classes, known), strict=True)
     t, v = t.astype(np.float32), v[kept].astype(np.float32)
-    start = np.cumsum([0, *map(len, members)])
-    kinds, no_reach = np.array([KINDS.index(k) for k in left.kinds]), np.empty((0, 0))
-    return _with_reach(
-        WordEvidence(
-            t,
-            v,
-            word_discount(x, t, v),
-            kinds,
-            np.concatenate(members),
-            start,
-            no_reach,
-            list(left.texts),
-            list(group_names),
-            gone[["word", "class", "why"]].to_numpy().tolist(),
-            float(scale),
-            **more,
-        ),
-        x,
-    )
+    kinds, start = np.array([KINDS.index(k) for k in left.kinds]), np.cumsum([0, *map(len, members)])
+    arrays_of = (t, v, word_discount(x, t, v), kinds, np.concatenate(members), start, np.empty((0, 0)))
+    removed = gone[["word", "class", "why"]].to_numpy().tolist()
+    fitted = WordEvidence(*arrays_of, list(left.texts), list(group_names), removed, float(scale), **more)
+    return _with_reach(fitted, x)
 
 # %% ../../nbs/03_evidence/13_words.ipynb #847c6869
 REACH = 1000  # values of each column that are kept of the reference

@@ -17,6 +17,7 @@ BASES = {
     "simulation": "made data whose truth is known",
     "one log": "looking at one log: what is reported on that log is no forecast",
     "another log": "looking at a log other than the one that the targets were set for",
+    "all sets": "looking at all sets at hand together: what is reported on them is no forecast",
 }  # basis -> what it means
 
 
@@ -344,5 +345,51 @@ DEFAULTS |= {
         "asking less for a missing class: more covariate rows right, more new classes missed",
         "one log",
         "the animals log: whether a class fits was asked after suggestions had been seen; two other readings did worse",
+    ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #fewdef01
+DEFAULTS |= {
+    "few_alpha": Default(
+        0.3,
+        "higher: purer axes, one column each in the end; lower: ideas share scores",
+        "all sets",
+        "the nine problems of the chapter together, as the twelve scores were",
+        ("axes.few:few_axes.alpha",),
+    ),
+    "standard_rows": Default(
+        3000.0,
+        "higher: the same axes on every set; lower: axes of the set's own",
+        "all sets",
+        "the nine problems together, weights 0 to 10,000: from 2,000 on nearly all axes are the standard's",
+        ("axes.few:shrunk_correlation.weight",),
+    ),
+    "most_axes": Default(
+        6,
+        "higher: less is lost; lower: less to read",
+        "argument",
+        "what a person keeps in mind",
+        ("axes.few:count_ideas.most",),
+    ),
+    "least_id_rows": Default(
+        30,
+        "lower: quantiles and units of chance",
+        "argument",
+        "the least at which a 95 % point is inside the sample",
+        ("axes.few:LEAST_ROWS",),
+    ),
+    "same_axis": Default(
+        0.9,
+        "higher: fewer axes have the standard's name",
+        "convention",
+        "between `fair` and `equal` of the verdict",
+        ("axes.few:name_axes.equal",),
+    ),
+    "surprise_base": Default(
+        3.0,
+        "higher: one far coordinate counts for more",
+        "argument",
+        "the logistic law with this median and median deviation; that law and not a cut at 0 was taken after the nine problems, where the two lie within 0.02",
+        ("detect.additive:surprise.base",),
     ),
 }

@@ -215,7 +215,7 @@ def write_json(
     path: str | Path,  # a .json file
     kind: str = "",  # of the file that may be replaced, as in `atomic_path`
 ) -> Path:  # the path
-    "Write JSON that a person can read, each list of numbers on one line, atomically; the same value gives the same bytes."
+    "Write JSON that a person can read, lists of numbers on one line, atomically; the same value gives the same bytes."
     path, text = Path(path), json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     text = re.sub(r"\[\n([^][{}\"]*)\]", lambda m: f"[{', '.join(v.strip() for v in m[1].split(','))}]", text)
     with atomic_path(path, kind) as part:
@@ -270,7 +270,10 @@ def atomic_folder(
     kind: str,  # what it is: only a folder of that kind is replaced
     inputs: Iterable[str | Path | None] = (),  # that it must keep apart from
 ) -> Iterator[Path]:  # where to write meanwhile
-    "Write a folder of results so that readers see the old one or the new one, whole; `ValueError` if it holds anything that attrood did not write."
+    """Write a folder of results so that readers see the old one or the new one, whole.
+
+    `ValueError` if it holds anything that attrood did not write.
+    """
     target = check_output(folder, kind, inputs)
     with ExitStack() as stack:
         try:

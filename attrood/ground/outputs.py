@@ -284,7 +284,8 @@ def check_folder(out: str | Path, target: Path, kind: str) -> None:
             else f"is of another output ({found}, not {kind})"
         )
         raise ValueError(
-            f"{out} holds other files ({stranger!r}, which {why}): give a new or empty folder for the output, or move it away"
+            f"{out} holds other files ({stranger!r}, which {why}): "
+            "give a new or empty folder for the output, or move it away"
         )
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #7646a99a
@@ -293,7 +294,10 @@ def check_output(
     kind: str,  # a key of `MARKS` for a file; any other word names a kind of folder
     inputs: Iterable[str | Path | None] = (),  # log, card, source, images
 ) -> Path:  # where it leads, links followed
-    "The one rule on outputs: `ValueError` if it would touch an input, or anything that attrood did not write as that kind."
+    """The one rule on outputs.
+
+    `ValueError` if it would touch an input, or anything that attrood did not write as that kind.
+    """
     keep_apart(out, inputs)
     target = real_path(out)
     (check_file if kind in MARKS else check_folder)(out, target, kind)

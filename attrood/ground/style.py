@@ -56,7 +56,7 @@ def save_figure(
     figure: Figure | Axes,  # what a plotting function returned
     path: str | Path,  # without suffix
 ) -> list[Path]:  # the files
-    "Write a figure as PNG and SVG, the same bytes for the same figure, and close it; only figures of ours are replaced."
+    "Write a figure as PNG and SVG, always the same bytes for it, and close it; only figures of ours are replaced."
     fig = figure if isinstance(figure, Figure) else figure.figure
     if not isinstance(fig, Figure):
         raise TypeError(f"figure must be a matplotlib figure or axes in one, got {type(figure).__name__}")

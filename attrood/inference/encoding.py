@@ -32,8 +32,8 @@ class Encoded(NamedTuple):
     ids: list[str]  # (n,)
     labels: list[str | None]  # (n,)
     rejects: list[tuple[str, str]]  # (id, reason)
-    seconds: dict[str, float]  # read, decode, preprocess, model
-    columns: dict[str, np.ndarray] = {}  # evidence that needs more than the embeddings
+    seconds: dict[str, float]  # read, decode, preprocess, model; and measure, if anything was measured
+    columns: dict[str, np.ndarray] = {}  # evidence that needs more than the embeddings, and measures of the pictures
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #8e684e05
 def check_finite(
@@ -57,9 +57,8 @@ def _encoded(
 ) -> Encoded:
     "A prepared batch with its checked vectors and the time since `start`."
     if vectors.ndim != 2 or len(vectors) != len(ready.ids):
-        raise InferenceError(
-            f"encode_images of model {vlm.name} must give one vector per picture ({len(ready.ids)}), got shape {vectors.shape}"
-        )
+        wanted = f"one vector per picture ({len(ready.ids)})"
+        raise InferenceError(f"encode_images of model {vlm.name} must give {wanted}, got shape {vectors.shape}")
     check_finite(vectors, ready.ids, vlm)
     return Encoded(
         ready.batch,
@@ -68,7 +67,7 @@ def _encoded(
         ready.labels,
         ready.rejects,
         ready.seconds | {"model": perf_counter() - start},
-        columns,
+        columns | ready.measures,
     )
 
 # %% ../../nbs/04_inference/04_encoding.ipynb #dc1439a4

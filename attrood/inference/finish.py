@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from ..evidence import EmbeddingScores, add_evidence
+from ..evidence import EmbeddingScores, add_evidence, extras, vocabulary
 from ..ground import unit_rows
 from .folder import SHARD_KEY, RunFolder
 from ..log import read_log
@@ -31,6 +31,20 @@ def _usable(
         fitted={name: s for name, s in scores.fitted.items() if name not in values or np.isfinite(values[name]).all()},
     )
 
+# %% ../../nbs/04_inference/06_finish.ipynb #bd67e862
+def _fitted(
+    files: list[Path],
+    text: np.ndarray,
+    null: np.ndarray,
+    words: tuple[vocabulary.Vocabulary | None, np.ndarray | None],
+    picture: bool,
+) -> EmbeddingScores:
+    "All that the reference rows of a run teach."
+    scores = _usable(EmbeddingScores.fit_log(files, text, null_embedding=null))
+    return (
+        replace(scores, extras=extras.fit_extras_log(files, text, *words, picture)) if picture or words[0] else scores
+    )
+
 # %% ../../nbs/04_inference/06_finish.ipynb #dcb74ed2
 def add_run_evidence(
     folder: RunFolder,  # locked, every shard written
@@ -38,17 +52,21 @@ def add_run_evidence(
     null_embedding: np.ndarray,  # (d,) of a prompt without a class
     keep_embeddings: bool = False,  # keep the column image_embedding
     fitted: EmbeddingScores | None = None,  # scores of an earlier run; None fits them here
+    words: tuple[vocabulary.Vocabulary, np.ndarray]
+    | None = None,  # (W,) words with (W, d) text embeddings; None for no words
+    picture: bool = False,  # learn what is usual in the pictures
 ) -> None:
     "Give every shard its embedding evidence, one at a time; started again, go on where it stopped."
     files = sorted(folder.folder.glob("part-*.parquet"))
     if not (folder.scores_path / "text.npz").exists():  # the file that is written last
-        (fitted or _usable(EmbeddingScores.fit_log(files, text_embeddings, null_embedding=null_embedding))).save(
+        (fitted or _fitted(files, text_embeddings, null_embedding, words or (None, None), picture)).save(
             folder.scores_path
         )
     scores = EmbeddingScores.load(folder.scores_path)
+    names = {*scores.entries(), *scores.extras.names()}
     for file in files:
         log = read_log(file)
-        if not scores.entries().keys() <= log.manifest.evidence.keys():
+        if not names <= log.manifest.evidence.keys():
             rejects = json.loads((pq.read_schema(file).metadata or {})[SHARD_KEY])
             folder.write(
                 int(file.stem.removeprefix("part-")),

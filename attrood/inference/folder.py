@@ -80,8 +80,8 @@ SHARD_KEY, RUN_KEY, REJECTS_KEY = (
 KIND = "log of a run"  # as the record of the folder names it
 
 # %% ../../nbs/04_inference/05_folder.ipynb #b0beab01
-class RunFolder:
-    "The folder of a run: its record, its shards, its rejects."
+class _Places:
+    "Where everything of a run lies."
 
     def __init__(
         self,
@@ -92,7 +92,8 @@ class RunFolder:
         self.folder = self.out.with_name(self.out.name + ".attrood-parts") if self.single else self.out
         if self.out.exists() and not (self.out.is_file() if self.single else self.out.is_dir()):
             raise ValueError(
-                f"{out} is {'a folder' if self.out.is_dir() else 'a file'}: give a name that ends in .parquet for a file, or without for a folder"
+                f"{out} is {'a folder' if self.out.is_dir() else 'a file'}: "
+                "give a name that ends in .parquet for a file, or without for a folder"
             )
 
     def path(
@@ -119,6 +120,10 @@ class RunFolder:
     def scores_path(self) -> Path:
         "Where the scores are kept that were fitted on the run's reference rows."
         return self.out.with_suffix(".scores") if self.single else self.folder / "scores"
+
+# %% ../../nbs/04_inference/05_folder.ipynb #77ba9aa7
+class _Held(_Places):
+    "The record of a run, and its lock."
 
     def record(self) -> dict[str, Any] | None:
         "The record of the run that is there, or None."
@@ -148,6 +153,18 @@ class RunFolder:
                 with suppress(OSError):
                     outputs.real_path(self.folder).rmdir()  # if nothing has come of it
 
+
+def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    "Refuse to go on with another run than the one on record."
+    if changed := differences(old, new):
+        raise ValueError(
+            f"{out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away"
+        )
+
+# %% ../../nbs/04_inference/05_folder.ipynb #8a9ebb3c
+class RunFolder(_Held):
+    "The folder of a run: its record, its shards, its rejects."
+
     def start(
         self,
         record: Mapping[str, Any],  # what decides the rows
@@ -158,15 +175,11 @@ class RunFolder:
         if restart:
             clear_run(self)
         check_run(self)
-        old = self.record()
-        if old is not None and (changed := differences(old, record)):
-            raise ValueError(
-                f"{self.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away"
-            )
-        if old is None:
-            outputs.write_record(self.folder, KIND, begin=True)
-            with atomic_path(self.folder / "run.json", record=self.folder) as part:
-                part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        if (old := self.record()) is not None:
+            return _check_same(self.out, old, record)
+        outputs.write_record(self.folder, KIND, begin=True)
+        with atomic_path(self.folder / "run.json", record=self.folder) as part:
+            part.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
 
     def write(
         self,
@@ -178,10 +191,9 @@ class RunFolder:
         if not (self.folder / outputs.RECORD).exists():
             outputs.write_record(self.folder, KIND, begin=True)
         if log is None:
+            text = json.dumps(list(rejects), ensure_ascii=False)
             with atomic_path(self.path(shard, rows=False), record=self.folder) as part:
-                part.write_text(
-                    json.dumps(list(rejects), ensure_ascii=False), encoding="utf-8", errors="backslashreplace"
-                )
+                part.write_text(text, encoding="utf-8", errors="backslashreplace")
             return
         meta = {Log.KEY: log.manifest.to_json().encode(), SHARD_KEY: json.dumps(list(rejects)).encode()}
         with atomic_path(self.path(shard), record=self.folder) as part:
@@ -243,14 +255,15 @@ def check_run(
         return  # complete, and never to be written to
     if (other := next(_others(run, not begun), None)) is not None:
         raise ValueError(
-            f"{run.out} holds other files, or {run.out.name} would replace one ({other!r}, which no run has on record): give a new or empty output, or move it away"
+            f"{run.out} holds other files, or {run.out.name} would replace one "
+            f"({other!r}, which no run has on record): give a new or empty output, or move it away"
         )
 
 # %% ../../nbs/04_inference/05_folder.ipynb #a6ccb2a3
 def clear_run(
     run: RunFolder,  # of the run
 ) -> None:
-    "Remove a run: its shards, its record, its rejects, its scores, the joined file; `ValueError` if there is anything else."
+    "Remove a run: shards, record, rejects, scores, the joined file; `ValueError` if there is anything else."
     check_run(run, restart=True)
     if run.scores_path.is_dir():
         shutil.rmtree(outputs.real_path(run.scores_path))
@@ -310,10 +323,7 @@ def is_joined(
     "Whether the one file of this very run is there; `ValueError` if it is of another run."
     if not (run.single and run.out.exists()):
         return False
-    if changed := differences(run.record() or {}, record):
-        raise ValueError(
-            f"{run.out} holds another run ({'; '.join(changed)}): give another output, or --restart to throw it away"
-        )
+    _check_same(run.out, run.record() or {}, record)
     _tidy(run)  # what is left if the process ended between joining and tidying
     return True
 

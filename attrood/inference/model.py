@@ -44,8 +44,8 @@ def weights_hash(
 
 # %% ../../nbs/04_inference/02_model.ipynb #b6ff25da
 @dataclass
-class VLM:
-    "An OpenCLIP model ready for zero-shot inference."
+class _Parts:
+    "What is kept of a model."
 
     model: Any  # the OpenCLIP module in evaluation mode
     tokenizer: Any  # texts → token ids
@@ -58,19 +58,11 @@ class VLM:
     logit_scale: float = 100.0  # factor from cosine to logit
     logit_bias: float = 0.0  # added to the logits
     compiled: Any = field(default=None, repr=False)  # torch.compile of the image tower, if asked for
-    activation: str = (
-        ""  # between its layers, such as GELU or QuickGELU: the same weights give other vectors with another
-    )
+    activation: str = ""  # between its layers, such as GELU or QuickGELU: another one gives other vectors
 
-    def text_side(
-        self,
-        texts: Sequence[str],  # class names and templates
-    ) -> str:
-        "What decides text vectors beside weights and prompts: the activation, and the tokens, as many as the context is long."
-        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
-        return (
-            f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
-        )
+# %% ../../nbs/04_inference/02_model.ipynb #96ad4c8e
+class _Batches(_Parts):
+    "Pictures ready for the device, and the precision they are computed in."
 
     def to_tensor(
         self,
@@ -78,12 +70,10 @@ class VLM:
     ) -> torch.Tensor:  # (n, 3, H, W) float32, on the device
         "Scale to [0, 1] and normalise, as OpenCLIP's transform does."
         x = torch.from_numpy(np.ascontiguousarray(pixels))
-        if self.device != "cpu":
-            x = (
-                x.pin_memory().to(self.device, non_blocking=True)
-                if self.device.startswith("cuda")
-                else x.to(self.device)
-            )
+        if self.device.startswith("cuda"):
+            x = x.pin_memory().to(self.device, non_blocking=True)
+        elif self.device != "cpu":
+            x = x.to(self.device)
         x = x.permute(0, 3, 1, 2).to(torch.float32).div_(255)  # channels last in memory, as the pixels come
         mean, std = (
             torch.tensor(v, dtype=torch.float32, device=x.device).view(1, 3, 1, 1)
@@ -95,6 +85,10 @@ class VLM:
         "The context in which the image tower computes in its precision."
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         return torch.autocast(self.device.split(":")[0], half) if half else nullcontext()
+
+# %% ../../nbs/04_inference/02_model.ipynb #0e2050ec
+class _Images(_Batches):
+    "Pictures to vectors."
 
     @torch.inference_mode()
     def encode_tensor(
@@ -112,6 +106,19 @@ class VLM:
     ) -> np.ndarray:  # (n, d) float32 unit rows
         "Image vectors of 8-bit pixels."
         return self.encode_tensor(self.to_tensor(pixels)).cpu().numpy()
+
+    def encode_patches(
+        self,
+        pixels: np.ndarray,  # (n, H, W, 3) uint8
+        text: np.ndarray,  # (C, d) class vectors
+    ) -> tuple[np.ndarray, np.ndarray]:  # GL-MCM (n,), and vectors (n, d) float32 unit rows
+        "GL-MCM from the patch tokens of a vision transformer, and image vectors, in one pass."
+        with self.lowered():
+            return EVIDENCE["gl_mcm"].score(self.model, self.to_tensor(pixels), text)
+
+# %% ../../nbs/04_inference/02_model.ipynb #5f8885ce
+class VLM(_Images):
+    "An OpenCLIP model ready for zero-shot inference."
 
     @torch.inference_mode()
     def encode_texts(
@@ -135,14 +142,15 @@ class VLM:
         "One vector per class: the mean over its prompts, scaled to length one."
         return class_vectors(self, class_names, templates, cache)
 
-    def encode_patches(
+    def text_side(
         self,
-        pixels: np.ndarray,  # (n, H, W, 3) uint8
-        text: np.ndarray,  # (C, d) class vectors
-    ) -> tuple[np.ndarray, np.ndarray]:  # GL-MCM (n,), and vectors (n, d) float32 unit rows
-        "GL-MCM from the patch tokens of a vision transformer, and image vectors, in one pass."
-        with self.lowered():
-            return EVIDENCE["gl_mcm"].score(self.model, self.to_tensor(pixels), text)
+        texts: Sequence[str],  # class names and templates
+    ) -> str:
+        "What decides text vectors beside weights and prompts: the activation, and the tokens in their length."
+        tokens = self.tokenizer(list(texts)).cpu().numpy().astype("<i8")
+        return (
+            f"{self.activation} {tokens.shape[1:]} {hashlib.sha256(np.ascontiguousarray(tokens).tobytes()).hexdigest()}"
+        )
 
     @property
     def software(self) -> dict[str, str]:
@@ -172,18 +180,15 @@ def _resolve_model(name: str, pretrained: str) -> tuple[str, str]:
             f"model {name!r} is not known to OpenCLIP" + (f": did you mean {' or '.join(near)}?" if near else "")
         )
     tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
+    known = ", ".join(tags) or "(none known)"
     if not pretrained:
-        raise ValueError(
-            f"pretrained must be given for model {name!r}: a checkpoint file, or one of {', '.join(tags) or '(none known)'}"
-        )
+        raise ValueError(f"pretrained must be given for model {name!r}: a checkpoint file, or one of {known}")
     if not (
         pretrained.startswith("random:")
         or os.path.isfile(pretrained)
         or pretrained.lower().replace("-", "_") in [t.lower().replace("-", "_") for t in tags]
     ):
-        raise ValueError(
-            f"pretrained {pretrained!r} of model {name!r} is neither a file nor one of {', '.join(tags) or '(none known)'}"
-        )
+        raise ValueError(f"pretrained {pretrained!r} of model {name!r} is neither a file nor one of {known}")
     return name, pretrained
 
 # %% ../../nbs/04_inference/02_model.ipynb #10c32429
@@ -202,12 +207,13 @@ def pick_precision(
 
 # %% ../../nbs/04_inference/02_model.ipynb #08789c93
 def _needs_quick(name: str, weights: str) -> bool:
-    "Whether OpenCLIP lists weights as trained with QuickGELU, and the architecture has another activation; then a warning says so."
+    "Whether weights were trained with QuickGELU and the architecture has another activation; then a warning says so."
     tag, known = open_clip.get_pretrained_cfg(name, weights) or {}, open_clip.get_model_config(name) or {}
     if os.path.isfile(weights) or not tag.get("quick_gelu") or known.get("quick_gelu"):
         return False
     warnings.warn(
-        f"weights {weights!r} were trained with the activation QuickGELU, which model {name!r} does not have: it is put in, as in {name}-quickgelu",
+        f"weights {weights!r} were trained with the activation QuickGELU, which model {name!r} does not have: "
+        f"it is put in, as in {name}-quickgelu",
         stacklevel=4,
     )
     return True
@@ -224,7 +230,7 @@ def _activation(net: Any) -> str:
         )
     )
 
-
+# %% ../../nbs/04_inference/02_model.ipynb #7430adef
 def _build(name: str, weights: str) -> Any:
     "An OpenCLIP model on the CPU in float32, random if the weights say so."
     quick = _needs_quick(name, weights)
@@ -246,7 +252,7 @@ def _build(name: str, weights: str) -> Any:
 # %% ../../nbs/04_inference/02_model.ipynb #b59bb0b8
 def load_vlm(
     model: str = "ViT-B-32",  # architecture, hf-hub:…, local-dir:…, config.json, or a shipped model
-    pretrained: str = "",  # tag, checkpoint file, or random:SEED; must be given for a bare architecture, as for the default one
+    pretrained: str = "",  # tag, checkpoint file, or random:SEED; a bare architecture, as the default, needs one
     device: str = "auto",  # auto takes a GPU if there is one
     precision: str = "auto",  # fp32, bf16, fp16; auto goes by the device
     compile: bool = False,  # torch.compile the image tower: slower to start, faster on GPUs

@@ -23,11 +23,20 @@ def setting(
     choices: Sequence[str] = (),  # allowed values
     least: float | None = None,  # smallest allowed value
     flag: str = "",  # its name on the command line, if another than the field's
+    bare: str = "",  # what its value stands for in the help, if it may be left out on the command line, which means True
 ) -> Any:  # a dataclass field
     "A field of `InferOptions`."
     return field(
         default=default,
-        metadata={"text": text, "rows": rows, "cli": cli, "choices": tuple(choices), "least": least, "flag": flag},
+        metadata={
+            "text": text,
+            "rows": rows,
+            "cli": cli,
+            "choices": tuple(choices),
+            "least": least,
+            "flag": flag,
+            "bare": bare,
+        },
     )
 
 # %% ../../nbs/04_inference/11_options.ipynb #40d4c25a
@@ -58,6 +67,16 @@ class InferOptions:
     )
     evidence: bool = setting(True, "Store every score that image vectors allow.", rows=True)
     patches: bool = setting(False, "GL-MCM too, from the patch tokens of a vision transformer.", rows=True)
+    words: bool | str | Path = setting(
+        False,
+        "Words that are no classes as evidence, and the word each image shows: the packaged vocabulary, or a list of your own (a .json, or one a line). Learnt from the reference images.",
+        cli=str,
+        bare="[FILE]",
+    )
+    picture: bool = setting(
+        False,
+        "The state of the picture as evidence (sharpness, noise, compression, light, colour, …), measured on the original pixels. Learnt from the reference images.",
+    )
     embeddings: bool = setting(
         False, "Store image vectors too (float16), from which any score can be redone.", rows=True
     )

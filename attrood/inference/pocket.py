@@ -97,7 +97,7 @@ def attrood_resnet8(
 # %% ../../nbs/04_inference/09_pocket.ipynb #9bfad678
 @lru_cache(maxsize=1)
 def register_pocket() -> str:  # the name to give to `open_clip`
-    "Make `open_clip.create_model_and_transforms('pocket', ...)` and `open_clip.get_tokenizer('pocket')` work in this process."
+    "Make the name 'pocket' known to `open_clip.create_model_and_transforms` and `get_tokenizer` in this process."
     open_clip = need("open_clip")
     folder = Path(
         tempfile.mkdtemp(prefix="attrood-pocket-")

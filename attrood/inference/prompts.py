@@ -35,7 +35,10 @@ def readable(
     label: str,  # a label as its data set writes it
     data_set: str = "",  # a set that OpenAI's lists know: food101, cifar100, cifar10, dtd, caltech101
 ) -> str:  # words
-    "The label as words: OpenAI's name where there is one, ImageNet's for a WordNet id, otherwise underscores become spaces; in Unicode's composed form."
+    """The label as words, in Unicode's composed form.
+
+    OpenAI's name where there is one, ImageNet's for a WordNet id; otherwise underscores become spaces.
+    """
     label = members.composed(label)
     if re.fullmatch(r"n\d{8}", label):
         return openai_prompts()["wnids"].get(label, label)
@@ -77,7 +80,8 @@ def class_list(
         twice = next(n for i, n in enumerate(given) if n in given[:i])
         at = [i for i, n in enumerate(given, 1) if n == twice]
         raise ValueError(
-            f"classes must be different names, got {twice!r} as {' and '.join(map(str, at))} of {len(given)}: give it once (for ImageNet there is the list imagenet)"
+            f"classes must be different names, got {twice!r} as {' and '.join(map(str, at))} of {len(given)}: "
+            "give it once (for ImageNet there is the list imagenet)"
         )
     if len(names) < 2:
         raise ValueError(f"classes must be at least 2 different names, got {names}")
@@ -90,7 +94,7 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)  # where none are given
 def template_list(
     templates: str
     | Sequence[str]
-    | None = None,  # templates with one {}, or names of OpenAI's sets (imagenet80, food101, cifar100, cifar10, dtd, caltech101); None takes "a photo of a {}."
+    | None = None,  # with one {} each, or names of OpenAI's sets; None takes "a photo of a {}."
 ) -> list[str]:  # at least one template
     "Templates from texts and names of sets; a wrong one raises `ValueError`."
     if templates is None:

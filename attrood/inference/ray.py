@@ -18,7 +18,7 @@ from ..data import Preprocessing, Source
 from .encoder import Encoder
 from .encoding import Encoded, InferenceError, encode_batch
 from .folder import Batch
-from .loader import prepare
+from .loader import MeasurePixels, prepare
 
 T = TypeVar("T")
 
@@ -50,13 +50,14 @@ class PrepareTask:
         sources: Sequence[Source],  # what to read
         preprocessing: Preprocessing,  # how images are made ready
         max_pixels: int,  # larger pictures are rejects
+        measure: MeasurePixels | None = None,  # what to measure of the original pixels
     ) -> None:
-        self.sources, self.preprocessing, self.max_pixels = sources, preprocessing, max_pixels
+        self.sources, self.preprocessing, self.max_pixels, self.measure = sources, preprocessing, max_pixels, measure
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         b, start = Batch(*(int(x) for x in row["batch"])), perf_counter()
         samples = self.sources[b.source].read(b.start, b.stop)
-        ready = prepare(b, samples, self.preprocessing, self.max_pixels, perf_counter() - start)
+        ready = prepare(b, samples, self.preprocessing, self.max_pixels, perf_counter() - start, self.measure)
         return {"number": b.number, "data": ready}
 
 # %% ../../nbs/04_inference/08_ray.ipynb #16b516c4
@@ -91,6 +92,7 @@ def ray_batches(
     text: np.ndarray | None = None,  # (C, d) class vectors, for patch evidence
     workers: int = 2,  # model actors
     address: str | None = None,  # of a cluster; None uses the Ray of this process or starts one
+    measure: MeasurePixels | None = None,  # what to measure of the original pixels
 ) -> Iterator[Encoded]:  # in order
     "Encode batches with Ray Data; the engine behind `infer(engine='ray')`."
     ray = _started(address)
@@ -100,7 +102,7 @@ def ray_batches(
     model = ray.put(replace(vlm, compiled=None) if hasattr(vlm, "compiled") else vlm)  # type: ignore[type-var]
     threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // workers)
     items = ray.data.from_items([{"batch": list(b)} for b in batches], override_num_blocks=max(1, len(batches)))
-    prepared = items.map(PrepareTask(sources, vlm.preprocessing, max_pixels).__call__, num_cpus=0.5)
+    prepared = items.map(PrepareTask(sources, vlm.preprocessing, max_pixels, measure).__call__, num_cpus=0.5)
     encoded = prepared.map(
         EncodeActor,
         fn_constructor_args=(model, threads, text),

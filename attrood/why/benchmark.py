@@ -50,6 +50,27 @@ def _cell(n: npt.NDArray[Any], s: npt.NDArray[Any], q: npt.NDArray[Any]) -> tupl
         mean = s / n
     return mean, np.maximum(q - n * mean**2, 0)
 
+# %% ../../nbs/08_why/05_benchmark.ipynb #42ddd381
+def _boot_parts(
+    x: npt.NDArray[np.float64],
+    c: npt.NDArray[np.str_],
+    g: npt.NDArray[np.intp],
+    order: Sequence[str],
+    n_boot: int,
+    seed: int,
+) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]:
+    "Per cause: count (b, 1), mean and sum of squared deviations (b, k), of all rows first, then of bootstrap draws."
+    rng, size = np.random.default_rng(seed), int(g.max()) + 1
+    drawn = [rng.multinomial(size, np.full(size, 1 / size), n_boot)] if n_boot else []
+    weights, parts = np.vstack([np.ones((1, size)), *drawn]), {}
+    for cause in order:
+        rows, cells = c == cause, np.zeros((size, 2 * x.shape[1] + 1))
+        np.add.at(cells, g[rows], np.c_[np.ones(rows.sum()), x[rows], x[rows] ** 2])
+        total = weights @ cells
+        n = total[:, :1]
+        parts[cause] = (n, *_cell(n, total[:, 1 : 1 + x.shape[1]], total[:, 1 + x.shape[1] :]))
+    return parts
+
 # %% ../../nbs/08_why/05_benchmark.ipynb #395588cb
 def effect_matrix(
     X: npt.ArrayLike,  # (n, k) coordinates
@@ -61,7 +82,7 @@ def effect_matrix(
     level: float = 0.95,  # level of the interval
     seed: int = 0,  # seed of the bootstrap
 ) -> pd.DataFrame:  # a row per cause and axis: cause, axis, d, low, high
-    "Cohen's d of every cause against the baseline on every axis (difference of means in pooled standard deviations), with bootstrap intervals over images."
+    "Cohen's d of every cause against the baseline on every axis, with bootstrap intervals over images."
     x, c, g = _checked(X, causes, groups)
     if baseline not in c:
         raise ValueError(f"baseline must be one of the causes {', '.join(np.unique(c))}, got {baseline!r}")
@@ -69,19 +90,8 @@ def effect_matrix(
     if len(axes) != x.shape[1]:
         raise ValueError(f"names must have {x.shape[1]} entries like the columns of X, got {len(axes)}")
     x = x - x.mean(0)
-    rng, size = np.random.default_rng(seed), int(g.max()) + 1
-    weights = (
-        np.vstack([np.ones((1, size)), rng.multinomial(size, np.full(size, 1 / size), n_boot)])
-        if n_boot
-        else np.ones((1, size))
-    )
-    parts = {}
-    for cause in [baseline, *(u for u in np.unique(c) if u != baseline)]:
-        rows, cells = c == cause, np.zeros((size, 2 * x.shape[1] + 1))
-        np.add.at(cells, g[rows], np.c_[np.ones(rows.sum()), x[rows], x[rows] ** 2])
-        total = weights @ cells
-        n = total[:, :1]
-        parts[cause] = (n, *_cell(n, total[:, 1 : 1 + x.shape[1]], total[:, 1 + x.shape[1] :]))
+    order = [baseline, *(u for u in np.unique(c) if u != baseline)]
+    parts = _boot_parts(x, c, g, order, n_boot, seed)
     n0, m0, v0 = parts.pop(baseline)
     out = []
     for cause, (n, m, v) in parts.items():
@@ -100,7 +110,7 @@ def plot_effects(
     effects: pd.DataFrame,  # from `effect_matrix`
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
-    "Heat map of effect sizes, colours up to 3; on light cells an effect whose interval holds 0, or that has none, is printed in grey."
+    "Heat map of effect sizes, colours up to 3; on light cells an effect not surely other than 0 is printed in grey."
     order = list(dict.fromkeys(effects["cause"])), list(dict.fromkeys(effects["axis"]))
     d = effects.pivot(index="cause", columns="axis", values="d").loc[order[0], order[1]].to_numpy()
     sure = ((effects["low"] > 0) | (effects["high"] < 0)).to_numpy().reshape(d.shape)
@@ -126,9 +136,7 @@ class Telling:
 
     causes: npt.NDArray[np.str_]  # (n,) true causes
     predicted: npt.NDArray[np.str_]  # (n,) named causes
-    log_odds: npt.NDArray[np.float64] = field(
-        repr=False
-    )  # (n, number of causes) log probabilities; the difference of two columns is a log odds
+    log_odds: npt.NDArray[np.float64] = field(repr=False)  # (n, causes) log probabilities; differences are log odds
     names: tuple[str, ...] = ()  # causes in the order of the columns
     groups: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp), repr=False)  # (n,) image
 
@@ -147,7 +155,7 @@ class Telling:
         out = np.nanmean(recall, axis=0)
         return float(out[0]) if weights is None else out
 
-
+# %% ../../nbs/08_why/05_benchmark.ipynb #0a677ca1
 def cause_classifier() -> Pipeline:  # not fitted
     "Logistic regression on standardised columns, causes weighted equally."
     return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
@@ -175,13 +183,31 @@ def tell_causes(
         logp[test] = np.log(np.maximum(model.fit(x[train], y[train]).predict_proba(x[test]), 1e-300))
     return Telling(c, names[logp.argmax(1)], logp, tuple(map(str, names)), g)
 
-# %% ../../nbs/08_why/05_benchmark.ipynb #6cafd41e
+# %% ../../nbs/08_why/05_benchmark.ipynb #1f83875a
 def _permuted(y: npt.NDArray[Any], g: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[Any]:
     "Causes permuted: between images where every image has one cause, else between rows."
     first = y[np.unique(g, return_index=True)[1]]
     return first[rng.permutation(len(first))][g] if (first[g] == y).all() else rng.permutation(y)
 
 
+def _told(
+    X: npt.ArrayLike,
+    causes: npt.ArrayLike,
+    groups: npt.ArrayLike | None,
+    folds: int,
+    repeats: int,
+    n_boot: int,
+    seed: int,
+) -> tuple[Any, npt.NDArray[np.float64], int]:
+    "Balanced accuracy of an input, averaged over foldings: of all images, and of bootstrap draws; and its columns."
+    x, c, g = _checked(X, causes, groups)
+    size = g.max() + 1
+    weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n_boot)
+    told = [tell_causes(x, c, g, folds, seed + r) for r in range(repeats)]
+    value = np.mean([t.balanced_accuracy() for t in told])
+    return value, np.mean([t.balanced_accuracy(weights) for t in told], axis=0), x.shape[1]
+
+# %% ../../nbs/08_why/05_benchmark.ipynb #6cafd41e
 def compare_inputs(
     inputs: Mapping[str, npt.ArrayLike],  # name → (n, k) columns; the first is what the others are compared with
     causes: npt.ArrayLike,  # (n,) cause of each row
@@ -197,22 +223,13 @@ def compare_inputs(
     if not inputs:
         raise ValueError("inputs must hold at least one table")
     q = [50 * (1 - level), 50 * (1 + level)]
-    rows, first, weights = {}, None, None
+    rows, first = {}, None
     for name, X in inputs.items():
-        x, c, g = _checked(X, causes, groups)
-        if weights is None:
-            weights = np.random.default_rng(seed).multinomial(
-                g.max() + 1, np.full(g.max() + 1, 1 / (g.max() + 1)), n_boot
-            )
-        told = [tell_causes(x, c, g, folds, seed + r) for r in range(repeats)]
-        value, boot = (
-            np.mean([t.balanced_accuracy() for t in told]),
-            np.mean([t.balanced_accuracy(weights) for t in told], axis=0),
-        )
+        value, boot, width = _told(X, causes, groups, folds, repeats, n_boot, seed)
         first = (value, boot) if first is None else first
         low, high = np.percentile(boot, q)
         dl, dh = np.percentile(boot - first[1], q)
-        rows[name] = [x.shape[1], value, low, high, value - first[0], dl, dh]
+        rows[name] = [width, value, low, high, value - first[0], dl, dh]
     if permutations:
         x, c, g = _checked(next(iter(inputs.values())), causes, groups)
         rng = np.random.default_rng(seed)
@@ -231,9 +248,7 @@ def completeness(
     n_boot: int = 1000,  # bootstrap draws over images
     level: float = 0.95,  # level of the interval
     seed: int = 0,  # seed of folds and bootstrap
-) -> dict[
-    str, float
-]:  # r2 of the full-evidence log odds predicted from the coordinates out of fold; auroc_axes, auroc_evidence; their difference with its interval, low to high
+) -> dict[str, float]:  # r2, auroc_axes, auroc_evidence, their difference, and its interval: low, high
     "How much of the full-evidence detector the coordinates reproduce; OoD is positive."
     y = np.where(np.asarray(is_ood, bool), "ood", "id")
     z, _, g = _checked(coordinates, y, groups)
@@ -312,7 +327,7 @@ def deletion_test(
     baseline: str = "none",  # the cause that effects are measured against
     folds: int = 5,  # number of folds
     seed: int = 0,  # seed of the folds
-) -> pd.DataFrame:  # a row per axis and cause: axis, cause, predicted (|d|), loss (of recall); `attrs["agreement"]` (Spearman of predicted and loss), `attrs["p_value"]`
+) -> pd.DataFrame:  # a row per axis and cause: axis, cause, predicted (|d|), loss (of recall)
     "Remove one axis at a time: does the predicted loss happen?"
     x, c, g = _checked(X, causes, groups)
     if x.shape[1] < 2:

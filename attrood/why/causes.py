@@ -67,7 +67,8 @@ class Cause:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.needs not in NEEDED:
             raise ValueError(
-                f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, got {self.kind!r} and {self.needs!r}"
+                f"{self.name} must be of a kind among {', '.join(KINDS)} and need one of {', '.join(NEEDED)}, "
+                f"got {self.kind!r} and {self.needs!r}"
             )
         if self.needs == "image" and not self.settings:
             raise ValueError(f"settings of {self.name} must hold at least one, for a cause that changes the picture")
@@ -268,33 +269,12 @@ def shuffle_letters(
     return "".join(c if c.isspace() else letters[next(order)] for c in text)
 
 # %% ../../nbs/08_why/04_causes.ipynb #3858910d
-@cause(
-    "text_empty",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="an empty box on it",
-    ja="空の枠を重ねた",
-    fixed={"kind": "empty"},
-)
-@cause(
-    "text_random",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="meaningless letters on it",
-    ja="意味のない文字を重ねた",
-    fixed={"kind": "random"},
-)
-@cause(
-    "text_semantic",
-    "instability",
-    ("bottom", "top"),
-    "place",
-    en="a sentence on it",
-    ja="文を重ねた",
-    fixed={"kind": "semantic"},
-)
+_BOXED = ("instability", ("bottom", "top"), "place")  # kind, settings and unit of the three
+
+
+@cause("text_empty", *_BOXED, en="an empty box on it", ja="空の枠を重ねた", fixed={"kind": "empty"})
+@cause("text_random", *_BOXED, en="meaningless letters on it", ja="意味のない文字を重ねた", fixed={"kind": "random"})
+@cause("text_semantic", *_BOXED, en="a sentence on it", ja="文を重ねた", fixed={"kind": "semantic"})
 def text_overlay(
     image: Any,  # RGB image
     place: str,  # "bottom" or "top"
@@ -316,13 +296,8 @@ def text_overlay(
         return out
     width = ImageFont.load_default(100).getlength(text)  # measured on the sentence, so both kinds get one font size
     font = ImageFont.load_default(max(5.0, min(0.7 * box, 96.0 * w / max(width, 1.0))))
-    draw.text(
-        (w / 2, y + box / 2),
-        text if kind == "semantic" else shuffle_letters(text, rng),
-        fill=(0, 0, 0),
-        font=font,
-        anchor="mm",
-    )
+    said = text if kind == "semantic" else shuffle_letters(text, rng)
+    draw.text((w / 2, y + box / 2), said, fill=(0, 0, 0), font=font, anchor="mm")
     return out
 
 # %% ../../nbs/08_why/04_causes.ipynb #05bcfda7

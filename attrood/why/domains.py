@@ -18,7 +18,7 @@ from sklearn.metrics import silhouette_score
 
 from ..ground import style
 
-# %% ../../nbs/08_why/03_domains.ipynb #d3ecde60
+# %% ../../nbs/08_why/03_domains.ipynb #277d7667
 def _boot_means(
     x: npt.NDArray[np.float64], g: npt.NDArray[Any], n_boot: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
@@ -32,6 +32,24 @@ def _boot_means(
     return total[:, 1:] / total[:, :1]
 
 
+def _checked_domains(
+    coordinates: npt.ArrayLike, domains: npt.ArrayLike, baseline: npt.ArrayLike, names: Sequence[str] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.str_], npt.NDArray[np.bool_], list[str]]:
+    "Arrays of one length: coordinates (n, k), domains, the baseline; and the names of the axes."
+    z, d, b = np.asarray(coordinates, float), np.asarray(domains).astype(str), np.asarray(baseline, bool)
+    if z.ndim != 2 or d.shape != z.shape[:1] or b.shape != d.shape:
+        raise ValueError(
+            f"domains and baseline must have one entry per row of coordinates, "
+            f"got {d.shape} and {b.shape} for {z.shape}"
+        )
+    if not b.any():
+        raise ValueError("baseline must mark at least one row")
+    axes = list(names) if names is not None else [f"z{j}" for j in range(z.shape[1])]
+    if len(axes) != z.shape[1]:
+        raise ValueError(f"names must have {z.shape[1]} entries, got {len(axes)}")
+    return z, d, b, axes
+
+# %% ../../nbs/08_why/03_domains.ipynb #d3ecde60
 def domain_profiles(
     coordinates: npt.ArrayLike,  # (n, k)
     domains: npt.ArrayLike,  # (n,) domain of each row
@@ -41,45 +59,19 @@ def domain_profiles(
     n_boot: int = 1000,  # bootstrap draws
     level: float = 0.95,  # level of the intervals
     seed: int = 0,  # seed of the bootstrap
-) -> (
-    pd.DataFrame
-):  # a row per domain and axis: domain, axis, rows, mean, low, high, difference, difference_low, difference_high
+) -> pd.DataFrame:  # a row per domain and axis: rows, mean, low, high, and the difference with its own low and high
     "Mean coordinates of every domain with intervals, and their difference from the baseline."
-    z, d, b = np.asarray(coordinates, float), np.asarray(domains).astype(str), np.asarray(baseline, bool)
-    if z.ndim != 2 or d.shape != z.shape[:1] or b.shape != d.shape:
-        raise ValueError(
-            f"domains and baseline must have one entry per row of coordinates, got {d.shape} and {b.shape} for {z.shape}"
-        )
-    if not b.any():
-        raise ValueError("baseline must mark at least one row")
-    axes = list(names) if names is not None else [f"z{j}" for j in range(z.shape[1])]
-    if len(axes) != z.shape[1]:
-        raise ValueError(f"names must have {z.shape[1]} entries, got {len(axes)}")
-    g, rng, q = (
-        np.arange(len(d)) if groups is None else np.asarray(groups),
-        np.random.default_rng(seed),
-        [50 * (1 - level), 50 * (1 + level)],
-    )
+    z, d, b, axes = _checked_domains(coordinates, domains, baseline, names)
+    g, rng = np.arange(len(d)) if groups is None else np.asarray(groups), np.random.default_rng(seed)
+    q = [50 * (1 - level), 50 * (1 + level)]
     base, out = _boot_means(z[b], g[b], n_boot, rng), []
     for name in np.unique(d):
         m = _boot_means(z[d == name], g[d == name], n_boot, rng)
         diff = m - base if not (b[d == name].all() and b.sum() == (d == name).sum()) else 0 * m
         (low, high), (dl, dh) = np.percentile(m[1:], q, axis=0), np.percentile(diff[1:], q, axis=0)
-        out.append(
-            pd.DataFrame(
-                {
-                    "domain": name,
-                    "axis": axes,
-                    "rows": int((d == name).sum()),
-                    "mean": m[0],
-                    "low": low,
-                    "high": high,
-                    "difference": diff[0],
-                    "difference_low": dl,
-                    "difference_high": dh,
-                }
-            )
-        )
+        values = {"mean": m[0], "low": low, "high": high, "difference": diff[0]}
+        values |= {"difference_low": dl, "difference_high": dh}
+        out.append(pd.DataFrame({"domain": name, "axis": axes, "rows": int((d == name).sum()), **values}))
     return pd.concat(out, ignore_index=True)
 
 # %% ../../nbs/08_why/03_domains.ipynb #412a6fb2
@@ -130,7 +122,7 @@ def quadrants(
     u, c = np.asarray(z_u, float) > cuts[0], np.asarray(z_c, float) > cuts[1]
     return np.array(QUADRANTS)[2 * ~u + ~c]
 
-
+# %% ../../nbs/08_why/03_domains.ipynb #cdc8f902
 def representatives(
     z_u: npt.ArrayLike,  # (n,) uncertainty coordinate
     z_c: npt.ArrayLike,  # (n,) loss of confidence
@@ -159,6 +151,13 @@ def representatives(
                     out.append((name, kind, ids[rows[i]], *p[rows[i]], int(rows[i])))
     return pd.DataFrame(out, columns=["quadrant", "kind", "id", "z_u", "z_c", "row"])
 
+# %% ../../nbs/08_why/03_domains.ipynb #25d2e8eb
+def _best_clusters(x: npt.NDArray[np.float64], tries: Sequence[int], seed: int) -> tuple[KMeans, float]:
+    "The clusters of the number with the best silhouette, and that silhouette."
+    fits = [KMeans(k, n_init=10, random_state=seed).fit(x) for k in tries]
+    quality = [float(silhouette_score(x, f.labels_, sample_size=min(len(x), 2000), random_state=seed)) for f in fits]
+    return fits[int(np.argmax(quality))], max(quality)
+
 # %% ../../nbs/08_why/03_domains.ipynb #b518ef96
 def failure_clusters(
     coordinates: npt.ArrayLike,  # (n, k) in comparable units
@@ -169,7 +168,7 @@ def failure_clusters(
     n_clusters: int | Sequence[int] = (2, 3, 4, 5, 6),  # number, or candidates
     examples: int = 3,  # images named for each cluster
     seed: int = 0,  # start of k-means
-) -> pd.DataFrame:  # index cluster; rows, axis, direction (high or low), domains, examples, mean_AXIS; `attrs["silhouette"]`, `attrs["labels"]` (one per failed row)
+) -> pd.DataFrame:  # index cluster; rows, axis, direction (high or low), domains, examples, mean_AXIS
     "Groups of failures with examples."
     z, rows = np.asarray(coordinates, float), np.flatnonzero(np.asarray(failed, bool))
     axes = list(names) if names is not None else [f"z{j}" for j in range(z.shape[1])]
@@ -177,17 +176,12 @@ def failure_clusters(
     if not tries or len(rows) <= max(1, min(tries)):
         raise ValueError(f"failed must mark more rows than clusters, got {len(rows)}")
     x = z[rows]
-    fits = [KMeans(k, n_init=10, random_state=seed).fit(x) for k in tries]
-    quality = [float(silhouette_score(x, f.labels_, sample_size=min(len(x), 2000), random_state=seed)) for f in fits]
-    best = fits[int(np.argmax(quality))]
-    order = np.argsort(-np.bincount(best.labels_), kind="stable")
-    out = []
+    best, quality = _best_clusters(x, tries, seed)
+    order, out = np.argsort(-np.bincount(best.labels_), kind="stable"), []
     for number, c in enumerate(order):
         inside, centre = best.labels_ == c, best.cluster_centers_[c]
         near = rows[inside][np.argsort(((x[inside] - centre) ** 2).sum(1), kind="stable")[:examples]]
-        held = (
-            pd.Series(np.asarray(domains)[rows[inside]]).value_counts() if domains is not None else pd.Series(dtype=int)
-        )
+        held = pd.Series([] if domains is None else np.asarray(domains)[rows[inside]]).value_counts()
         lead = int(np.abs(centre - x.mean(0)).argmax())
         out.append(
             {
@@ -201,6 +195,6 @@ def failure_clusters(
             | {f"mean_{a}": float(m) for a, m in zip(axes, centre, strict=True)}
         )
     table = pd.DataFrame(out).set_index("cluster")
-    table.attrs["silhouette"] = max(quality)
+    table.attrs["silhouette"] = quality
     table.attrs["labels"] = np.argsort(order)[best.labels_].tolist()
     return table

@@ -68,7 +68,7 @@ class Explanation:
     contributions: pd.DataFrame  # (axes, evidence), summing to the coordinates
     dominant: str  # axis that stands out most: outside before inside, then by |excess|
     runner_up: str | None  # the next axis
-    margin: float  # |excess| of the dominant axis less the largest of the others; negative where an axis inside has a larger one
+    margin: float  # |excess| of the dominant axis less the largest of the others; < 0 where an axis inside has more
     outside: bool  # whether any axis leaves the ID range, as `outside` says
     action: str  # key of `ACTIONS`
     text: dict[str, str] = field(default_factory=dict)  # the sentence, by language
@@ -164,7 +164,7 @@ class Explainer:
         self.card, self.coverage = card, coverage
 
     def table(self, evidence: Any) -> pd.DataFrame:
-        "The short explanation of many rows, one line each, from their evidence (a DataFrame, or (n, M) in the card's order)."
+        "The short explanation of many rows, one line each, from a DataFrame or (n, M) values in the card's order."
         index = evidence.index if isinstance(evidence, pd.DataFrame) else range(len(np.atleast_2d(evidence)))
         return describe(self.card, self.card.coordinates(evidence), self.coverage).set_axis(index)
 

@@ -86,7 +86,7 @@ def drift_table(
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("family")
 
-# %% ../../nbs/08_why/07_instability.ipynb #0d79f036
+# %% ../../nbs/08_why/07_instability.ipynb #1c1cb663
 def _flip_row(flip: npt.NDArray[np.bool_], boot: npt.NDArray[np.intp], level: float) -> dict[str, float]:
     "IFR and IV of one (n, p) flip matrix with bootstrap intervals over images."
     rate, hit = flip.mean(1), flip.any(1).astype(float)
@@ -102,7 +102,7 @@ def _flip_row(flip: npt.NDArray[np.bool_], boot: npt.NDArray[np.intp], level: fl
         "iv_high": hh,
     }
 
-
+# %% ../../nbs/08_why/07_instability.ipynb #0d79f036
 def flip_table(
     original: npt.ArrayLike,  # (n,) predictions for the originals
     changed: Mapping[str, npt.ArrayLike],  # (n, p) or (n,) predictions of each family's instances
@@ -110,7 +110,7 @@ def flip_table(
     n_boot: int = 1000,  # bootstrap draws over images; 0 for no interval
     level: float = 0.95,  # level of the intervals
     seed: int = 0,  # seed of the bootstrap
-) -> pd.DataFrame:  # a row per family and a last row "any": instances, ifr (share of instances whose answer flips) and iv (share of images with a flip), with intervals; right_to_wrong, wrong_to_right with labels
+) -> pd.DataFrame:  # a row per family and "any": instances, ifr (of instances), iv (of images), with intervals
     "Instance flip rate and image vulnerability per family and for the union."
     y = np.asarray(original)
     boot = np.random.default_rng(seed).integers(0, len(y), (n_boot, len(y)))
@@ -231,7 +231,7 @@ def band_noise(
 def band_table(
     original: npt.ArrayLike,  # (n, classes) logits of the originals
     changed: npt.ArrayLike,  # (bands, n, classes) logits with noise in each band
-) -> pd.DataFrame:  # a row per band: low and high (cycles per pixel; the last one takes the corners above 0.5 too), ifr, margin, margin_change
+) -> pd.DataFrame:  # a row per band: low and high (cycles per pixel), ifr, margin, margin_change
     "Flip rate and margin of the original answer per frequency band."
     z, c = np.asarray(original, float), np.asarray(changed, float)
     if c.ndim != 3 or c.shape[1:] != z.shape:

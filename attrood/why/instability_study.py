@@ -6,7 +6,7 @@
 __all__ = ['instability_tables', 'dirichlet_table', 'spectral_table', 'add_instability']
 
 # %% ../../nbs/08_why/08_instability_study.ipynb #676ba921
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,9 +36,7 @@ def instability_tables(
     study: CauseStudy,  # from `study_causes` or `run_causes`
     causes: Sequence[str] | None = None,  # which causes; None takes all of the group "instability" that were run
     seed: int = 0,  # of control pairs and bootstrap
-) -> tuple[
-    pd.DataFrame, pd.DataFrame
-]:  # drift (columns of `drift_table`, and margin_change: mean margin after less before) and flips (as `flip_table`)
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # drift (`drift_table`, and margin_change: after less before), `flip_table`
     "The two tables of Wani et al. 2026 for a model and images."
     names = [c for c in study.changed if CAUSES[c].kind == "instability"] if causes is None else list(causes)
     if lost := [c for c in names if c not in study.changed] or ([] if names else ["none"]):
@@ -66,7 +64,7 @@ def dirichlet_table(
     seed: int = 0,  # of the changes
     batch_size: int = 256,  # pictures at a time
     **options: Any,  # for `perturb`: `text` of the overlays
-) -> pd.DataFrame:  # a row per family: change (mean of E(changed) − E(original)), sd, percent of the originals' mean, d (of the paired change)
+) -> pd.DataFrame:  # a row per family: change (mean, changed less original), sd, percent of the originals' mean, d
     "Change of the Dirichlet energy of the patch tokens, per edge."
 
     def energies(images: Iterable[Any]) -> npt.NDArray[np.float64]:
@@ -114,6 +112,22 @@ def spectral_table(
     changed = [logits(noisy(i, b) for i in range(len(pictures))) for b in range(bands)]
     return band_table(logits(map(as_image, pictures)), np.stack(changed))
 
+# %% ../../nbs/08_why/08_instability_study.ipynb #1afc1dcc
+def _encoded(
+    ids: Sequence[str],
+    pictures: Callable[[str], Any],
+    encode: Callable[[list[Any]], npt.ArrayLike],
+    plan: Sequence[tuple[str, int]],
+    seed: int,
+    options: Mapping[str, Any],
+) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
+    "Embeddings of some rows' pictures (m, d), and of their changed copies per family (instances, m, d)."
+    originals, changed = [as_image(pictures(i)) for i in ids], dict[str, list[Any]]()
+    for family, s in plan:
+        copies = changed_copies(originals, ids, family, s, seed, **options)
+        changed.setdefault(family, []).append(in_batches(copies, encode))
+    return in_batches(originals, encode), {f: np.stack(v) for f, v in changed.items()}
+
 # %% ../../nbs/08_why/08_instability_study.ipynb #f438a3eb
 def add_instability(
     log: Log,  # whose rows have pictures
@@ -129,28 +143,15 @@ def add_instability(
     "Add evidence of the group perturbation: drift of the embedding under each family, flips and loss of margin."
     if len(np.asarray(text_embeddings)) != len(log.manifest.class_names):
         raise ValueError(
-            f"text_embeddings must have {len(log.manifest.class_names)} rows, one per class of the log, got {len(np.asarray(text_embeddings))}"
+            f"text_embeddings must have {len(log.manifest.class_names)} rows, one per class of the log, "
+            f"got {len(np.asarray(text_embeddings))}"
         )
-    ids, plan, parts = (
-        [str(i) for i in log.array("id")],
-        list(cause_settings(image_causes("instability") if families is None else families, ())),
-        [],
-    )
+    plan = list(cause_settings(image_causes("instability") if families is None else families, ()))
+    ids, parts = [str(i) for i in log.array("id")], []
     for start in range(0, len(ids), batch_size):
         some = ids[start : start + batch_size]
-        originals, changed = [as_image(pictures(i)) for i in some], dict[str, list[Any]]()
-        for family, s in plan:
-            changed.setdefault(family, []).append(
-                in_batches(changed_copies(originals, some, family, s, seed, **options), encode)
-            )
-        parts.append(
-            instability_evidence(
-                in_batches(originals, encode),
-                {f: np.stack(v) for f, v in changed.items()},
-                text_embeddings,
-                log.manifest.logit_scale,
-            )
-        )
+        embeddings, changed = _encoded(some, pictures, encode, plan, seed, options)
+        parts.append(instability_evidence(embeddings, changed, text_embeddings, log.manifest.logit_scale))
         step(start + len(some))
     found = {str(n): column.to_numpy() for n, column in pd.concat(parts).items()}
     new = {

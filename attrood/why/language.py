@@ -23,7 +23,8 @@ class Language:
 ENGLISH = Language(
     {
         "said": "Predicted '{prediction}'. ",
-        "inside": "Every axis stays in the range of the ID images (the largest, {axis}, at {reach:.1f} times their reach). ",
+        "inside": "Every axis stays in the range of the ID images "
+        "(the largest, {axis}, at {reach:.1f} times their reach). ",
         "reason": "The main reason is axis {axis} ({meaning}): {where}, {reach:.1f} times the reach of the ID images. ",
         "parts": "It comes from {parts}. ",
         "and": " and ",

@@ -145,29 +145,16 @@ def _semantic_and_text(
     for (cause, severity), text in texts.items():
         yield replace(origin, cause=cause, severity=severity, text=text)
 
-# %% ../../nbs/08_why/06_study.ipynb #8851151d
-def study_causes(
-    images: Sequence[Any],  # (n,) Pillow images or uint8 arrays
-    keys: Sequence[str],  # (n,) names of the images, all different
-    encode: Callable[[list[Any]], npt.ArrayLike],  # RGB pictures → (m, d) embeddings
-    text_embeddings: npt.ArrayLike,  # (C, d)
-    class_names: Sequence[str],  # (C,)
-    labels: Sequence[str | None]
-    | None = None,  # (n,) true classes; images of a class outside the list have the cause missing_class
-    causes: Sequence[str] | None = None,  # of `image_causes`; None takes all
-    severities: Sequence[int] = (3,),  # of the camera causes
-    others: Mapping[str, Sequence[Any]] | None = None,  # semantic cause → its pictures
-    texts: Mapping[tuple[str, int], npt.ArrayLike]
-    | None = None,  # (text cause, severity) → (C, d) text to ask the originals with
-    reference: float = 0.3,  # share of the images that distances are fitted on
-    seed: int = 0,  # of the changes and of the choice of the reference
-    logit_scale: float = 100.0,  # factor from cosine to logit
-    batch_size: int = 256,  # pictures at a time
-    step: Callable[[str], None] = lambda text: None,  # told what is being done
-    **options: Any,  # for `perturb`: `text` of the overlays
-) -> CauseStudy:  # the log and the embeddings
-    "Make the causes, encode, and put everything into one log."
-    n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
+# %% ../../nbs/08_why/06_study.ipynb #8b1a3a66
+def _check_study(
+    n: int,
+    keys: Sequence[str],
+    plan: Sequence[tuple[str, int]],
+    others: Mapping[str, Any],
+    texts: Mapping[tuple[str, int], Any],
+    reference: float,
+) -> None:
+    "Refuse a study of n images whose names repeat, that has nothing to do, or no originals."
     if len(keys) != n or len(set(keys)) != n:
         raise ValueError(
             f"keys must be {n} different names, one per image, got {len(keys)} with {len(set(keys))} different"
@@ -178,42 +165,74 @@ def study_causes(
         raise ValueError("causes must hold at least one cause")
     if not 0 <= reference < 1:
         raise ValueError(f"reference must lie in [0, 1), got {reference}")
-    pictures, known = (
-        [as_image(i) for i in images],
-        np.array(list(labels) if labels is not None else [None] * n, dtype=object),
-    )
+
+# %% ../../nbs/08_why/06_study.ipynb #07ed0fdf
+def _original_parts(
+    x: npt.NDArray[np.float64],
+    keys: Sequence[str],
+    known: npt.NDArray[np.object_],
+    listed: npt.NDArray[np.bool_],
+    fitted: npt.NDArray[np.bool_],
+) -> list[_Part]:
+    "Rows of the images as they are: the reference, the originals under study, and those of a class that is not listed."
+    named = np.array(keys, dtype=object)
+    chosen = {"reference": fitted, "none": listed & ~fitted, "missing_class": ~listed & ~fitted}
+    return [_Part(c, 0, named[r].tolist(), known[r].tolist(), x[r]) for c, r in chosen.items() if r.any()]
+
+
+def _changed_parts(
+    origin: _Part,
+    pictures: Sequence[Any],
+    plan: Sequence[tuple[str, int]],
+    run: Callable[[Iterable[Any]], npt.NDArray[np.float64]],
+    step: Callable[[str], None],
+    seed: int,
+    options: Mapping[str, Any],
+) -> Iterator[_Part]:
+    "Rows of the changed copies, one cause and severity after the other."
+    names = [str(k) for k in origin.keys]
+    for cause, s in plan:
+        step(f"{cause} {s}")
+        x = run(changed_copies(pictures, names, cause, s, seed, **options))
+        yield replace(origin, cause=cause, severity=s, keys=names, embeddings=x)
+
+# %% ../../nbs/08_why/06_study.ipynb #8851151d
+def study_causes(
+    images: Sequence[Any],  # (n,) Pillow images or uint8 arrays
+    keys: Sequence[str],  # (n,) names of the images, all different
+    encode: Callable[[list[Any]], npt.ArrayLike],  # RGB pictures → (m, d) embeddings
+    text_embeddings: npt.ArrayLike,  # (C, d)
+    class_names: Sequence[str],  # (C,)
+    labels: Sequence[str | None] | None = None,  # (n,) true classes; those outside the list are missing_class
+    causes: Sequence[str] | None = None,  # of `image_causes`; None takes all
+    severities: Sequence[int] = (3,),  # of the camera causes
+    others: Mapping[str, Sequence[Any]] | None = None,  # semantic cause → its pictures
+    texts: Mapping[tuple[str, int], npt.ArrayLike] | None = None,  # (text cause, severity) → (C, d) other text
+    reference: float = 0.3,  # share of the images that distances are fitted on
+    seed: int = 0,  # of the changes and of the choice of the reference
+    logit_scale: float = 100.0,  # factor from cosine to logit
+    batch_size: int = 256,  # pictures at a time
+    step: Callable[[str], None] = lambda text: None,  # told what is being done
+    **options: Any,  # for `perturb`: `text` of the overlays
+) -> CauseStudy:  # the log and the embeddings
+    "Make the causes, encode, and put everything into one log."
+    n, plan, others, texts = len(images), list(cause_settings(causes, severities)), others or {}, texts or {}
+    _check_study(n, keys, plan, others, texts, reference)
+    pictures = [as_image(i) for i in images]
+    known = np.array(list(labels) if labels is not None else [None] * n, dtype=object)
     listed, fitted = np.array([v is None or v in set(class_names) for v in known]), _reference(keys, reference, seed)
-    kept = np.flatnonzero(listed & ~fitted)
-    if not kept.size:
+    if not (listed & ~fitted).any():
         raise ValueError("labels must hold names of the class list, got none among the images that are no reference")
     step("originals")
 
     def run(some: Iterable[Any]) -> npt.NDArray[np.float64]:
         return unit_rows(in_batches(some, encode, batch_size), "embeddings")
 
-    x, named, names = run(pictures), np.array(keys, dtype=object), [str(keys[int(i)]) for i in kept]
-    parts = [
-        _Part(c, 0, named[rows].tolist(), known[rows].tolist(), x[rows])
-        for c, rows in (
-            ("reference", np.flatnonzero(fitted)),
-            ("none", kept),
-            ("missing_class", np.flatnonzero(~listed & ~fitted)),
-        )
-        if len(rows)
-    ]
-    for cause, s in plan:
-        step(f"{cause} {s}")
-        parts.append(
-            _Part(
-                cause,
-                s,
-                names,
-                known[kept].tolist(),
-                run(changed_copies([pictures[int(i)] for i in kept], names, cause, s, seed, **options)),
-            )
-        )
-    step(", ".join([*others, *(c for c, _ in texts)]))
+    parts = _original_parts(run(pictures), keys, known, listed, fitted)
     origin = next(p for p in parts if p.cause == "none")
+    kept = [p for p, keep in zip(pictures, listed & ~fitted, strict=True) if keep]
+    parts += _changed_parts(origin, kept, plan, run, step, seed, options)
+    step(", ".join([*others, *(c for c, _ in texts)]))
     parts += _semantic_and_text(origin, {c: run(map(as_image, v)) for c, v in others.items()}, texts)
     return _study(parts, unit_rows(text_embeddings, "text_embeddings"), class_names, logit_scale, tuple(others))
 
@@ -300,6 +319,36 @@ def read_pictures(
         labels.append(sample.label)
     return pictures, keys, labels
 
+# %% ../../nbs/08_why/06_study.ipynb #42f62adc
+def _class_names(
+    named: Sequence[str | None], classes: Sequence[str] | str | None, hold_out: int, images: str | Path
+) -> tuple[list[str], list[str]]:
+    "The classes that the pictures have, and those to ask for."
+    from attrood.inference import prompts
+
+    found = sorted({v for v in named if v is not None})
+    names = prompts.class_list(classes) if classes is not None else found
+    if len(names) - hold_out < 2:
+        raise ValueError(
+            f"classes must hold at least two names, got {len(names)} less {hold_out} held out "
+            f"({images} has {len(found)} labels)"
+        )
+    return found, names
+
+
+def _asked_otherwise(
+    vlm: Any, names: Sequence[str], asked: Sequence[str], severities: Sequence[int], renamed: Mapping[str, str]
+) -> dict[tuple[str, int], npt.ArrayLike]:
+    "The question in other words: with wrong templates, and with other names of the classes, if there are any."
+    texts = {
+        ("wrong_template", s): vlm.text_embeddings(wrong_prompts(names, kind), ["{}"])
+        for s, kind in enumerate(WRONG_TEMPLATES, 1)
+        if s in severities
+    }
+    if renamed:
+        texts["synonyms", 1] = vlm.text_embeddings([renamed[v] for v in names], asked)
+    return texts
+
 # %% ../../nbs/08_why/06_study.ipynb #5bc90a98
 def run_causes(
     images: str | Path,  # as `read_pictures` takes it
@@ -319,42 +368,21 @@ def run_causes(
 
     pictures, keys, labels = read_pictures(images, per_class)
     named = [prompts.readable(v, "food101") if v is not None else None for v in labels]
-    found, asked, vlm = (
-        sorted({v for v in named if v is not None}),
-        prompts.template_list(templates),
-        load_vlm(model, pretrained),
-    )
-    names = prompts.class_list(classes) if classes is not None else found
-    if len(names) - hold_out < 2:
-        raise ValueError(
-            f"classes must hold at least two names, got {len(names)} less {hold_out} held out ({images} has {len(found)} labels)"
-        )
+    asked, vlm = prompts.template_list(templates), load_vlm(model, pretrained)
+    found, names = _class_names(named, classes, hold_out, images)
     out = [found[i] for i in hold_out_classes(vlm.text_embeddings(found, asked), hold_out)] if hold_out else []
-    other_names = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
+    renamed = dict(zip(names, rename_classes(names, synonyms or {}), strict=True))
     names, _ = missing_class(names, [v for v in out if v in names])
     near = [v in out[::2] for v in named]
     others = {"near": [p for p, o in zip(pictures, near, strict=True) if o]} if out else {}
     others |= {name: read_pictures(where)[0] for name, where in (far or {}).items()}
-    texts = {
-        ("wrong_template", s): vlm.text_embeddings(wrong_prompts(names, kind), ["{}"])
-        for s, kind in enumerate(WRONG_TEMPLATES, 1)
-        if s in severities
-    }
-    if synonyms:
-        texts["synonyms", 1] = vlm.text_embeddings([other_names[v] for v in names], asked)
+    texts = _asked_otherwise(vlm, names, asked, severities, renamed if synonyms else {})
     pictures, keys, named = (
         [v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named)
     )
-    return study_causes(
-        pictures,
-        keys,
-        lambda p: vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p])),
-        vlm.text_embeddings(names, asked),
-        names,
-        named,
-        severities=severities,
-        others=others,
-        texts=texts,
-        logit_scale=vlm.logit_scale,
-        **options,
-    )
+    given: dict[str, Any] = {"severities": severities, "others": others, "texts": texts, "logit_scale": vlm.logit_scale}
+
+    def encode(p: list[Any]) -> npt.ArrayLike:
+        return vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p]))
+
+    return study_causes(pictures, keys, encode, vlm.text_embeddings(names, asked), names, named, **given, **options)

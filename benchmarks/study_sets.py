@@ -1,0 +1,257 @@
+"""Real ID problems for the study of few axes: evidence tables with a reference, an ID part and OoD domains. Run: python benchmarks/study_sets.py DATA OUT [NAME=LOG ...]
+
+DATA holds clip/clip_vitb32_{photos,sets,words}.npz. A NAME=LOG is a further problem, a log of the pocket model that keeps its embeddings: the study's are newcomer, a folder of 770 images, and food101w,
+the images of the bundled Food-101 log. OUT gets one table per problem, in pandas' own pickle format: for this study alone, the package never reads one.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from attrood.evidence import EmbeddingScores, evidence_frame
+from attrood.evidence.neglabel import neglabel_score
+from attrood.evidence.registry import array_evidence
+from attrood.log import bundled_log, read_log
+from attrood.log.rows import reference_rows
+
+ANIMALS = """horse cat dog cow sheep elephant zebra giraffe bear bird duck pigeon chicken goose swan penguin goldfish deer lion monkey rabbit yak camel
+antelope parrot seal butterfly donkey dolphin jellyfish pig crab fish""".split()
+FOODS = """apple orange banana tomato vegetables cake bread pizza dessert lemon broccoli donut carrot strawberry pepper pie cookies grape potato sausage egg candy
+cucumber pear hamburger onion beans watermelon cream fries cabbage dog peach rice pineapple mango corn lettuce garlic sandwich nuts plum fruit shrimp sushi cheese
+cherry pasta avocado melon mushroom eggplant coconut chips steak pomegranate meatball papaya tart grapefruit radish baozi rolls asparagus scallop noddles dumpling oyster lobster durian okra""".split()
+
+
+def plain(word):
+    "A word without its sense, in small letters."
+    return re.sub(r"_?\(.*\)", "", str(word)).replace("_", " ").strip().lower()
+
+
+def unit(x):
+    x = np.asarray(x, float)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def other_words(words, vectors, classes, text, near=0.92):
+    "Mask of words that mean no class: not the same name, not a part of it or it a part of them, text cosine below `near`."
+    names = {plain(c) for c in classes}
+    tokens = {t for n in names for t in [n, *n.split()] if len(t) > 2}
+    same = np.array([plain(w) in names or bool(set(plain(w).split()) & names) or plain(w) in tokens for w in words])
+    return ~same & ((unit(vectors) @ unit(text).T).max(1) < near)
+
+
+def word_columns(x, text, vectors, reference, level=0.99):
+    "Margin of the best word over the best class, plain and with each word discounted by its ID point; share of words in a softmax with classes."
+    best = (x @ text.T).max(1)
+    points = np.quantile(x[reference] @ vectors.T - best[reference, None], level, axis=0)
+    gain = x @ vectors.T - best[:, None]
+    share = neglabel_score(
+        100 * x @ text.T, 100 * (x @ vectors.T - np.maximum(points, 0)), groups=min(100, len(vectors))
+    )
+    return {"word_margin_plain": gain.max(1), "word_margin": (gain - points).max(1), "word_share": share}, (
+        gain - points
+    ).argmax(1)
+
+
+def build(x, text, scale, role, domain, label, ids, words, classes, fraction=0.2, reference=None):
+    "Everything that a log with embeddings and words would hold."
+    x, text = unit(x), unit(text)
+    ref = reference_rows(ids, np.where(role, "ood", "id"), fraction) if reference is None else reference
+    E = array_evidence(x @ text.T, scale)
+    for name, values in EmbeddingScores.fit(x[ref], text, logit_scale=scale).columns(x, ref).items():
+        E[name] = values
+    if words is not None:
+        keep = other_words(words["word"], words["text_embeddings"], classes, text)
+        made, best = word_columns(x, text, unit(words["text_embeddings"])[keep], ref)
+        for name, values in made.items():
+            E[name] = values
+    return {
+        "E": E,
+        "ood": role.copy(),
+        "domain": domain.copy(),
+        "ref": ref,
+        "id": np.asarray(ids),
+        "x": x.astype(np.float32),
+        "text": text,
+        "scale": scale,
+        "words": None if words is None else unit(words["text_embeddings"])[keep].astype(np.float32),
+        "label": label,
+    }
+
+
+def problems(data):
+    "Yield (name, problem) of the CLIP sets."
+    photos, sets, words = (
+        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
+    )
+    plain_words = np.array([plain(w) for w in words["word"]])
+    px, sx = photos["image_embeddings"], sets["image_embeddings"]
+    shift = photos["shift"]
+    pd_ = np.select(
+        [shift == "none", shift == "covariate", shift == "semantic"],
+        ["animal_photos", "animals_32px", "object_photos"],
+        "vehicles_32px",
+    )
+    yield (
+        "animals",
+        build(
+            px,
+            photos["text_embeddings"],
+            100.0,
+            shift != "none",
+            pd_,
+            photos["label"],
+            photos["sample_id"],
+            words,
+            photos["class_names"],
+        ),
+    )
+    for name in ("pets", "food"):
+        mine = sets["class_set"] == name
+        classes, text = sets["class_names"][mine], sets["text_embeddings"][mine]
+        near = (sets["domain"] == name) & ~np.isin(sets["label"], classes)
+        domain = np.where(near, f"near_{name}", sets["domain"])
+        yield name, build(sx, text, 100.0, domain != name, domain, sets["label"], sets["sample_id"], words, classes)
+    objects = (words["list"] == "objects365") & np.array(
+        [not set(w.replace("/", " ").split()) & {*ANIMALS, *FOODS} for w in plain_words]
+    )
+    x = np.concatenate([px, sx[~np.isin(sets["domain"], ["actions", "flowers"])]])
+    domain = np.concatenate(
+        [
+            np.where(shift == "semantic", "objects", np.where(shift == "none", "animal_photos", pd_)),
+            sets["domain"][~np.isin(sets["domain"], ["actions", "flowers"])],
+        ]
+    )
+    domain = np.where(domain == "aircraft", "objects", domain)
+    ids = np.concatenate([photos["sample_id"], sets["sample_id"][~np.isin(sets["domain"], ["actions", "flowers"])]])
+    yield (
+        "objects",
+        build(
+            x,
+            words["text_embeddings"][objects],
+            100.0,
+            domain != "objects",
+            domain,
+            domain,
+            ids,
+            words,
+            words["word"][objects],
+        ),
+    )
+    # pets with the 84 animal names: a broad list over narrow images
+    yield (
+        "pets84",
+        build(
+            sx,
+            photos["text_embeddings"],
+            100.0,
+            sets["domain"] != "pets",
+            sets["domain"],
+            sets["label"],
+            sets["sample_id"],
+            words,
+            photos["class_names"],
+        ),
+    )
+    foods = (words["list"] == "objects365") & np.array(
+        [bool(set(w.replace("/", " ").split()) & set(FOODS)) and w != "hot dog" for w in plain_words]
+    )
+    yield (
+        "food75",
+        build(
+            sx,
+            words["text_embeddings"][foods],
+            100.0,
+            sets["domain"] != "food",
+            sets["domain"],
+            sets["label"],
+            sets["sample_id"],
+            words,
+            words["word"][foods],
+        ),
+    )
+
+
+POCKET_ROWS = {
+    "food101": 4000,
+    "tiny_imagenet": 2000,
+    "cifar100": 1500,
+}  # images at most of a domain in a pocket problem
+
+
+def pocket_problem(path):
+    "A problem from a log of the pocket model with embeddings; a domain that ends in _train is the reference if the log marks none."
+    import torch
+
+    from attrood.inference.pocket import embed_classes, load_pocket
+
+    log, template = read_log(path), None
+    domain, rng = log.array("domain").astype(str), np.random.default_rng(0)
+    keep = np.ones(len(log), bool)
+    for name, most in POCKET_ROWS.items():
+        rows = np.flatnonzero(domain == name)
+        if len(rows) > most:
+            keep[rows] = False
+            keep[rng.permutation(rows)[:most]] = True
+    model, _, tokenizer = load_pocket()
+    words = dict(np.load(DATA / "clip/clip_vitb32_words.npz", allow_pickle=True))
+    template = tuple(log.manifest.templates or ("a photo of a {}.",))
+    with torch.no_grad():
+        text = embed_classes(model, tokenizer, log.manifest.class_names, template).numpy()
+        named = [plain(w) for w in words["word"]]
+        words["text_embeddings"] = np.concatenate(
+            [embed_classes(model, tokenizer, named[i : i + 500], template).numpy() for i in range(0, len(named), 500)]
+        )
+    marked = (
+        log.array("reference").astype(bool)[keep]
+        if "reference" in log.table.column_names
+        else np.char.endswith(domain[keep], "_train")
+    )
+    x = np.stack(list(log.array("image_embedding"))).astype(float)[keep]
+    return build(
+        x,
+        text,
+        log.manifest.logit_scale,
+        ~log.is_id[keep],
+        domain[keep],
+        log.array("label")[keep],
+        log.array("id").astype(str)[keep],
+        words,
+        log.manifest.class_names,
+        reference=marked,
+    )
+
+
+def report(name, p, out):
+    pd.to_pickle(p, out / f"{name}.pkl")
+    print(name, p["E"].shape, "ID", int((~p["ood"] & ~p["ref"]).sum()), "reference", int(p["ref"].sum()), flush=True)
+
+
+def main(out, *pocket):
+    out.mkdir(exist_ok=True, parents=True)
+    for name, p in problems(DATA):
+        report(name, p, out)
+    log = bundled_log("food101-pocket")
+    report(
+        "food101",
+        {
+            "E": evidence_frame(log),
+            "ood": ~log.is_id,
+            "domain": log.array("domain").astype(str),
+            "ref": log.array("reference").astype(bool),
+            "id": log.array("id").astype(str),
+            "x": None,
+            "label": log.array("label"),
+        },
+        out,
+    )
+    for given in pocket:
+        name, _, path = given.partition("=")
+        report(name, pocket_problem(path), out)
+
+
+if __name__ == "__main__":
+    DATA = Path(sys.argv[1])
+    main(Path(sys.argv[2]), *sys.argv[3:])

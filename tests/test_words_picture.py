@@ -1,0 +1,329 @@
+"""Words and pictures of a run: asked for, there; killed, taken up; kept, applied to new images by the same fit."""
+
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("open_clip")
+from PIL import Image, ImageFilter  # noqa: E402
+
+from attrood.evidence import EmbeddingScores, evidence_frame, extras, picture, vocabulary  # noqa: E402
+from attrood.inference import infer, load_vlm  # noqa: E402
+from attrood.inference.encoder import word_vectors  # noqa: E402
+from attrood.log import read_log  # noqa: E402
+from attrood.log.rows import evaluation_rows
+
+WORDS = {
+    "thing": ["bicycle", "castle", "guitar", "flower"],
+    "medium": {"drawing": "a drawing."},
+    "condition": {"blurred": "a blurred photo."},
+}
+USUAL = {"batch_size": 16, "shard_rows": 48, "progress": False, "max_rejects": 0.5}
+
+
+def scene(seed: int) -> Image.Image:
+    "A made photograph: soft light, a few hard edges, some grain."
+    rng = np.random.default_rng(seed)
+    soft = np.asarray(
+        Image.fromarray(rng.integers(40, 216, (5, 6, 3), np.uint8)).resize((120, 100), Image.Resampling.BICUBIC)
+    ).astype(float)
+    for _ in range(6):
+        x, y = rng.integers(0, 90, 2)
+        soft[y : y + 25, x : x + 25] += rng.integers(-60, 60, 3)
+    return Image.fromarray(np.clip(soft + rng.normal(0, 3, soft.shape), 0, 255).astype(np.uint8))
+
+
+def save(image: Image.Image, file) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file, **({"quality": 90} if file.suffix == ".jpg" else {}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    "Familiar scenes of two classes, blurred ones, and a file that is no picture; a list of words."
+    root = tmp_path_factory.mktemp("words")
+    os.environ["ATTROOD_CACHE"] = str(root / "cache")
+    for i in range(180):
+        save(scene(i), root / "known" / ("ramen", "pizza")[i % 2] / f"{i:03d}.{'jpg' if i % 3 else 'png'}")
+    for i in range(24):
+        save(scene(500 + i).filter(ImageFilter.GaussianBlur(4)), root / "blurred" / f"{i:03d}.jpg")
+    (root / "blurred/broken.jpg").write_bytes(b"\xff\xd8 not much")
+    (root / "words.json").write_text(json.dumps(WORDS))
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    from attrood.inference import pocket
+
+    if not (pocket.DATA / "pocket.safetensors").exists():
+        pytest.skip("this installation has no pocket weights")
+    return load_vlm("pocket", device="cpu")
+
+
+def run(folder, model, out, **more):
+    return infer(
+        str(folder / "known"),
+        str(folder / "blurred"),
+        model,
+        out=out,
+        **USUAL | {"words": str(folder / "words.json"), "picture": True} | more,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(folder, model):
+    "A whole run with both."
+    summary = run(folder, model, folder / "log")
+    return summary, read_log(folder / "log")
+
+
+def test_columns_are_there_and_say_what_they_are(folder, model, done):
+    summary, log = done
+    assert (summary.images, summary.rejects) == (204, 1) and summary.times["measure"] > 0 and "measure" in str(summary)
+    about, named = log.manifest.evidence, [n for n in log.manifest.evidence if n.startswith(("word_", "picture"))]
+    assert {n for n in named if n.startswith("picture")} == {"picture", *(f"picture_{m}" for m in picture.MEASURES)}
+    assert {"word_margin", "word_lead", "word_mass", "word_margin_thing", "word_mass_medium"} <= set(named)
+    assert (about["picture"]["group"], about["picture"]["needs"]) == ("picture", ["pixels", "reference"])
+    assert (about["word_margin"]["group"], about["word_margin"]["needs"]) == ("words", ["reference", "words"])
+    assert set(log.manifest.columns) >= {
+        "word",
+        "word_kind",
+        "word_probability",
+        "words",
+        "measure_sharpness",
+        "measure_file_quality",
+    }
+    assert log.array("words").shape == (204, 5) and set(log.array("word_kind")) <= {"thing", "medium", "condition"}
+    assert "image_embedding" not in log.table.column_names and {"knn", "vim"} <= set(about)
+    assert set(named) <= set(evidence_frame(log))
+    rejected = (folder / "log/rejects.csv").read_text()
+    assert rejected.count("\n") == 2 and "broken.jpg" in rejected
+
+
+def test_measures_are_those_of_the_original_pixels_and_file(folder, done):
+    _, log = done
+    from attrood.data.pictures import decode_pixels, read_encoded
+
+    table, ids = extras.measures_of(log), log.array("id").tolist()
+    for name in ("known/pizza/001.jpg", "known/ramen/000.png", "blurred/003.jpg"):
+        data = read_encoded(folder / name)
+        by_hand = picture.picture_measures(np.asarray(decode_pixels(data)), data)
+        np.testing.assert_allclose(
+            table.iloc[ids.index(name)], [by_hand[m] for m in picture.MEASURES], rtol=1e-6, atol=1e-6
+        )
+    png = np.array([i.endswith(".png") for i in ids])
+    assert np.isnan(table["file_quality"][png]).all() and table["file_quality"][~png].notna().all()
+
+
+def test_the_reference_alone_says_what_is_usual(folder, model, done):
+    _, log = done
+    held, own = evaluation_rows(log), log.array("reference").astype(bool)
+    table = extras.measures_of(log)
+    order = np.flatnonzero(own)[np.argsort(log.array("id")[own], kind="stable")]
+    scores = EmbeddingScores.load(folder / "log/scores")
+    assert scores.extras.picture.rows == own.sum() >= 20 and len(scores.extras.words.words) == 6
+    again = extras.fit_extras(np.empty((0, 1)), np.empty((0, 1)), [], measures=table.iloc[order])
+    np.testing.assert_allclose(again.picture.score(table), log.array("picture"), rtol=1e-4)
+    blurred = log.array("picture")[~log.is_id]
+    assert (blurred > np.quantile(log.array("picture")[held & log.is_id], 0.95)).mean() > 0.9
+    assert np.median(log.array("picture_sharpness")[~log.is_id]) > 2
+
+
+def test_words_are_embedded_as_the_classes_are(folder, model, done):
+    _, log = done
+    words = EmbeddingScores.load(folder / "log/scores").extras.words
+    v = word_vectors(model, vocabulary.read_vocabulary(folder / "words.json"), log.manifest.templates)
+    np.testing.assert_allclose(words.vectors, v, atol=1e-6)
+    np.testing.assert_allclose(
+        words.classes, model.text_embeddings(log.manifest.class_names, log.manifest.templates), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("lost", [(1,), (0, 3)])
+def test_a_run_that_lost_shards_ends_the_same(folder, model, done, tmp_path, lost):
+    "Lost before the evidence was fitted, and after."
+    shutil.copytree(folder / "log", tmp_path / "log")
+    for shard in lost:
+        os.unlink(tmp_path / f"log/part-{shard:05d}.parquet")
+    os.unlink(tmp_path / "log/rejects.csv")
+    assert run(folder, model, tmp_path / "log").status == "resumed"
+    assert read_log(tmp_path / "log").fingerprint() == done[1].fingerprint()
+    assert run(folder, model, tmp_path / "log").status == "complete"
+
+
+@pytest.mark.parametrize("stop", ["before", "while"])
+def test_a_run_that_ends_before_or_among_its_evidence_is_completed(folder, model, done, tmp_path, monkeypatch, stop):
+    from attrood.inference import finish, plan
+
+    class Stop(Exception):
+        pass
+
+    calls = []
+
+    def fail(*args, **more):
+        calls.append(1)
+        if stop == "before" or len(calls) > 2:
+            raise Stop
+        return add(*args, **more)
+
+    add = finish.add_evidence
+    monkeypatch.setattr(*(plan, "add_run_evidence", fail) if stop == "before" else (finish, "add_evidence", fail))
+    with pytest.raises(Stop):
+        run(folder, model, tmp_path / "log")
+    part = pq.read_schema(tmp_path / "log/part-00004.parquet").names
+    assert "measure_sharpness" in part and "picture" not in part and "image_embedding" in part
+    monkeypatch.undo()
+    assert run(folder, model, tmp_path / "log").status == "resumed"
+    assert read_log(tmp_path / "log").fingerprint() == done[1].fingerprint()
+
+
+@pytest.mark.parametrize("how", [{"workers": 0}, {"workers": 3, "shard_rows": 16}, {"processes": True, "workers": 1}])
+def test_workers_and_shards_change_nothing(folder, model, done, tmp_path, how):
+    run(folder, model, tmp_path / "log.parquet", **how)
+    one, two = read_log(tmp_path / "log.parquet"), done[1]
+    assert one.table.column_names == two.table.column_names
+    for name in [*one.manifest.evidence, "measure_sharpness", "measure_file_quality"]:
+        np.testing.assert_allclose(one.array(name), two.array(name), rtol=2e-3, atol=2e-3)
+    assert (one.array("word") == two.array("word")).mean() > 0.99
+    assert sorted(p.name for p in (tmp_path / "log.scores").glob("*.npz") if p.stem in ("words", "picture")) == [
+        "picture.npz",
+        "words.npz",
+    ]
+
+
+def test_a_later_log_is_scored_with_the_same_fit(folder, model, done, tmp_path):
+    later = infer((), str(folder / "blurred"), model, out=tmp_path / "later", scores=folder / "log", **USUAL)
+    new, old = read_log(tmp_path / "later"), done[1]
+    rows = old.array("domain") == "blurred"
+    assert later.images == rows.sum() and list(new.manifest.evidence) == list(old.manifest.evidence)
+    for name in new.manifest.evidence:
+        np.testing.assert_allclose(new.array(name), old.array(name)[rows], rtol=1e-4, atol=1e-4, err_msg=name)
+    assert (
+        new.array("word").tolist() == old.array("word")[rows].tolist()
+        and new.array("words").tolist() == old.array("words")[rows].tolist()
+    )
+    third = infer(
+        (),
+        str(folder / "blurred"),
+        model,
+        out=tmp_path / "third",
+        scores=tmp_path / "later",
+        words=True,
+        picture=True,
+        **USUAL,
+    )
+    assert third.images == 24 and read_log(tmp_path / "third").fingerprint() == new.fingerprint(), (
+        "a fit is handed on from run to run"
+    )
+
+
+def test_off_by_default_and_each_alone(folder, model, tmp_path):
+    names = {}
+    for out, asked in {"none": {}, "words": {"words": True}, "picture": {"picture": True}}.items():
+        infer(str(folder / "known"), (), model, out=tmp_path / out, **USUAL | asked)
+        log = read_log(tmp_path / out)
+        names[out] = set(log.manifest.evidence)
+        assert ("measure_size" in log.table.column_names) == (out == "picture") and (
+            "word" in log.table.column_names
+        ) == (out == "words")
+    assert {n.split("_")[0] for n in names["words"] - names["none"]} == {"word"} and {
+        n.split("_")[0] for n in names["picture"] - names["none"]
+    } == {"picture"}
+    record = json.loads((tmp_path / "none/run.json").read_text())
+    assert "words" not in record and "picture" not in record, (
+        "runs that were begun before these settings can be taken up"
+    )
+    kinds = EmbeddingScores.load(tmp_path / "words/scores").extras.words
+    assert len(kinds.words) > 2000 and {"word_margin_scene", "word_margin_condition"} <= names["words"], (
+        "True is the packaged vocabulary"
+    )
+    with pytest.raises(ValueError, match="was run without picture: leave picture out"):
+        infer(str(folder / "known"), (), model, out=tmp_path / "x", scores=tmp_path / "none", picture=True, **USUAL)
+
+
+def test_another_list_is_another_run(folder, model, done, tmp_path):
+    (tmp_path / "words.txt").write_text("bicycle\ncastle  # with towers\n")
+    with pytest.raises(ValueError, match="holds another run .*words: was"):
+        run(folder, model, folder / "log", words=str(tmp_path / "words.txt"))
+    with pytest.raises(ValueError, match="holds another run .*picture: "):
+        run(folder, model, folder / "log", picture=False)
+    shutil.copy(folder / "words.json", tmp_path / "same.json")
+    assert run(folder, model, folder / "log", words=str(tmp_path / "same.json")).status == "complete", (
+        "the words count, not the name of the file"
+    )
+    (tmp_path / "classes.txt").write_text("ramen\npizzas\n")
+    with pytest.raises(ValueError, match="words must hold one that means no class, got 2 that all do"):
+        run(folder, model, tmp_path / "x", words=str(tmp_path / "classes.txt"))
+    with pytest.raises(ValueError, match="path must be a readable list of words"):
+        run(folder, model, tmp_path / "x", words=str(tmp_path / "none.txt"))
+    (tmp_path / "mine").mkdir()
+    shutil.copy(folder / "words.json", tmp_path / "mine/words.json")
+    with pytest.raises(ValueError):
+        run(folder, model, tmp_path / "mine", words=str(tmp_path / "mine/words.json"))
+    assert json.loads((tmp_path / "mine/words.json").read_text()) == WORDS, "an output costs no list"
+    assert not (tmp_path / "x").exists()
+
+
+def test_odd_pictures_are_measured_or_rejected(folder, model, tmp_path):
+    from attrood.data.sources import MemorySource
+
+    def encoded(image, fmt="PNG", **more):
+        f = io.BytesIO()
+        image.save(f, fmt, **more)
+        return f.getvalue()
+
+    odd = [
+        encoded(Image.new(mode, size))
+        for mode, size in (
+            ("RGB", (1, 1)),
+            ("L", (3, 90)),
+            ("I;16", (40, 40)),
+            ("RGBA", (9, 7)),
+            ("P", (20, 20)),
+            ("1", (8, 8)),
+        )
+    ]
+    odd += [
+        encoded(Image.new("CMYK", (30, 30)), "JPEG"),
+        encoded(scene(1), "WEBP"),
+        encoded(scene(2), "GIF"),
+        b"",
+        b"no",
+    ]
+    later = infer(
+        (), MemorySource(odd, domain="odd", role="ood"), model, out=tmp_path / "odd", scores=folder / "log", **USUAL
+    )
+    log = read_log(tmp_path / "odd")
+    assert (later.images, later.rejects) == (9, 2) and np.isfinite(evidence_frame(log).to_numpy()).all()
+
+
+def test_the_command_line_has_both(folder, model, tmp_path):
+    from typer.testing import CliRunner
+
+    from attrood.entrance.cli import app
+
+    said = CliRunner().invoke(
+        app,
+        [
+            "infer",
+            "--id",
+            str(folder / "known"),
+            "--model",
+            "pocket",
+            "--words",
+            str(folder / "words.json"),
+            "--picture",
+            "-o",
+            str(tmp_path / "log"),
+        ],
+    )
+    assert said.exit_code == 0, said.output
+    assert {"word_margin_medium", "picture_noise"} <= set(read_log(tmp_path / "log").manifest.evidence)
+    wide = CliRunner().invoke(app, ["infer", "--help"], env={"COLUMNS": "160", "TERM": "dumb"}).output
+    assert "--words" in wide and "[FILE]" in wide and "--picture" in wide
