@@ -319,14 +319,6 @@ def test_notebooks_are_json_of_format_4_5():
 
 FIRST = 6  # of the cells that a reader meets, one of these shows a result
 LATE = {  # chapters that do not yet
-    "01_data/03_pictures",
-    "01_data/05_members",
-    "01_data/06_archives",
-    "02_log/03_files",
-    "03_evidence/02_views",
-    "03_evidence/03_scores",
-    "03_evidence/07_neglabel",
-    "03_evidence/08_patches",
 }
 
 

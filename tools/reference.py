@@ -31,13 +31,21 @@ def public_names(module: ModuleType) -> list[str]:
     ]
 
 
+def own_classes(cls: type) -> list[type]:
+    "A class after the private bases that carry its methods by subject; what a public base defines is described there."
+    return [c for b in cls.__bases__ if b.__name__.startswith("_") for c in own_classes(b)] + [cls]
+
+
 def methods(cls: type) -> list[str]:
-    "The public methods and properties that a class of ours defines itself, in the order of its code."
+    "The public methods and properties that a class of ours defines, itself or in its private bases, in the order of the code."
     return [
         n
-        for n, v in vars(cls).items()
+        for n in dict.fromkeys(n for c in own_classes(cls) for n in vars(c))
         if not n.startswith("_")
-        and (inspect.isfunction(v) or isinstance(v, (classmethod, staticmethod, property)))
+        and (
+            inspect.isfunction(v := inspect.getattr_static(cls, n))
+            or isinstance(v, (classmethod, staticmethod, property))
+        )
         and inspect.getdoc(getattr(cls, n))
     ]
 
@@ -55,7 +63,7 @@ def symbols(package: str) -> dict[str, tuple[str, object]]:
             obj = getattr(module, name)
             found[f"{where}.{name}"] = (where, obj)
             if inspect.isclass(obj) and not constant(obj):
-                found |= {f"{where}.{name}.{m}": (where, vars(obj)[m]) for m in methods(obj)}
+                found |= {f"{where}.{name}.{m}": (where, inspect.getattr_static(obj, m)) for m in methods(obj)}
     alone: dict[str, list] = {}
     for (
         qualified,
@@ -455,7 +463,9 @@ def item(name: str, module: str, obj: object, book: set[str], prose, fence: int)
         inside.append("{.api-links}\n" + " · ".join(links))
     if inspect.isclass(obj) and not constant(obj):
         kind, call = "class", signature(bare, obj)
-        inside += [item(f"{name}.{m}", module, vars(obj)[m], book, prose, fence - 1) for m in methods(obj)]
+        inside += [
+            item(f"{name}.{m}", module, inspect.getattr_static(obj, m), book, prose, fence - 1) for m in methods(obj)
+        ]
     elif constant(obj):
         kind, call = "data", bare
     elif "." in name:

@@ -65,9 +65,9 @@ def _pax_records(data: bytes) -> dict[str, str]:
         at = end
     return fields
 
-# %% ../../nbs/01_data/06_archives.ipynb #690e61fe
-class _Scan:
-    "One pass over the headers of an archive."
+# %% ../../nbs/01_data/06_archives.ipynb #8c79dbee
+class _Headers:
+    "Reading an archive, and what its headers say of the members that follow."
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.end = file, file.seek(0, 2)
@@ -83,24 +83,45 @@ class _Scan:
         self.file.seek(offset)
         return self.file.read(size)
 
-    def run(self) -> list[Member]:
-        "All members."
-        while self.at < self.end:
-            block = self.read(self.at, _BLOCK)
-            if not any(block):
-                self.zeros, self.at = self.zeros + 1, self.at + _BLOCK
-                continue
-            if self.zeros == 1:
-                raise ValueError(f"a header at byte {self.at - _BLOCK:,} is blank: it was damaged")
-            if self.zeros:
-                self.shared = {}  # another archive begins
-            self.zeros = 0
-            self.header(block)
-        if not self.zeros or self.extra:
-            raise ValueError(
-                "it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append 1,024 zero bytes"
+    def more(self, kind: bytes, data: bytes) -> None:
+        "A header that speaks of the next member, or of all that follow."
+        if kind in _LONG:
+            self.extra[_LONG[kind]] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        elif kind == tarfile.XGLTYPE:
+            self.shared |= _pax_records(data)
+        else:
+            self.extra |= _pax_records(data)
+
+# %% ../../nbs/01_data/06_archives.ipynb #0ef43b3d
+class _Entered(_Headers):
+    "Members with the place of their bytes."
+
+    def member(self, info: tarfile.TarInfo, extra: dict[str, str], data: int, size: int) -> int:
+        "Enter a member; where its data begins."
+        block = self.read(self.at, _BLOCK)
+        while info.type == tarfile.GNUTYPE_SPARSE and block[482 if data == self.at + _BLOCK else 504]:
+            block, data = self.read(data, _BLOCK), data + _BLOCK
+        if size < 0 or data + size > self.end:
+            raise ValueError(f"it ends within the member {extra.get('path', info.name)!r}: it was cut off")
+        kind = _KINDS.get(
+            info.type, "" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) else "special member"
+        )
+        if any(k.startswith("GNU.sparse.") for k in extra):
+            kind = "sparse file"
+        name = _plain_name(extra.get("GNU.sparse.name") or extra.get("path") or info.name)
+        if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+            target = extra.get("linkpath") or info.linkname
+            kind = "link to " + (
+                _plain_name(target)
+                if info.type == tarfile.LNKTYPE
+                else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
             )
-        return self.members
+        self.members.append(Member(name, data, size, kind))
+        return data
+
+# %% ../../nbs/01_data/06_archives.ipynb #ab893c58
+class _Stepped(_Entered):
+    "Stepping from header to header."
 
     def header(self, block: bytes) -> None:
         "Take in one header and step over its data."
@@ -136,37 +157,29 @@ class _Scan:
             self.extra = {}
         self.at = data + -(-size // _BLOCK) * _BLOCK
 
-    def more(self, kind: bytes, data: bytes) -> None:
-        "A header that speaks of the next member, or of all that follow."
-        if kind in _LONG:
-            self.extra[_LONG[kind]] = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
-        elif kind == tarfile.XGLTYPE:
-            self.shared |= _pax_records(data)
-        else:
-            self.extra |= _pax_records(data)
+# %% ../../nbs/01_data/06_archives.ipynb #690e61fe
+class _Scan(_Stepped):
+    "One pass over the headers of an archive."
 
-    def member(self, info: tarfile.TarInfo, extra: dict[str, str], data: int, size: int) -> int:
-        "Enter a member; where its data begins."
-        block = self.read(self.at, _BLOCK)
-        while info.type == tarfile.GNUTYPE_SPARSE and block[482 if data == self.at + _BLOCK else 504]:
-            block, data = self.read(data, _BLOCK), data + _BLOCK
-        if size < 0 or data + size > self.end:
-            raise ValueError(f"it ends within the member {extra.get('path', info.name)!r}: it was cut off")
-        kind = _KINDS.get(
-            info.type, "" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) else "special member"
-        )
-        if any(k.startswith("GNU.sparse.") for k in extra):
-            kind = "sparse file"
-        name = _plain_name(extra.get("GNU.sparse.name") or extra.get("path") or info.name)
-        if info.type in (tarfile.LNKTYPE, tarfile.SYMTYPE):
-            target = extra.get("linkpath") or info.linkname
-            kind = "link to " + (
-                _plain_name(target)
-                if info.type == tarfile.LNKTYPE
-                else posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    def run(self) -> list[Member]:
+        "All members."
+        while self.at < self.end:
+            block = self.read(self.at, _BLOCK)
+            if not any(block):
+                self.zeros, self.at = self.zeros + 1, self.at + _BLOCK
+                continue
+            if self.zeros == 1:
+                raise ValueError(f"a header at byte {self.at - _BLOCK:,} is blank: it was damaged")
+            if self.zeros:
+                self.shared = {}  # another archive begins
+            self.zeros = 0
+            self.header(block)
+        if not self.zeros or self.extra:
+            raise ValueError(
+                "it has no end mark, two blocks of zeros: it was cut off; if you know that it is whole, append "
+                "1,024 zero bytes"
             )
-        self.members.append(Member(name, data, size, kind))
-        return data
+        return self.members
 
 # %% ../../nbs/01_data/06_archives.ipynb #5b93340f
 def _follow(members: Sequence[Member]) -> list[Member]:

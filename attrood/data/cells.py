@@ -50,7 +50,8 @@ def label_text(
         return None
     if isinstance(value, float) or not 0 <= value < len(names):
         raise ValueError(
-            f"{where} must be a number from 0 to {len(names) - 1}, one of the {len(names)} class names, or -1 for none, got {value}"
+            f"{where} must be a number from 0 to {len(names) - 1}, one of the {len(names)} class names, or -1 for "
+            f"none, got {value}"
         )
     return composed(str(names[value]))
 
@@ -170,7 +171,8 @@ def pick_columns(
     found = named or [f.name for f in schema if holds_images(f.type)]
     if not named and len(found) != 1:
         raise ValueError(
-            f"{file} needs a column {' or '.join(usual)} with image bytes, got {', '.join(f'{f.name} ({f.type})' for f in schema)}"
+            f"{file} needs a column {' or '.join(usual)} with image bytes, got "
+            f"{', '.join(f'{f.name} ({f.type})' for f in schema)}"
         )
     picked = Columns(
         found[0], first(("label", "labels", "fine_label", "class", "class_name")), first(("id", "__key__", "image_id"))

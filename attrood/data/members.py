@@ -30,77 +30,31 @@ class Lost:
     reason: str  # goes to the rejects
 
 # %% ../../nbs/01_data/05_members.ipynb #93cfe8d9
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".jp2",
-    ".avif",
-    ".apng",
-    ".dib",
-    ".pbm",
-    ".pnm",
-    ".pfm",
-    ".mpo",
-    ".j2k",
-    ".jpf",
-    ".jpx",
-    ".tga",
-    ".qoi",
-    ".psd",
-    ".dds",
-    ".pcx",
-    ".ico",
-    ".icns",
-    ".fits",
-    ".exr",
-    ".hdr",
-    ".dcm",
-    ".xcf",
-    ".heic",
-    ".heif",
-    ".hif",
-    ".jxl",
-    ".jxr",
+SUFFIXES = tuple(
+    (
+        ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .jp2 .avif .apng .dib .pbm .pnm .pfm "
+        ".mpo .j2k .jpf .jpx .tga .qoi .psd .dds .pcx .ico .icns .fits .exr .hdr .dcm .xcf .heic .heif .hif "
+        ".jxl .jxr"
+    ).split()
 )  # endings of images, readable or not
-RAW = (
-    ".dng",
-    ".nef",
-    ".nrw",
-    ".cr2",
-    ".cr3",
-    ".crw",
-    ".arw",
-    ".sr2",
-    ".raf",
-    ".orf",
-    ".rw2",
-    ".pef",
-    ".srw",
-    ".x3f",
-    ".3fr",
-    ".iiq",
+RAW = tuple(
+    (".dng .nef .nrw .cr2 .cr3 .crw .arw .sr2 .raf .orf .rw2 .pef .srw .x3f .3fr .iiq").split()
 )  # endings of camera raw files
 NO_IMAGES = frozenset(
     (
-        ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls .label .py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar .gz .tgz .bz2 "
-        ".xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite .lock .tmp .part .mp4 .mov "
-        ".avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe .dll .so .bak .xmp .aae .thm .md5 .sha256"
+        ".txt .json .jsonl .ndjson .csv .tsv .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .cls "
+        ".label .py .ipynb .js .css .sh .bat .pdf .doc .docx .xls .xlsx .ppt .pptx .svg .eps .ps .zip .tar "
+        ".gz .tgz .bz2 .xz .7z .rar .zst .parquet .pq .arrow .feather .h5 .hdf5 .npy .npz .mat .pkl .pickle "
+        ".pt .pth .ckpt .safetensors .onnx .tflite .pb .tfrecord .tfrecords .array_record .mdb .db .sqlite "
+        ".lock .tmp .part .mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mp3 .wav .flac .ogg .m4a .url .lnk .exe "
+        ".dll .so .bak .xmp .aae .thm .md5 .sha256"
     ).split()
 )  # endings of other things
 
 # %% ../../nbs/01_data/05_members.ipynb #b2975812
 _SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  |\xff\x4f\xff\x51|.{4}ftyp(?:avif|avis|heic|heix|hevc|mif1|msf1|crx )|\xff\x0a|\0\0\0\x0cJXL |"
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|RIFF.{4}WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP  |\xff\x4f\xff\x51|"
+    rb".{4}ftyp(?:avif|avis|heic|heix|hevc|mif1|msf1|crx )|\xff\x0a|\0\0\0\x0cJXL |"
     rb"P[1-6]\s+(?:#|\d)|8BPS|qoif|DDS |\x76\x2f\x31\x01|gimp xcf|SIMPLE  =",
     re.DOTALL,
 )
@@ -197,7 +151,8 @@ def file_kind(
     except OSError as e:  # a dangling link, a loop of links: a reject later if it should be an image
         if isinstance(e, PermissionError) and member_kind(name, lambda: b""):
             raise ValueError(
-                f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it readable or leave it out"
+                f"{path} leads where it may not be read ({e.strerror}), so its images cannot be counted: make it "
+                "readable or leave it out"
             ) from e
         return member_kind(name, lambda: b"") and "broken link", [-1, -1]
     if kind := special_kind(found.st_mode):
@@ -211,9 +166,9 @@ def file_kind(
 
     return member_kind(name, head), [found.st_size, found.st_mtime_ns]
 
-# %% ../../nbs/01_data/05_members.ipynb #abc4dd3d
-class _Walk:
-    "One walk: what was found, what was counted, which folders were visited."
+# %% ../../nbs/01_data/05_members.ipynb #bb9f36b8
+class _Found:
+    "What a walk found, what it counted, which folders it visited."
 
     def __init__(self, root: str) -> None:
         self.root, self.above = root, os.path.realpath(root)
@@ -221,23 +176,6 @@ class _Walk:
         self.others: Counter[str] = Counter()
         self.links: list[str] = []
         self.seen: set[tuple[int, int]] = set()
-
-    def folder(self, below: str) -> list[str]:
-        "Take one folder in; its sub-folders, in reverse order."
-        path = os.path.join(self.root, below) if below else self.root
-        try:
-            at = os.stat(path)
-            if (at.st_dev, at.st_ino) in self.seen:
-                self.others["link to a folder that was taken"] += 1
-                return []
-            self.seen.add((at.st_dev, at.st_ino))
-            with os.scandir(path) as entries:
-                inside = sorted(entries, key=lambda e: e.name)
-        except OSError as e:
-            raise ValueError(
-                f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it readable or leave it out"
-            ) from e
-        return [n for e in inside if (n := self.entry(e, f"{below}/{e.name}" if below else e.name))][::-1]
 
     def entry(self, e: "os.DirEntry[str]", name: str) -> str:
         "Take one entry in; the name of a folder that is to be visited next, or nothing."
@@ -258,6 +196,28 @@ class _Walk:
         else:
             self.found[name] = stamp
         return ""
+
+# %% ../../nbs/01_data/05_members.ipynb #abc4dd3d
+class _Walk(_Found):
+    "One walk: what was found, what was counted, which folders were visited."
+
+    def folder(self, below: str) -> list[str]:
+        "Take one folder in; its sub-folders, in reverse order."
+        path = os.path.join(self.root, below) if below else self.root
+        try:
+            at = os.stat(path)
+            if (at.st_dev, at.st_ino) in self.seen:
+                self.others["link to a folder that was taken"] += 1
+                return []
+            self.seen.add((at.st_dev, at.st_ino))
+            with os.scandir(path) as entries:
+                inside = sorted(entries, key=lambda e: e.name)
+        except OSError as e:
+            raise ValueError(
+                f"folder {path} cannot be listed ({e.strerror or e}), so its images cannot be counted: make it "
+                "readable or leave it out"
+            ) from e
+        return [n for e in inside if (n := self.entry(e, f"{below}/{e.name}" if below else e.name))][::-1]
 
 # %% ../../nbs/01_data/05_members.ipynb #1fe8fde2
 def walk_folder(

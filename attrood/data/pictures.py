@@ -66,7 +66,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own bound for a suspicious picture: a quarte
 
 # %% ../../nbs/01_data/03_pictures.ipynb #cbbce1bf
 def _from_array(a: np.ndarray, white: Mapping[str, float] | None = None) -> Image.Image:
-    "An array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as a picture; floats are fractions, and only integers of 16 bits are more than 8 bits."
+    "An array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as a picture; floats are fractions, 16-bit integers are deep."
     if a.ndim == 3 and a.shape[2] == 1:
         a = a[..., 0]
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (3, 4)) or not a.size:
@@ -129,7 +129,7 @@ def _unidentified(data: Any) -> str:
 # %% ../../nbs/01_data/03_pictures.ipynb #0cbf2847
 def decode_image(
     data: bytes | str | Path | Lost | np.ndarray | Image.Image,  # encoded bytes, a file, or pixels (H, W[, 3 or 4])
-    max_pixels: int = MAX_PIXELS,  # pictures of more pixels (by default 89,478,485) are rejected before they are decoded
+    max_pixels: int = MAX_PIXELS,  # of more (by default 89,478,485) a picture is rejected before it is decoded
     white: Mapping[str, float]
     | None = None,  # grey values that are white, as `white_level` finds them; those of `WHITE` if None
 ) -> Image.Image:  # RGB, upright
@@ -160,7 +160,7 @@ def decode_image(
 
 # %% ../../nbs/01_data/03_pictures.ipynb #8a517d92
 def _ordinary_jpeg(data: bytes) -> tuple[int, int] | None:
-    "Width and height of a JPEG without EXIF and Adobe segments, of 8 bits and one or three components; None for any other file."
+    "Width and height of a JPEG without EXIF and Adobe segments, 8 bits, one or three components; None for others."
     at = 2 if data[:2] == b"\xff\xd8" else len(data)
     while at + 9 < len(data) and data[at] == 0xFF:
         kind = data[at + 1]
@@ -191,7 +191,7 @@ def _turbo_jpeg() -> Callable[[bytes], np.ndarray] | None:
 # %% ../../nbs/01_data/03_pictures.ipynb #30ee1491
 def decode_pixels(
     data: bytes | str | Path | Lost | np.ndarray | Image.Image,  # as for `decode_image`
-    max_pixels: int = MAX_PIXELS,  # pictures of more pixels (by default 89,478,485) are rejected before they are decoded
+    max_pixels: int = MAX_PIXELS,  # of more (by default 89,478,485) a picture is rejected before it is decoded
     white: Mapping[str, float] | None = None,  # as for `decode_image`
 ) -> Image.Image | np.ndarray:  # RGB, upright; an array (h, w, 3) uint8 if it went the short way
     "As `decode_image`, the same pixels and reasons, but ordinary JPEGs by simplejpeg where it is installed."
@@ -212,7 +212,7 @@ _LEVELS = tuple(float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32))
 
 
 def _deep_maximum(data: Any, max_pixels: int) -> tuple[str, float] | None:
-    "Kind and largest value of a picture in grey of more than 8 bits; None for any other, and for one that cannot be read."
+    "Kind and largest value of a picture in deep grey; None for any other, and for one that cannot be read."
     if isinstance(data, np.ndarray):
         deep = data if data.dtype.kind in "iuf" and data.dtype != np.uint8 and data.size else None
     else:
@@ -245,48 +245,12 @@ def white_level(
 # %% ../../nbs/01_data/03_pictures.ipynb #b6e0f04d
 MAX_ASPECT = 100  # long side over short side; of a narrower picture the model would see less than a hundredth
 
+# %% ../../nbs/01_data/03_pictures.ipynb #784cc125
+class _Geometry:
+    "The size that a picture is resized to."
 
-@dataclass(frozen=True)
-class Preprocessing:
-    "A model's image preprocessing: its numbers, and its geometry as a function of one picture."
-
-    size: tuple[int, int] = (224, 224)  # (H, W) the model sees
-    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of each channel, pixels in [0, 1]
-    std: tuple[float, ...] = (
-        0.26862954,
-        0.26130258,
-        0.27577711,
-    )  # standard deviation of each channel, pixels in [0, 1]
-    interpolation: str = "bicubic"  # "bicubic" or "bilinear"
-    resize_mode: str = "shortest"  # "shortest" side to size and crop, "longest" side to size and pad, or "squash"
-    fill_color: int = 0  # padding of "longest"
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Mapping[str, Any],  # OpenCLIP's `model.visual.preprocess_cfg`
-    ) -> "Preprocessing":
-        "From OpenCLIP's preprocessing configuration."
-        size, three = (
-            config["size"],
-            lambda v: tuple(float(x) for x in (v if isinstance(v, list | tuple) else (v,) * 3)),
-        )
-        pair = (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[-1]))
-        mode, interpolation = config.get("resize_mode") or "shortest", config.get("interpolation") or "bicubic"
-        if mode not in ("shortest", "longest", "squash"):
-            raise ValueError(f"resize_mode must be shortest, longest or squash, got {mode!r}")
-        return cls(
-            pair,
-            three(config["mean"]),
-            three(config["std"]),
-            "bilinear" if interpolation == "bilinear" else "bicubic",
-            mode,
-            int(config.get("fill_color") or 0),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        "As plain values for a manifest."
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+    size: tuple[int, int]  # (H, W) the model sees
+    resize_mode: str  # "shortest", "longest" or "squash"
 
     def target(
         self,
@@ -303,6 +267,13 @@ class Preprocessing:
             height / h, width / w
         )  # open_clip.transform.ResizeKeepRatio
         return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+# %% ../../nbs/01_data/03_pictures.ipynb #b22fc8dc
+class _Pixels(_Geometry):
+    "A picture as the model sees it, in 8-bit pixels."
+
+    interpolation: str  # "bicubic" or "bilinear"
+    fill_color: int  # padding of "longest"
 
     def pixels(
         self,
@@ -330,3 +301,51 @@ class Preprocessing:
             image = canvas
         top, left = int(round((image.height - h) / 2.0)), int(round((image.width - w) / 2.0))
         return np.asarray(image.crop((left, top, left + w, top + h)))
+
+# %% ../../nbs/01_data/03_pictures.ipynb #642781a3
+def _numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    "The fields of `Preprocessing` from OpenCLIP's configuration."
+
+    def three(v: Any) -> tuple[float, ...]:
+        return tuple(float(x) for x in (v if isinstance(v, list | tuple) else (v,) * 3))
+
+    size = config["size"]
+    mode, interpolation = config.get("resize_mode") or "shortest", config.get("interpolation") or "bicubic"
+    if mode not in ("shortest", "longest", "squash"):
+        raise ValueError(f"resize_mode must be shortest, longest or squash, got {mode!r}")
+    return {
+        "size": (int(size), int(size)) if isinstance(size, int) else (int(size[0]), int(size[-1])),
+        "mean": three(config["mean"]),
+        "std": three(config["std"]),
+        "interpolation": "bilinear" if interpolation == "bilinear" else "bicubic",
+        "resize_mode": mode,
+        "fill_color": int(config.get("fill_color") or 0),
+    }
+
+# %% ../../nbs/01_data/03_pictures.ipynb #a74a5e7a
+@dataclass(frozen=True)
+class Preprocessing(_Pixels):
+    "A model's image preprocessing: its numbers, and its geometry as a function of one picture."
+
+    size: tuple[int, int] = (224, 224)  # (H, W) the model sees
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)  # of each channel, pixels in [0, 1]
+    std: tuple[float, ...] = (
+        0.26862954,
+        0.26130258,
+        0.27577711,
+    )  # standard deviation of each channel, pixels in [0, 1]
+    interpolation: str = "bicubic"  # "bicubic" or "bilinear"
+    resize_mode: str = "shortest"  # "shortest" side to size and crop, "longest" side to size and pad, or "squash"
+    fill_color: int = 0  # padding of "longest"
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],  # OpenCLIP's `model.visual.preprocess_cfg`
+    ) -> "Preprocessing":
+        "From OpenCLIP's preprocessing configuration."
+        return cls(**_numbers(config))
+
+    def to_dict(self) -> dict[str, Any]:
+        "As plain values for a manifest."
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

@@ -54,34 +54,11 @@ class Sample(NamedTuple):
     label: str | None  # class name in its own data set
     white: Mapping[str, float] | None = None  # grey values that are shown white, of its source; None goes by the type
 
-# %% ../../nbs/01_data/01_sources.ipynb #8e4e638e
-@dataclass(eq=False)
-class Source:
-    "A set of images with a domain and a role; the subclasses know where the bytes are."
+# %% ../../nbs/01_data/01_sources.ipynb #29592254
+class _Set:
+    "What a kind of source has to know: its parts, its rows and its labels."
 
-    location: str  # folder, file, glob or TFDS name, as given
-    domain: str  # name of the set, first part of every id
-    role: str = "id"  # "id" or "ood"
-    split: str = ""  # slice such as "[:500]"; of a TFDS set also "train[:500]"
-    sample: int | None = None  # random rows to take out of the split
-    seed: int = 0  # of the random rows
-    data_dir: str | None = None  # where TFDS keeps its sets; unused by other sources
-    download: bool = False  # fetch a TFDS set that is not on disk; unused by other sources
-    rows: np.ndarray = field(init=False, repr=False)  # (n,) positions in the set, in reading order
-    others: Counter[str] = field(
-        init=False, repr=False, default_factory=Counter
-    )  # what lies in it and is no image: kind -> number
-    white: Mapping[str, float] | None = field(
-        init=False, repr=False, default=None
-    )  # grey values shown white, as `white_level` finds them
-    kind = "source"
-
-    def __post_init__(self) -> None:
-        if self.role not in ("id", "ood"):
-            raise ValueError(f"role must be 'id' or 'ood', got {self.role!r}")
-        self.domain = _utf8(self.domain)
-        self._open()
-        self.rows = select_rows(self.parts(), self.split, self.sample, self.seed, self.location)
+    rows: np.ndarray  # (n,) positions in the set, in reading order
 
     def _open(self) -> None:
         "Find the files and check them."
@@ -105,20 +82,19 @@ class Source:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(
-        self,
-        start: int,  # first row of the stretch
-        stop: int,  # one past its last row
-    ) -> list[Sample]:  # in reading order
-        "A stretch of samples, in order."
-        return [
-            Sample(f"{self.domain}/{key}", data, label, self.white)
-            for key, data, label in self._fetch(self.rows[start:stop])
-        ]
+# %% ../../nbs/01_data/01_sources.ipynb #ec7ecabd
+class _Described(_Set):
+    "What a manifest keeps of a source, and a hash by which a change is seen."
 
-    def __iter__(self) -> Iterator[Sample]:
-        for start in range(0, len(self), 256):
-            yield from self.read(start, start + 256)
+    location: str  # folder, file, glob or TFDS name, as given
+    domain: str  # name of the set
+    role: str  # "id" or "ood"
+    split: str  # slice, or split of a TFDS set
+    sample: int | None  # random rows
+    seed: int  # of the random rows
+    others: Counter[str]  # what lies in it and is no image
+    white: Mapping[str, float] | None  # grey values shown white
+    kind: str  # folder, parquet, tar …
 
     def fingerprint(self) -> str:
         "Sixteen hexadecimal digits that change with the set, the split or the order of its rows."
@@ -145,6 +121,46 @@ class Source:
             "fingerprint": self.fingerprint(),
         }
         return entry | ({"white": dict(self.white)} if self.white else {})
+
+# %% ../../nbs/01_data/01_sources.ipynb #8e4e638e
+@dataclass(eq=False)
+class Source(_Described):
+    "A set of images with a domain and a role; the subclasses know where the bytes are."
+
+    location: str  # folder, file, glob or TFDS name, as given
+    domain: str  # name of the set, first part of every id
+    role: str = "id"  # "id" or "ood"
+    split: str = ""  # slice such as "[:500]"; of a TFDS set also "train[:500]"
+    sample: int | None = None  # random rows to take out of the split
+    seed: int = 0  # of the random rows
+    data_dir: str | None = None  # where TFDS keeps its sets; unused by other sources
+    download: bool = False  # fetch a TFDS set that is not on disk; unused by other sources
+    rows: np.ndarray = field(init=False, repr=False)  # (n,) positions in the set, in reading order
+    others: Counter[str] = field(init=False, repr=False, default_factory=Counter)  # no image: kind -> number
+    white: Mapping[str, float] | None = field(init=False, repr=False, default=None)  # of `white_level`
+    kind = "source"
+
+    def __post_init__(self) -> None:
+        if self.role not in ("id", "ood"):
+            raise ValueError(f"role must be 'id' or 'ood', got {self.role!r}")
+        self.domain = _utf8(self.domain)
+        self._open()
+        self.rows = select_rows(self.parts(), self.split, self.sample, self.seed, self.location)
+
+    def read(
+        self,
+        start: int,  # first row of the stretch
+        stop: int,  # one past its last row
+    ) -> list[Sample]:  # in reading order
+        "A stretch of samples, in order."
+        return [
+            Sample(f"{self.domain}/{key}", data, label, self.white)
+            for key, data, label in self._fetch(self.rows[start:stop])
+        ]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, len(self), 256):
+            yield from self.read(start, start + 256)
 
 # %% ../../nbs/01_data/01_sources.ipynb #4f03471b
 _PIECE = re.compile(r"([A-Za-z_][\w\-.]*)?(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
@@ -206,7 +222,8 @@ class FolderSource(Source):
         if not self.files:
             held = ", ".join(f"{n} {kind}" for kind, n in self.others.most_common(5)) or "nothing"
             raise ValueError(
-                f"{'folder ' if os.path.isdir(self.location) else ''}{self.location} holds no image file ({', '.join(SUFFIXES[:6])}, …), but {held}"
+                f"{'folder ' if os.path.isdir(self.location) else ''}{self.location} holds no image file "
+                f"({', '.join(SUFFIXES[:6])}, …), but {held}"
             )
 
     def parts(self) -> Mapping[str, int]:
@@ -228,11 +245,9 @@ class FolderSource(Source):
         "What changes when the set changes: names, sizes and times of change, and the content of a sample."
         return json.dumps([sorted(self._stamps.items()), content_digest([f"{self.root}/{n}" for n in self.files])])
 
-# %% ../../nbs/01_data/01_sources.ipynb #1cd06c54
-class ParquetSource(Source):
-    "Rows of one or more Parquet files with a column of encoded images."
-
-    kind = "parquet"
+# %% ../../nbs/01_data/01_sources.ipynb #03741a12
+class _ParquetFiles(Source):
+    "The files of a Parquet set: their row groups, columns and metadata, checked against one another."
 
     def _open(self) -> None:
         self.files, self.others = archive_files(self.location, (".parquet", ".pq"))
@@ -248,7 +263,8 @@ class ParquetSource(Source):
         picked = [pick_columns(schema, file) for file, (_, schema) in zip(self.files, opened, strict=True)]
         if odd := next((i for i, p in enumerate(picked) if p != picked[0]), 0):
             raise ValueError(
-                f"all files must have the same columns: {self.files[0]} has {picked[0]}, {self.files[odd]} has {picked[odd]}"
+                f"all files must have the same columns: {self.files[0]} has {picked[0]}, {self.files[odd]} has "
+                f"{picked[odd]}"
             )
         self.image, self.label, self.key = picked[0]
         tables = [
@@ -268,6 +284,10 @@ class ParquetSource(Source):
         "The parts of the set and their lengths."
         return {"": int(self._starts[-1])}
 
+# %% ../../nbs/01_data/01_sources.ipynb #a2b503c2
+class _ParquetRows(_ParquetFiles):
+    "Rows of a Parquet set, one row group in memory at a time."
+
     def _group(self, g: int) -> pa.Table:
         "One row group, kept until the next one is asked for."
         if self._cache is None or self._cache[0] != g:
@@ -279,7 +299,8 @@ class ParquetSource(Source):
                 )
             except (pa.ArrowException, OSError) as e:
                 raise ValueError(
-                    f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again or leave it out"
+                    f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again "
+                    "or leave it out"
                 ) from e
             self._cache = g, table
         return self._cache[1]
@@ -302,6 +323,10 @@ class ParquetSource(Source):
                 out.append((key, image_data(cells[self.image][k], Path(self.files[f]).parent), label))
         return out
 
+# %% ../../nbs/01_data/01_sources.ipynb #712780db
+class _ParquetLabels(_ParquetRows):
+    "Labels of a Parquet set."
+
     def _column(self, name: str) -> Iterator[tuple[int, list[Any]]]:
         "Number of the file, and the values of one column of it."
         for f, file in enumerate(self.files):
@@ -317,6 +342,12 @@ class ParquetSource(Source):
             for v in values
         }
         return sorted(x for x in found if x is not None)
+
+# %% ../../nbs/01_data/01_sources.ipynb #1cd06c54
+class ParquetSource(_ParquetLabels):
+    "Rows of one or more Parquet files with a column of encoded images."
+
+    kind = "parquet"
 
     def content(self) -> str:
         "What changes when the set changes: names, rows, sizes and times of change, and the content of a sample."
@@ -351,11 +382,9 @@ TAR = (
     ".tar.zst",
 )  # endings of tar files; a compressed one is refused
 
-
-class TarSource(Source):
-    "Images of uncompressed tar shards in the WebDataset layout."
-
-    kind = "tar"
+# %% ../../nbs/01_data/01_sources.ipynb #ae00eee9
+class _TarFiles(Source):
+    "The shards of a tar set and an index of their members."
 
     def _open(self) -> None:
         self.files, self.others = archive_files(self.location, TAR)
@@ -380,16 +409,21 @@ class TarSource(Source):
             self.others += more
         if not self._index:
             raise ValueError(
-                f"{self.location} holds no image member, but {', '.join(f'{n} {kind}' for kind, n in self.others.most_common(5)) or 'nothing'}"
+                f"{self.location} holds no image member, but "
+                f"{', '.join(f'{n} {kind}' for kind, n in self.others.most_common(5)) or 'nothing'}"
             )
 
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
         return {"": len(self._index)}
 
+# %% ../../nbs/01_data/01_sources.ipynb #4d35295b
+class _TarLabels(_TarFiles):
+    "What the text beside a picture says."
+
     @staticmethod
     def _label(kind: str, data: bytes, where: str = "label") -> str | None:
-        "A label member: text, a JSON text or number, or a JSON object with `label` or `class`; a JSON list is no label."
+        "A label member: text, a JSON text or number, or an object with `label` or `class`; a JSON list is no label."
         if kind != "json":
             return decode_text(data, where).strip() or None
         try:
@@ -403,6 +437,10 @@ class TarSource(Source):
         return (
             None if isinstance(record, list) and not data.lstrip().startswith(b"{") else label_text(record, None, where)
         )
+
+# %% ../../nbs/01_data/01_sources.ipynb #2f28d334
+class _TarMembers(_TarLabels):
+    "Bytes and labels of members."
 
     def _bytes(self, f: int, member: Any, file: Any) -> Any:
         "The bytes of a member, or why there are none."
@@ -436,6 +474,12 @@ class TarSource(Source):
                         file,
                     )
 
+# %% ../../nbs/01_data/01_sources.ipynb #a26a467d
+class TarSource(_TarMembers):
+    "Images of uncompressed tar shards in the WebDataset layout."
+
+    kind = "tar"
+
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
         return [
             (key, undeveloped(member.name) or self._bytes(f, member, file), label)
@@ -447,8 +491,17 @@ class TarSource(Source):
         return sorted({label for _, label, _ in self._labels(np.arange(len(self._index))) if label is not None})
 
     def content(self) -> str:
-        "What changes when the set changes: names, sizes and times of change of the shards, and the content of a sample."
+        "What changes when the set changes: names, sizes and times of change of the shards, the content of a sample."
         return json.dumps([*file_stamps(self.files), len(self._index)])
+
+# %% ../../nbs/01_data/01_sources.ipynb #dea6fed2
+def _digest(picture: Any) -> str:
+    "A hash of a picture in memory, or of the file that a path names."
+    if isinstance(picture, str | Path):
+        return content_digest([picture])
+    return hashlib.sha256(
+        picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).tobytes()
+    ).hexdigest()
 
 # %% ../../nbs/01_data/01_sources.ipynb #4c203386
 class MemorySource(Source):
@@ -465,11 +518,8 @@ class MemorySource(Source):
         role: str = "id",  # "id" or "ood"
     ) -> None:
         n = len(images)
-        self.images, self.labels, self.keys = (
-            list(images),
-            list(labels or [None] * n),
-            list(keys or [f"{i:08d}" for i in range(n)]),
-        )
+        self.images, self.labels = list(images), list(labels or [None] * n)
+        self.keys = list(keys or [f"{i:08d}" for i in range(n)])
         if not len(self.labels) == len(self.keys) == n or len(set(self.keys)) < n:
             raise ValueError(
                 f"images, labels and unique keys must be as many, got {n}, {len(self.labels)} and {len(set(self.keys))}"
@@ -489,10 +539,4 @@ class MemorySource(Source):
 
     def content(self) -> str:
         "What changes when the set changes."
-        digest = [
-            content_digest([x])
-            if isinstance(x, str | Path)
-            else hashlib.sha256(x if isinstance(x, bytes) else np.ascontiguousarray(x).tobytes()).hexdigest()
-            for x in self.images
-        ]
-        return json.dumps([digest, self.keys])
+        return json.dumps([[_digest(x) for x in self.images], self.keys])

@@ -58,11 +58,9 @@ def _tfds_builder(
     builder.download_and_prepare()
     return builder
 
-# %% ../../nbs/01_data/02_specs.ipynb #c88e662a
-class TFDSSource(Source):
-    "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."
-
-    kind = "tfds"
+# %% ../../nbs/01_data/02_specs.ipynb #402e2705
+class _TfdsFiles(Source):
+    "A set on disk: its features, splits and readers."
 
     def _open(self) -> None:
         tfds = _tfds()
@@ -71,7 +69,8 @@ class TFDSSource(Source):
         features = builder.info.features
         if builder.info.file_format.file_suffix != "array_record":
             raise ValueError(
-                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs TensorFlow: prepare it as array_record in another data_dir"
+                f"data set {self.location} is on disk as {builder.info.file_format.file_suffix}, which needs "
+                "TensorFlow: prepare it as array_record in another data_dir"
             )
         images = [k for k, v in features.items() if isinstance(v, tfds.features.Image)]
         if not images:
@@ -87,12 +86,16 @@ class TFDSSource(Source):
         self._folder = str(builder.data_dir)
         self._parts = {k: int(v.num_examples) for k, v in builder.info.splits.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_builder": None, "_sources": {}}
-
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
         return self._parts
+
+# %% ../../nbs/01_data/02_specs.ipynb #bf8f033e
+class _TfdsReaders(_TfdsFiles):
+    "Readers of the splits, opened on first use."
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_builder": None, "_sources": {}}
 
     def _source(self, part: str) -> Any:
         "The random-access reader of one split, opened on first use."
@@ -104,6 +107,12 @@ class TFDSSource(Source):
                 split=part, decoders={self._image: tfds.decode.SkipDecoding()}
             )
         return self._sources[part]
+
+# %% ../../nbs/01_data/02_specs.ipynb #c88e662a
+class TFDSSource(_TfdsReaders):
+    "A TensorFlow data set read through `tfds.data_source`, without TensorFlow."
+
+    kind = "tfds"
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
         names, starts = list(self._parts), np.cumsum([0, *self._parts.values()])
@@ -131,7 +140,8 @@ class TFDSSource(Source):
 # %% ../../nbs/01_data/02_specs.ipynb #36695df8
 _SPEC = re.compile(
     r"(?:(?P<domain>[\w.\- ]+)=)?(?P<where>.+?)"
-    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
+    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])"
+    r"|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
     r"(?:@(?P<sample>\d+))?"
 )
 _TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
@@ -175,7 +185,8 @@ def _source_class(where: str) -> type[Source]:
     if number[first] == number[second]:
         wanted = next(e[0] for e, cls in _ARCHIVES if number[cls])
         raise ValueError(
-            f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as {Path(where, f'*{wanted}')}"
+            f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as "
+            f"{Path(where, f'*{wanted}')}"
         )
     return first
 
@@ -193,7 +204,7 @@ def _domain(where: str) -> str:
 
 # %% ../../nbs/01_data/02_specs.ipynb #10527c85
 def open_source(
-    spec: str,  # [domain=]where[:split][@n]; where is a folder, Parquet or tar files (globs, {000..003}) or a TFDS name; n rows are drawn at random
+    spec: str,  # [domain=]where[:split][@n], as in the table; n rows are drawn at random
     role: str = "id",  # "id" or "ood"
     seed: int = 0,  # of the random rows of @n
     data_dir: str | None = None,  # where TFDS keeps its sets
@@ -240,5 +251,6 @@ def check_sources(
             ]
             if len(set(keys)) < len(keys):
                 raise ValueError(
-                    f"two sources of the domain {domain!r} share images: give one another name (other={group[-1].location}), or splits that do not overlap"
+                    f"two sources of the domain {domain!r} share images: give one another name "
+                    f"(other={group[-1].location}), or splits that do not overlap"
                 )

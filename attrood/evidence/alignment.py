@@ -17,6 +17,17 @@ from .fitted import Features, FittedScore
 from .registry import Evidence
 from ..ground import arrays, as_rows, unit_rows
 
+# %% ../../nbs/03_evidence/06_alignment.ipynb #0644710c
+_CENTRED = (
+    Evidence(
+        "centred_cosine",
+        "geometry",
+        "ours; Liang et al. 2022",
+        "−max cos(x − mean image, text − mean text)",
+        needs=frozenset({"reference", "text"}),
+    ),
+)
+
 # %% ../../nbs/03_evidence/06_alignment.ipynb #26292251
 @dataclass(frozen=True, eq=False)
 class CentredCosine(FittedScore):
@@ -26,15 +37,7 @@ class CentredCosine(FittedScore):
     """
 
     kind: ClassVar[str] = "centred_cosine"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "centred_cosine",
-            "geometry",
-            "ours; Liang et al. 2022",
-            "−max cos(x − mean image, text − mean text)",
-            needs=frozenset({"reference", "text"}),
-        ),
-    )
+    evidence: ClassVar[tuple[Evidence, ...]] = _CENTRED
     image_mean: np.ndarray  # (d,) mean of the unit reference images
     text: np.ndarray  # (C, d) centred texts, unit length
 
@@ -64,6 +67,17 @@ class CentredCosine(FittedScore):
 
         return arrays.in_blocks(block, self.check(features, len(self.image_mean)))
 
+# %% ../../nbs/03_evidence/06_alignment.ipynb #d8796d94
+_GAP = (
+    Evidence(
+        "gap_projection",
+        "text",
+        "ours; Liang et al. 2022",
+        "projection on image mean − text mean",
+        needs=frozenset({"reference", "text"}),
+    ),
+)
+
 # %% ../../nbs/03_evidence/06_alignment.ipynb #9c8c244a
 @dataclass(frozen=True, eq=False)
 class ModalityGap(FittedScore):
@@ -73,15 +87,7 @@ class ModalityGap(FittedScore):
     """
 
     kind: ClassVar[str] = "gap_projection"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "gap_projection",
-            "text",
-            "ours; Liang et al. 2022",
-            "projection on image mean − text mean",
-            needs=frozenset({"reference", "text"}),
-        ),
-    )
+    evidence: ClassVar[tuple[Evidence, ...]] = _GAP
     direction: np.ndarray  # (d,) unit vector from mean text to mean image
     length: float  # size of the gap
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
-from .fitted import Features, FittedScore
+from .fitted import Features, Fitted, FittedScore
 from .registry import EVIDENCE, Evidence
 from ..ground import arrays, as_rows, unit_rows
 
@@ -73,33 +73,31 @@ def squared_distances(
     a, b = (x - points.mean(axis=0)) @ root, (points - points.mean(axis=0)) @ root
     return np.maximum((a**2).sum(axis=1)[:, None] - 2 * a @ b.T + (b**2).sum(axis=1), 0)
 
-# %% ../../nbs/03_evidence/05_distances.ipynb #4cea11ab
+# %% ../../nbs/03_evidence/05_distances.ipynb #23538f66
+_MAHALANOBIS = (
+    Evidence(
+        "mahalanobis",
+        "geometry",
+        "Lee et al. 2018",
+        "min (x−μ)ᵀΣ⁻¹(x−μ)",
+        params={"shrinkage": "ledoit-wolf"},
+        needs=frozenset({"reference"}),
+    ),
+    Evidence(
+        "relative_mahalanobis",
+        "geometry",
+        "Ren et al. 2021",
+        "Mahalanobis less that of one Gaussian",
+        params={"shrinkage": "ledoit-wolf"},
+        needs=frozenset({"reference"}),
+    ),
+)
+
+# %% ../../nbs/03_evidence/05_distances.ipynb #27d2f0ef
 @dataclass(frozen=True, eq=False)
-class Mahalanobis(FittedScore):
-    """Squared Mahalanobis distance to the nearest class mean, plain or relative.
+class _Gaussians(Fitted):
+    "Class means and covariances, as they are fitted."
 
-    Lee et al. 2018; relative, Ren et al. 2021 (`mds`, `rmds` of the benchmark OpenOOD). Shared within-class covariance, Ledoit–Wolf by default.
-    """
-
-    kind: ClassVar[str] = "mahalanobis"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "mahalanobis",
-            "geometry",
-            "Lee et al. 2018",
-            "min (x−μ)ᵀΣ⁻¹(x−μ)",
-            params={"shrinkage": "ledoit-wolf"},
-            needs=frozenset({"reference"}),
-        ),
-        Evidence(
-            "relative_mahalanobis",
-            "geometry",
-            "Ren et al. 2021",
-            "Mahalanobis less that of one Gaussian",
-            params={"shrinkage": "ledoit-wolf"},
-            needs=frozenset({"reference"}),
-        ),
-    )
     means: np.ndarray  # (K, d) class means
     root: np.ndarray  # (d, r) whitening of the within-class covariance
     background: np.ndarray  # (d,) mean of all rows
@@ -129,6 +127,23 @@ class Mahalanobis(FittedScore):
     def params(self) -> dict[str, Any]:
         return {"classes": len(self.means)}
 
+# %% ../../nbs/03_evidence/05_distances.ipynb #4cea11ab
+@dataclass(frozen=True, eq=False)
+class Mahalanobis(_Gaussians, FittedScore):
+    """Squared Mahalanobis distance to the nearest class mean, plain or relative.
+
+    Lee et al. 2018; relative, Ren et al. 2021 (`mds`, `rmds` of the benchmark OpenOOD). Shared within-class
+    covariance, Ledoit–Wolf by default.
+    """
+
+    kind: ClassVar[str] = "mahalanobis"
+    evidence: ClassVar[tuple[Evidence, ...]] = _MAHALANOBIS
+    means: np.ndarray  # (K, d) class means
+    root: np.ndarray  # (d, r) whitening of the within-class covariance
+    background: np.ndarray  # (d,) mean of all rows
+    background_root: np.ndarray  # (d, r) whitening of the total covariance
+    relative: bool = False  # take off the distance to the single Gaussian
+
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
             nearest = squared_distances(b, self.means, self.root).min(axis=1)
@@ -145,29 +160,27 @@ def default_dimension(
     d: int,  # embedding width
     n: int,  # reference rows
 ) -> int:  # D
-    "Principal directions as the authors choose them (1000 from d = 2048, 512 from 768, else half), but at most a quarter of the rows."
+    "Directions as the authors choose them (1000 from d = 2048, 512 from 768, else half), at most a quarter of n."
     return max(1, min(1000 if d >= 2048 else 512 if d >= 768 else d // 2, n // 4))
 
-# %% ../../nbs/03_evidence/05_distances.ipynb #5ba9d398
+# %% ../../nbs/03_evidence/05_distances.ipynb #626cf2c0
+_VIM = (
+    Evidence(
+        "vim",
+        "geometry",
+        "ViM, Wang et al. 2022",
+        "α‖residual‖ − log Σ exp(logit)",
+        params={"temperature": "1/scale"},
+        needs=frozenset({"reference", "text"}),
+    ),
+    Evidence("residual", "geometry", "ViM, Wang et al. 2022", "‖residual‖", needs=frozenset({"reference", "text"})),
+)
+
+# %% ../../nbs/03_evidence/05_distances.ipynb #3cc15e7a
 @dataclass(frozen=True, eq=False)
-class ViM(FittedScore):
-    """Virtual-logit matching: scaled residual minus the log-sum-exp of the logits.
+class _Subspace(Fitted):
+    "A principal subspace and the scale of its residual, as they are fitted."
 
-    Wang et al. 2022 (haoqiwang/vim, OpenOOD `vim`). Logits at temperature 1.
-    """
-
-    kind: ClassVar[str] = "vim"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "vim",
-            "geometry",
-            "ViM, Wang et al. 2022",
-            "α‖residual‖ − log Σ exp(logit)",
-            params={"temperature": "1/scale"},
-            needs=frozenset({"reference", "text"}),
-        ),
-        Evidence("residual", "geometry", "ViM, Wang et al. 2022", "‖residual‖", needs=frozenset({"reference", "text"})),
-    )
     weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
     bias: np.ndarray  # (C,) b, added to the logits
     origin: np.ndarray  # (d,) o, the point that residuals are measured from
@@ -203,6 +216,22 @@ class ViM(FittedScore):
     def params(self) -> dict[str, Any]:
         return {"dimension": len(self.origin) - self.null.shape[1], "alpha": round(self.alpha, 6)}
 
+# %% ../../nbs/03_evidence/05_distances.ipynb #5ba9d398
+@dataclass(frozen=True, eq=False)
+class ViM(_Subspace, FittedScore):
+    """Virtual-logit matching: scaled residual minus the log-sum-exp of the logits.
+
+    Wang et al. 2022 (haoqiwang/vim, OpenOOD `vim`). Logits at temperature 1.
+    """
+
+    kind: ClassVar[str] = "vim"
+    evidence: ClassVar[tuple[Evidence, ...]] = _VIM
+    weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
+    bias: np.ndarray  # (C,) b, added to the logits
+    origin: np.ndarray  # (d,) o, the point that residuals are measured from
+    null: np.ndarray  # (d, d − D) orthonormal basis of what the principal directions leave
+    alpha: float  # factor from residual to virtual logit
+
     def columns(self, name: str, features: Features) -> dict[str, np.ndarray]:
         return super().columns(name, features) | {"residual": self.residual(features.embedding)}
 
@@ -219,25 +248,22 @@ class ViM(FittedScore):
 
         return arrays.in_blocks(block, self.check(features, len(self.origin)), cells=1 << 20)
 
-# %% ../../nbs/03_evidence/05_distances.ipynb #e493e2f7
+# %% ../../nbs/03_evidence/05_distances.ipynb #09dbb132
+_KNN = (
+    Evidence(
+        "knn",
+        "geometry",
+        "Sun et al. 2022",
+        "squared distance to the k-th neighbour",
+        needs=frozenset({"reference"}),
+    ),
+)
+
+# %% ../../nbs/03_evidence/05_distances.ipynb #2cc9bfea
 @dataclass(frozen=True, eq=False)
-class KNN(FittedScore):
-    """Squared distance to the k-th nearest reference row, on unit vectors.
+class _Bank(Fitted):
+    "Reference rows, as they are kept."
 
-    Sun et al. 2022; OpenOOD `knn`, K = 50, squared distances as faiss gives them.
-    """
-
-    kind: ClassVar[str] = "knn"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "knn",
-            "geometry",
-            "Sun et al. 2022",
-            "squared distance to the k-th neighbour",
-            needs=frozenset({"reference"}),
-        ),
-    )
-    options: ClassVar[tuple[str, ...]] = ("k",)
     bank: np.ndarray  # (n, d) float32 unit rows
     k: int = 50  # which neighbour
 
@@ -260,6 +286,20 @@ class KNN(FittedScore):
 
     def params(self) -> dict[str, Any]:
         return {"k": self.k, "reference_rows": len(self.bank)}
+
+# %% ../../nbs/03_evidence/05_distances.ipynb #e493e2f7
+@dataclass(frozen=True, eq=False)
+class KNN(_Bank, FittedScore):
+    """Squared distance to the k-th nearest reference row, on unit vectors.
+
+    Sun et al. 2022; OpenOOD `knn`, K = 50, squared distances as faiss gives them.
+    """
+
+    kind: ClassVar[str] = "knn"
+    evidence: ClassVar[tuple[Evidence, ...]] = _KNN
+    options: ClassVar[tuple[str, ...]] = ("k",)
+    bank: np.ndarray  # (n, d) float32 unit rows
+    k: int = 50  # which neighbour
 
     def columns(self, name: str, features: Features) -> dict[str, np.ndarray]:
         values, own = self.score(features.embedding), features.reference
@@ -286,7 +326,7 @@ class KNN(FittedScore):
 # %% ../../nbs/03_evidence/05_distances.ipynb #452f1409
 @dataclass(frozen=True, eq=False)
 class Prototypes(FittedScore):
-    "One minus the cosine to the nearest class mean of ID images. The nearest class mean, a standard rule without parameters."
+    "One minus the cosine to the nearest class mean of ID images, a standard rule without parameters."
 
     kind: ClassVar[str] = "prototype_cosine"
     evidence: ClassVar[tuple[Evidence, ...]] = (
@@ -316,6 +356,18 @@ class Prototypes(FittedScore):
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         return 1 - (unit_rows(self.check(features, self.means.shape[1])) @ self.means.T).max(axis=1)
 
+# %% ../../nbs/03_evidence/05_distances.ipynb #676d6fd8
+_KL_MATCHING = (
+    Evidence(
+        "kl_matching",
+        "uncertainty",
+        "Hendrycks et al. 2022",
+        "min KL(p ‖ mean p of a predicted class)",
+        params={"temperature": "1/scale"},
+        needs=frozenset({"reference", "text"}),
+    ),
+)
+
 # %% ../../nbs/03_evidence/05_distances.ipynb #977d92f9
 @dataclass(frozen=True, eq=False)
 class KLMatching(FittedScore):
@@ -325,16 +377,7 @@ class KLMatching(FittedScore):
     """
 
     kind: ClassVar[str] = "kl_matching"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "kl_matching",
-            "uncertainty",
-            "Hendrycks et al. 2022",
-            "min KL(p ‖ mean p of a predicted class)",
-            params={"temperature": "1/scale"},
-            needs=frozenset({"reference", "text"}),
-        ),
-    )
+    evidence: ClassVar[tuple[Evidence, ...]] = _KL_MATCHING
     takes: ClassVar[str] = "logits"
     typical: np.ndarray  # (K, C) mean softmax of each predicted class
     temperature: float = 1.0  # T on the logits

@@ -98,9 +98,23 @@ def load_fitted(
     except (ValueError, KeyError, EOFError, TypeError) as error:
         raise ValueError(f"path must be a fitted score that this version can read, got {path}: {error}") from error
 
+# %% ../../nbs/03_evidence/04_fitted.ipynb #506fab8c
+@dataclass(frozen=True, eq=False)
+class _Checked(Fitted):
+    "A check of what is scored against what was fitted."
+
+    def check(self, features: npt.ArrayLike, width: int) -> np.ndarray:
+        "(n, width) features as float64, or an error that says what is wrong."
+        x = as_rows(features, "features").astype(np.float64, copy=False)
+        if x.shape[1] != width:
+            raise ValueError(
+                f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}"
+            )
+        return x
+
 # %% ../../nbs/03_evidence/04_fitted.ipynb #187b000a
 @dataclass(frozen=True, eq=False)
-class FittedScore(Fitted):
+class FittedScore(_Checked):
     "What every fitted score shares: its columns, what it is fitted on, and a check of its input."
 
     evidence: ClassVar[tuple[Evidence, ...]] = ()  # entries of its columns
@@ -110,7 +124,8 @@ class FittedScore(Fitted):
     def __init_subclass__(cls) -> None:
         if not cls.kind or cls.takes not in ("embedding", "cosines", "logits"):
             raise TypeError(
-                f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and {cls.takes!r}"
+                f"{cls.__qualname__} must have a kind and take embedding, cosines or logits, got {cls.kind!r} and "
+                f"{cls.takes!r}"
             )
         super().__init_subclass__()
         register(*cls.evidence)
@@ -135,12 +150,3 @@ class FittedScore(Fitted):
     def entries(self, name: str) -> dict[str, dict[str, Any]]:
         "What the manifest says of each column."
         return {name: EVIDENCE[name].entry(**self.params())}
-
-    def check(self, features: npt.ArrayLike, width: int) -> np.ndarray:
-        "(n, width) features as float64, or an error that says what is wrong."
-        x = as_rows(features, "features").astype(np.float64, copy=False)
-        if x.shape[1] != width:
-            raise ValueError(
-                f"features must have {width} columns, as those the {self.kind} score was fitted on, got {x.shape[1]}"
-            )
-        return x

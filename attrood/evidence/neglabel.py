@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from .fitted import Features, FittedScore, load_fitted
+from .fitted import Features, Fitted, FittedScore, load_fitted
 from .registry import Evidence
 from ..ground import arrays, as_rows, unit_rows
 
@@ -54,7 +54,10 @@ def wordnet_words(
     letters = {"noun": ("n",), "adj": ("a",)}
     if pos not in letters:
         raise ValueError(f"pos must be 'noun' or 'adj', got {pos!r}")
-    missing = "WordNet needs the package nltk and its corpus: `pip install nltk`, then `python -m nltk.downloader wordnet`, or pass your own words"
+    missing = (
+        "WordNet needs the package nltk and its corpus: `pip install nltk`, then "
+        "`python -m nltk.downloader wordnet`, or pass your own words"
+    )
     try:
         source = reader if reader is not None else import_module("nltk.corpus").wordnet
         synsets = [s for letter in letters[pos] for s in source.all_synsets(letter)]
@@ -89,26 +92,44 @@ def neglabel_score(
     inside = arrays.log_sum_exp(p, T)
     return -np.mean([expit(inside - arrays.log_sum_exp(n[:, m], T)) for m in members], axis=0)
 
-# %% ../../nbs/03_evidence/07_neglabel.ipynb #ee50349c
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #32bb8ef7
+def _mined_words(
+    corpora: Sequence[tuple[Sequence[str], npt.ArrayLike]], classes: npt.ArrayLike, percentile: float, keep: float
+) -> tuple[list[str], np.ndarray]:
+    "Negative labels of each corpus on its own, and their embeddings."
+    words: list[str] = []
+    rows: list[np.ndarray] = []
+    for names, embeddings in corpora:
+        e = unit_rows(embeddings, "embeddings")
+        if len(names) != len(e):
+            raise ValueError(f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings")
+        best = mine_negatives(e, classes, percentile, keep)
+        words += [names[i] for i in best]
+        rows.append(e[best])
+    if not words:
+        raise ValueError(
+            f"corpora must hold enough words that a share of {keep} is at least one, got "
+            f"{sum(len(w) for w, _ in corpora)} words"
+        )
+    return words, np.concatenate(rows)
+
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #86cf16b0
+_NEGLABEL = (
+    Evidence(
+        "neglabel",
+        "text",
+        "NegLabel, Jiang et al. 2024",
+        "−mean over groups of Σ p of the classes",
+        params={"temperature": "1/scale"},
+        needs=frozenset({"text", "words"}),
+    ),
+)
+
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #f91dbcb0
 @dataclass(frozen=True, eq=False)
-class NegLabel(FittedScore):
-    """The NegLabel score with its mined words.
+class _Mined(Fitted):
+    "Classes and mined words."
 
-    Jiang et al. 2024. Logits are scale · cosine, temperature 1, 100 groups, or one per negative where there are fewer.
-    """
-
-    kind: ClassVar[str] = "neglabel"
-    evidence: ClassVar[tuple[Evidence, ...]] = (
-        Evidence(
-            "neglabel",
-            "text",
-            "NegLabel, Jiang et al. 2024",
-            "−mean over groups of Σ p of the classes",
-            params={"temperature": "1/scale"},
-            needs=frozenset({"text", "words"}),
-        ),
-    )
-    options: ClassVar[tuple[str, ...]] = ("neglabel",)
     classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
     negatives: np.ndarray  # (M, d) unit text embeddings of the mined words
     words: list[str]  # (M,) the mined words, nouns first, least similar first
@@ -131,31 +152,36 @@ class NegLabel(FittedScore):
         seed: int = 0,  # of the shuffle
     ) -> Self:  # the score with its words
         "Mine negative labels from each corpus on its own."
-        words: list[str] = []
-        rows: list[np.ndarray] = []
-        for names, embeddings in corpora:
-            e = unit_rows(embeddings, "embeddings")
-            if len(names) != len(e):
-                raise ValueError(
-                    f"corpora must pair words with embeddings, got {len(names)} words and {len(e)} embeddings"
-                )
-            best = mine_negatives(e, classes, percentile, keep)
-            words += [names[i] for i in best]
-            rows.append(e[best])
-        if not words:
-            raise ValueError(
-                f"corpora must hold enough words that a share of {keep} is at least one, got {sum(len(w) for w, _ in corpora)} words"
-            )
+        words, rows = _mined_words(corpora, classes, percentile, keep)
         t = unit_rows(classes, "classes")
         return cls(
             t,
-            np.concatenate(rows),
+            rows,
             words,
             float(scale),
             min(groups, len(words)),
             seed,
             {"percentile": percentile, "keep": keep},
         )
+
+# %% ../../nbs/03_evidence/07_neglabel.ipynb #ee50349c
+@dataclass(frozen=True, eq=False)
+class NegLabel(_Mined, FittedScore):
+    """The NegLabel score with its mined words.
+
+    Jiang et al. 2024. Logits are scale · cosine, temperature 1, 100 groups, or one per negative where there are fewer.
+    """
+
+    kind: ClassVar[str] = "neglabel"
+    evidence: ClassVar[tuple[Evidence, ...]] = _NEGLABEL
+    options: ClassVar[tuple[str, ...]] = ("neglabel",)
+    classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
+    negatives: np.ndarray  # (M, d) unit text embeddings of the mined words
+    words: list[str]  # (M,) the mined words, nouns first, least similar first
+    scale: float = 100.0  # logit scale
+    groups: int = 100  # G
+    seed: int = 0  # of the shuffle
+    rule: dict[str, float] = field(default_factory=dict)  # percentile and keep, as mined
 
     @classmethod
     def fits(cls, reference: Features) -> dict[str, Self]:

@@ -60,7 +60,8 @@ def patch_features(
     block = getattr(getattr(tower, "transformer", None), "resblocks", [None])[-1]
     if not hasattr(getattr(block, "attn", None), "in_proj_weight") or getattr(tower, "attn_pool", None) is not None:
         raise ValueError(
-            f"model must have open_clip's own VisionTransformer without attention pooling as image tower, got {type(tower).__name__}"
+            "model must have open_clip's own VisionTransformer without attention pooling as image tower, got "
+            f"{type(tower).__name__}"
         )
     caught: list[Any] = []
     here = get_ident()  # other threads may use the model meanwhile

@@ -202,96 +202,176 @@ def paper_evidence() -> list[Evidence]:  # six entries
         ),
     ]
 
-# %% ../../nbs/03_evidence/01_registry.ipynb #dbeb7b14
-DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_energy
+# %% ../../nbs/03_evidence/01_registry.ipynb #61ba3aad
+def _at(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
+    return {"score": partial(f, **params), "params": {"temperature": "1/scale"} | params}
 
 
-def row_evidence() -> list[Evidence]:  # entries with a score of a view
-    "The training-free scores of a row of similarities."
+def _on_cosines(f: Callable[..., np.ndarray], temperature: float, **params: Any) -> dict[str, Any]:
+    return _at(f, temperature=temperature, **params) | {"cosine": True}
 
-    def at(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
-        return {"score": partial(f, **params), "params": {"temperature": "1/scale"} | params}
 
-    def on_cosines(f: Callable[..., np.ndarray], temperature: float, **params: Any) -> dict[str, Any]:
-        return at(f, temperature=temperature, **params) | {"cosine": True}
+def _plain(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
+    return {"score": partial(f, **params), "params": params}
 
-    def plain(f: Callable[..., np.ndarray], **params: Any) -> dict[str, Any]:
-        return {"score": partial(f, **params), "params": params}
-
-    c, u, e, g, t = list(GROUPS)[:5]
-    s, ours, mcm, ming = scores, "ours", "MCM, Ming et al. 2022", "MCM code"
+# %% ../../nbs/03_evidence/01_registry.ipynb #3f8ccdad
+def _confidence_rows(group: str = "confidence") -> list[Evidence]:
+    "Scores of confidence in the best class."
     return [
-        Evidence("mcm", c, mcm, "−max softmax(s/1)", **on_cosines(s.mcm, 1.0)),
-        Evidence("mcm_t0.1", c, f"{mcm}; temperature ours", "−max softmax(s/0.1)", **on_cosines(s.mcm, 0.1)),
-        Evidence("probability_margin", c, "Scheffer et al. 2001", "p₂ − p₁", **at(s.probability_margin)),
+        Evidence("mcm", group, "MCM, Ming et al. 2022", "−max softmax(s/1)", **_on_cosines(scores.mcm, 1.0)),
         Evidence(
-            "entropy_t0.02", u, f"{ming}; temperature ours", "entropy at 0.02", **on_cosines(s.softmax_entropy, 0.02)
+            "mcm_t0.1",
+            group,
+            "MCM, Ming et al. 2022; temperature ours",
+            "−max softmax(s/0.1)",
+            **_on_cosines(scores.mcm, 0.1),
+        ),
+        Evidence("probability_margin", group, "Scheffer et al. 2001", "p₂ − p₁", **_at(scores.probability_margin)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #02bbe298
+def _uncertainty_rows(group: str = "uncertainty") -> list[Evidence]:
+    "Entropies at three temperatures."
+    return [
+        Evidence(
+            "entropy_t0.02",
+            group,
+            "MCM code; temperature ours",
+            "entropy at 0.02",
+            **_on_cosines(scores.softmax_entropy, 0.02),
         ),
         Evidence(
-            "entropy_t0.1", u, f"{ming}; temperature ours", "entropy at 0.1", **on_cosines(s.softmax_entropy, 0.1)
+            "entropy_t0.1",
+            group,
+            "MCM code; temperature ours",
+            "entropy at 0.1",
+            **_on_cosines(scores.softmax_entropy, 0.1),
         ),
-        Evidence("entropy_t1", u, ming, "entropy at 1, less log C", **on_cosines(s.softmax_entropy, 1.0, deficit=True)),
-        Evidence("collision_entropy", u, "Rényi 1961", "−log Σ p²", **at(s.collision_entropy)),
+        Evidence(
+            "entropy_t1",
+            group,
+            "MCM code",
+            "entropy at 1, less log C",
+            **_on_cosines(scores.softmax_entropy, 1.0, deficit=True),
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #b27db156
+def _concentration_rows(group: str = "uncertainty") -> list[Evidence]:
+    "How the probabilities concentrate on few classes."
+    return [
+        Evidence("collision_entropy", group, "Rényi 1961", "−log Σ p²", **_at(scores.collision_entropy)),
         Evidence(
             "collision_entropy_t0.1",
-            u,
+            group,
             "Rényi 1961; temperature ours",
             "−log Σ p² at 0.1",
-            **on_cosines(s.collision_entropy, 0.1),
+            **_on_cosines(scores.collision_entropy, 0.1),
         ),
-        Evidence("softmax_variance", u, ming, "−Var p", **at(s.softmax_variance)),
+        Evidence("softmax_variance", group, "MCM code", "−Var p", **_at(scores.softmax_variance)),
         Evidence(
             "gen",
-            u,
+            group,
             "GEN, Liu et al. 2023; OpenOOD",
             "Σ p^γ(1−p)^γ over the 100 largest",
-            **at(s.gen, gamma=0.1, top=100),
+            **_at(scores.gen, gamma=0.1, top=100),
         ),
         Evidence(
             "gen_top10",
-            u,
+            group,
             "GEN, Liu et al. 2023; M ours",
             "Σ p^γ(1−p)^γ over the 10 largest",
-            **at(s.gen, gamma=0.1, top=10),
+            **_at(scores.gen, gamma=0.1, top=10),
         ),
-        Evidence("energy_cosine", e, ming, "−log Σ exp(s)", **on_cosines(s.energy_cosine, 1.0)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #39115b39
+def _energy_rows(group: str = "energy") -> list[Evidence]:
+    "Energies on cosines."
+    return [
+        Evidence("energy_cosine", group, "MCM code", "−log Σ exp(s)", **_on_cosines(scores.energy_cosine, 1.0)),
         Evidence(
-            "energy_t0.1", e, f"{ming}; temperature ours", "−0.1 log Σ exp(s/0.1)", **on_cosines(s.energy_cosine, 0.1)
+            "energy_t0.1",
+            group,
+            "MCM code; temperature ours",
+            "−0.1 log Σ exp(s/0.1)",
+            **_on_cosines(scores.energy_cosine, 0.1),
         ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #9f958c40
+DELTA = "ΔEnergy, arXiv 2510.11296; our reading, c ours"  # source of delta_energy
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #1b77ee8c
+def _delta_rows(group: str = "energy") -> list[Evidence]:
+    "Rises of the energy when the best classes are cropped."
+    return [
         Evidence(
-            "delta_energy", e, DELTA, "−ΔE, 2 cropped at once", **at(s.delta_energy, crop=2, mode="joint"), cosine=True
+            "delta_energy",
+            group,
+            DELTA,
+            "−ΔE, 2 cropped at once",
+            **_at(scores.delta_energy, crop=2, mode="joint"),
+            cosine=True,
         ),
         Evidence(
             "delta_energy_c5",
-            e,
+            group,
             DELTA,
             "−ΔE, 5 cropped at once",
-            **at(s.delta_energy, crop=5, mode="joint"),
+            **_at(scores.delta_energy, crop=5, mode="joint"),
             cosine=True,
         ),
         Evidence(
             "delta_energy_mean",
-            e,
+            group,
             DELTA,
             "−ΔE, mean of 5 crops",
-            **at(s.delta_energy, crop=5, mode="mean"),
+            **_at(scores.delta_energy, crop=5, mode="mean"),
             cosine=True,
         ),
         Evidence(
             "delta_energy_t0.1",
-            e,
+            group,
             DELTA,
             "−ΔE at 0.1, 2 cropped",
-            **on_cosines(s.delta_energy, 0.1, crop=2, mode="joint"),
+            **_on_cosines(scores.delta_energy, 0.1, crop=2, mode="joint"),
         ),
-        Evidence("max_cosine", g, f"{ming} (max-logit)", "−s₁", **plain(s.max_cosine), cosine=True),
-        Evidence("max_logit", g, "Hendrycks et al. 2022", "−(scale s₁ + bias)", **plain(s.max_logit)),
-        Evidence("cosine_margin", g, "standard", "s₂ − s₁", **plain(s.cosine_margin)),
-        Evidence("cosine_spread", g, ours, "−sd of s", **plain(s.cosine_spread)),
-        Evidence("mean_text", t, ours, "−mean of s", **plain(s.mean_text)),
-        Evidence("peakedness", t, ours, "mean of s − s₁", **plain(s.peakedness)),
-        Evidence("peak_z", t, ours, "(mean of s − s₁)/sd of s", **plain(s.peak_z)),
-        Evidence("peak_over_runners", t, ours, "mean of s₂…s₁₀ − s₁", **plain(s.peak_over_runners, runners=9)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #42ffd3d6
+def _geometry_rows(group: str = "geometry") -> list[Evidence]:
+    "Scores of where the cosines lie."
+    return [
+        Evidence("max_cosine", group, "MCM code (max-logit)", "−s₁", **_plain(scores.max_cosine), cosine=True),
+        Evidence("max_logit", group, "Hendrycks et al. 2022", "−(scale s₁ + bias)", **_plain(scores.max_logit)),
+        Evidence("cosine_margin", group, "standard", "s₂ − s₁", **_plain(scores.cosine_margin)),
+        Evidence("cosine_spread", group, "ours", "−sd of s", **_plain(scores.cosine_spread)),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #364b20e1
+def _text_rows(group: str = "text") -> list[Evidence]:
+    "Scores of a row against all of its texts."
+    return [
+        Evidence("mean_text", group, "ours", "−mean of s", **_plain(scores.mean_text)),
+        Evidence("peakedness", group, "ours", "mean of s − s₁", **_plain(scores.peakedness)),
+        Evidence("peak_z", group, "ours", "(mean of s − s₁)/sd of s", **_plain(scores.peak_z)),
+        Evidence(
+            "peak_over_runners", group, "ours", "mean of s₂…s₁₀ − s₁", **_plain(scores.peak_over_runners, runners=9)
+        ),
+    ]
+
+# %% ../../nbs/03_evidence/01_registry.ipynb #dbeb7b14
+def row_evidence() -> list[Evidence]:  # entries with a score of a view
+    "The training-free scores of a row of similarities."
+    return [
+        *_confidence_rows(),
+        *_uncertainty_rows(),
+        *_concentration_rows(),
+        *_energy_rows(),
+        *_delta_rows(),
+        *_geometry_rows(),
+        *_text_rows(),
     ]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #545d9932
@@ -306,7 +386,7 @@ FAMILIES = (
     "text_empty",
 )  # changes that keep the meaning
 
-
+# %% ../../nbs/03_evidence/01_registry.ipynb #6018c574
 def copies_evidence(
     families: Iterable[str] = FAMILIES,  # names of causes that keep the meaning
 ) -> list[Evidence]:  # a drift for each family, and two of all copies together
@@ -434,7 +514,10 @@ def sign_note(
     if auroc > most:
         return ""
     seen = f"AUROC {auroc:.2f} on {n_id} ID and {n_ood} OoD rows"
-    return f"evidence {name!r} is lower for OoD than for ID rows ({seen}): if high means familiar in it, store its negative"
+    return (
+        f"evidence {name!r} is lower for OoD than for ID rows ({seen}): "
+        "if high means familiar in it, store its negative"
+    )
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #34dc9d3a
 def evidence_frame(
@@ -443,8 +526,8 @@ def evidence_frame(
 ) -> pd.DataFrame:  # (n, M) one column per evidence, each higher for more OoD
     """The log's evidence as a table, every column higher for more OoD.
 
-    A column that the log stores wins over one that could be computed. Raises `ValueError` for names that the log cannot give, and warns of a column
-    of the user's own, not fitted on ID images, whose sign seems to be the wrong way round.
+    A column that the log stores wins over one that could be computed. Raises `ValueError` for names that the log
+    cannot give, and warns of a column of the user's own whose sign seems to be the wrong way round.
     """
     available = available_evidence(log)
     wanted = available if names is None else as_names(names)

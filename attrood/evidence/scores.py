@@ -70,7 +70,8 @@ def softmax_entropy(
 ) -> np.ndarray:  # (n,) nats, in [0, log C], or [−log C, 0] with `deficit`
     """Entropy of the softmax at a temperature.
 
-    Equation (13) of the paper, at τ = 1/scale; the MCM code has it at τ = 1 on raw cosines. A log holds it at τ = 1/scale alone, unless C <= 10.
+    Equation (13) of the paper, at τ = 1/scale; the MCM code has it at τ = 1 on raw cosines. A log
+    holds it at τ = 1/scale alone, unless C <= 10.
     """
     tau = tau_of(similarity, temperature)
     h = similarity.sum_gap(tau) + similarity.mean_gap(tau)
@@ -111,7 +112,8 @@ def gen(
 ) -> np.ndarray:  # (n,) at least 0
     """Generalised entropy, the sum of p^γ (1 − p)^γ over the M largest probabilities.
 
-    Liu et al. 2023 (GEN); OpenOOD `gen.yml`: γ = 0.1, M = 100. Temperature 1/scale on cosines, 1 on logits. From a log for M <= 10 alone.
+    Liu et al. 2023 (GEN); OpenOOD `gen.yml`: γ = 0.1, M = 100. Temperature 1/scale on cosines, 1 on logits. From a
+    log for M <= 10 alone.
     """
     if not gamma > 0:
         raise ValueError(f"gamma must be > 0, got {gamma}")

@@ -139,7 +139,7 @@ def _fit(seen: Features) -> dict[str, FittedScore]:
             found |= kind.fits(seen)
     return found
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #4544e820
 def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
     "Options that some score takes."
     taken = sorted({o for kind in FILES.values() if issubclass(kind, FittedScore) for o in kind.options})
@@ -147,7 +147,7 @@ def _known(options: Mapping[str, Any]) -> Mapping[str, Any]:
         raise TypeError(f"options must be among {', '.join(taken)}, got {lost[0]!r}")
     return options
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #5337d7ec
 def _reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     "Reference rows of unit length that fit to the text, or none."
     if not len(x):
@@ -159,7 +159,7 @@ def _reference(x: np.ndarray, t: np.ndarray) -> np.ndarray:
         raise ValueError(f"image_embeddings must hold at least 2 reference rows, got {len(x)}")
     return x
 
-
+# %% ../../nbs/03_evidence/09_store.ipynb #db53a9e9
 def _marked(parts: Iterable[Log | Path], text_embeddings: npt.ArrayLike, fraction: float) -> tuple[Features, bool]:
     "Reference rows of the parts of a log, read one at a time; whether all of them have a label."
     rows, labels = [], []
@@ -187,7 +187,7 @@ class EmbeddingScores(KeptScores):
         labels: Sequence[Any] | npt.ArrayLike | None = None,  # (n,) classes of the reference rows; None for predictions
         logit_scale: float = 100.0,  # factor from cosine to logit
         logit_bias: float = 0.0,  # added to the logits
-        **options: Any,  # of the scores: `k` (kNN), `null_embedding` (d,) of a prompt without a class, `neglabel` (mined)
+        **options: Any,  # of the scores: `k`, `null_embedding` (d,) of a prompt without a class, `neglabel` (mined)
     ) -> Self:
         "Fit every score that an ID reference allows; with no reference rows only those that need none."
         t, x = unit_rows(text_embeddings, "text_embeddings"), np.asarray(image_embeddings, np.float64)

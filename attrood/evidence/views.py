@@ -21,22 +21,9 @@ from ..ground import arrays, as_rows
 class NeedsMoreError(ValueError):
     "A score needs similarities that the log did not keep."
 
-# %% ../../nbs/03_evidence/02_views.ipynb #cbe96163
-class View:
-    """What scores may ask of n rows of C similarities.
-
-    Rows are cosines or logits. `scale` and `bias` turn them into the model's logits, `scale · s + bias`.
-    In the methods `tau` is a temperature on the rows, `k` the number of largest similarities that is asked for, and `c` the number that is left out.
-    """
-
-    count: int  # C, number of classes
-    scale: float  # logit scale; 1 where the rows are logits
-    bias: float  # logit bias
-
-    @property
-    def tau(self) -> float:
-        "The model's own softmax temperature on the rows, 1/scale."
-        return 1 / self.scale
+# %% ../../nbs/03_evidence/02_views.ipynb #23211008
+class _Questions:
+    "What a view answers about its rows."
 
     def top(self, k: int) -> np.ndarray:
         "(n, min(k, C)) largest similarities, in falling order."
@@ -61,6 +48,24 @@ class View:
     def mean_gap(self, tau: float) -> np.ndarray:
         "(n,) Σ p · (peak − s)/τ, at least 0: what the entropy adds to the sum."
         raise NotImplementedError
+
+# %% ../../nbs/03_evidence/02_views.ipynb #cbe96163
+class View(_Questions):
+    """What scores may ask of n rows of C similarities.
+
+    Rows are cosines or logits. `scale` and `bias` turn them into the model's logits, `scale · s + bias`.
+    In the methods `tau` is a temperature on the rows, `k` the number of largest similarities that is asked for, and
+    `c` the number that is left out.
+    """
+
+    count: int  # C, number of classes
+    scale: float  # logit scale; 1 where the rows are logits
+    bias: float  # logit bias
+
+    @property
+    def tau(self) -> float:
+        "The model's own softmax temperature on the rows, 1/scale."
+        return 1 / self.scale
 
     def log_odds(self, tau: float, k: int) -> tuple[np.ndarray, np.ndarray]:
         "(n, min(k, C)) log p and log (1 − p) of the k largest probabilities."
@@ -96,20 +101,13 @@ def largest(
     part = s if k == s.shape[1] else np.partition(s, s.shape[1] - k, axis=1)[:, -k:]
     return np.sort(part, axis=1)[:, ::-1]
 
-# %% ../../nbs/03_evidence/02_views.ipynb #53ea989e
-class ArrayView(View):
-    "All similarities of a block of rows."
+# %% ../../nbs/03_evidence/02_views.ipynb #d3bcb0d0
+class _ArrayTop(View):
+    "All similarities of a block: the largest, moments, exponentials."
 
-    def __init__(
-        self,
-        similarity: np.ndarray,  # (n, C) checked rows
-        scale: float = 1.0,  # logit scale; 1 where the rows are logits
-        bias: float = 0.0,  # logit bias
-    ) -> None:
-        self.s, self.scale, self.bias = similarity, scale, bias
-        self.count = similarity.shape[1]
-        self._exp: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        self._top = similarity[:, :0]
+    s: np.ndarray  # (n, C) checked rows
+    _exp: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    _top: np.ndarray
 
     def top(self, k: int) -> np.ndarray:
         k = min(k, self.count)
@@ -129,6 +127,10 @@ class ArrayView(View):
         if tau not in self._exp:
             self._exp[tau] = arrays.shifted_exp(self.s, tau, self.top(1))
         return self._exp[tau]
+
+# %% ../../nbs/03_evidence/02_views.ipynb #946c4b04
+class _ArraySums(_ArrayTop):
+    "Sums of exponentials over all similarities of a block."
 
     def sum_gap(self, tau: float) -> np.ndarray:
         if tau not in self._exp and 2 * tau in self._exp:
@@ -155,6 +157,21 @@ class ArrayView(View):
         gap, e, total = self.exp(tau)
         return -np.einsum("nc,nc->n", e, gap) / total
 
+# %% ../../nbs/03_evidence/02_views.ipynb #53ea989e
+class ArrayView(_ArraySums):
+    "All similarities of a block of rows."
+
+    def __init__(
+        self,
+        similarity: np.ndarray,  # (n, C) checked rows
+        scale: float = 1.0,  # logit scale; 1 where the rows are logits
+        bias: float = 0.0,  # logit bias
+    ) -> None:
+        self.s, self.scale, self.bias = similarity, scale, bias
+        self.count = similarity.shape[1]
+        self._exp: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._top = similarity[:, :0]
+
     def log_odds(self, tau: float, k: int) -> tuple[np.ndarray, np.ndarray]:
         if k < self.count:
             return super().log_odds(tau, k)
@@ -172,27 +189,13 @@ def manifest_entry(
     value = m.get(key, default) if isinstance(m, Mapping) else getattr(m, key, default)
     return default if value is None else value
 
-# %% ../../nbs/03_evidence/02_views.ipynb #ff29608e
-class LogView(View):
-    "What a log kept of its rows."
+# %% ../../nbs/03_evidence/02_views.ipynb #9e988fc5
+class _LogColumns(View):
+    "Columns of a log, and what they say of the largest similarities."
 
-    def __init__(
-        self,
-        log: Any,  # an inference log, with `manifest` and `array`
-    ) -> None:
-        get = partial(manifest_entry, log)
-        self._log, self._rows = log, slice(None)
-        self._columns: dict[str, np.ndarray] = {}
-        self.kind: str = get("similarity") or "cosine"  # "cosine" or "logit"
-        self.scale, self.bias = float(get("logit_scale") or 1.0), float(get("logit_bias") or 0.0)
-        self.count = len(get("class_names"))
-        self.temperatures = [float(t) for t in get("temperatures") or ()]
-
-    def head(self) -> "LogView":
-        "The same view of the first row alone, to try what the log can give."
-        view = copy(self)
-        view._rows = slice(0, 1)
-        return view
+    _log: Any  # with `manifest` and `array`
+    _rows: slice
+    _columns: dict[str, np.ndarray]
 
     def column(self, name: str) -> np.ndarray:
         "(n, …) one column of the log as float64."
@@ -221,6 +224,12 @@ class LogView(View):
         "(n, k) gaps of the kept similarities to the peak, over τ."
         return (self.kept - self.kept[:, :1]) / tau
 
+# %% ../../nbs/03_evidence/02_views.ipynb #8efcf90c
+class _LogSums(_LogColumns):
+    "Sums of exponentials from what a log kept of them."
+
+    temperatures: list[float]
+
     def sum_gap(self, tau: float) -> np.ndarray:
         if np.isclose(tau, self.tau, rtol=1e-6):  # the confidence is exp(−ℓ) at the model's temperature
             return -np.log(self.column("conf"))
@@ -231,7 +240,8 @@ class LogView(View):
         if self.kept.shape[1] == self.count:
             return np.log(np.exp(self.gaps(tau)).sum(axis=1))
         raise NeedsMoreError(
-            f"the sum at temperature {tau:g} is needed, the log keeps it at {', '.join(f'{t:g}' for t in self.temperatures)}"
+            f"the sum at temperature {tau:g} is needed, the log keeps it at "
+            f"{', '.join(f'{t:g}' for t in self.temperatures)}"
         )
 
     def rest_gap(self, tau: float, c: int) -> np.ndarray:
@@ -247,6 +257,28 @@ class LogView(View):
         with np.errstate(divide="ignore"):
             return np.log(rest)
 
+# %% ../../nbs/03_evidence/02_views.ipynb #ff29608e
+class LogView(_LogSums):
+    "What a log kept of its rows."
+
+    def __init__(
+        self,
+        log: Any,  # an inference log, with `manifest` and `array`
+    ) -> None:
+        get = partial(manifest_entry, log)
+        self._log, self._rows = log, slice(None)
+        self._columns: dict[str, np.ndarray] = {}
+        self.kind: str = get("similarity") or "cosine"  # "cosine" or "logit"
+        self.scale, self.bias = float(get("logit_scale") or 1.0), float(get("logit_bias") or 0.0)
+        self.count = len(get("class_names"))
+        self.temperatures = [float(t) for t in get("temperatures") or ()]
+
+    def head(self) -> "LogView":
+        "The same view of the first row alone, to try what the log can give."
+        view = copy(self)
+        view._rows = slice(0, 1)
+        return view
+
     def mean_gap(self, tau: float) -> np.ndarray:
         if self.kept.shape[1] == self.count:
             gap = self.gaps(tau)
@@ -255,7 +287,8 @@ class LogView(View):
         if np.isclose(tau, self.tau, rtol=1e-6):
             return np.maximum(self.column("entropy") - self.sum_gap(tau), 0)
         raise NeedsMoreError(
-            f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps {self.kept.shape[1]}"
+            f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps "
+            f"{self.kept.shape[1]}"
         )
 
 # %% ../../nbs/03_evidence/02_views.ipynb #c6e81735

@@ -134,8 +134,10 @@ def word_vectors(
 ) -> np.ndarray:  # (W, d) float32 unit rows
     "One vector per word: the mean over its prompts, scaled to length one."
     prompts = vocabulary.word_prompts(words, templates)
-    key = hashlib.sha256(json.dumps([1, "words", encoder.weights_sha256, prompts]).encode()).hexdigest()
-    file, cache = cache_folder() / "text" / f"{key}.npy", cache and bool(encoder.weights_sha256)
+    cache, told = cache and bool(encoder.weights_sha256), getattr(encoder, "text_side", None)
+    side = told([p for group in prompts for p in group]) if cache and told else ""
+    key = hashlib.sha256(json.dumps([2, "words", encoder.weights_sha256, side, prompts]).encode()).hexdigest()
+    file = cache_folder() / "text" / f"{key}.npy"
     if cache and (found := _kept(file, len(words))) is not None:
         return found
     out = vocabulary.embed_vocabulary(words, encoder.encode_texts, templates)

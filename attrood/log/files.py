@@ -24,17 +24,12 @@ import pyarrow.parquet as pq
 from ..ground import atomic_path
 from .schema import INDICATORS, MANIFEST_KEY, REQUIRED, LogError, Manifest, check_manifest
 
-# %% ../../nbs/02_log/03_files.ipynb #c3440ea5
-@dataclass(frozen=True)
-class Log:
-    "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
+# %% ../../nbs/02_log/03_files.ipynb #a6d6a7ad
+class _Rows:
+    "Columns of a log as arrays, and which rows a mask picks."
 
-    table: (
-        pa.Table
-    )  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
-    manifest: Manifest  # what produced the rows
-    KEY: ClassVar[bytes] = MANIFEST_KEY  # of the manifest in the metadata of a Parquet file
-    name: str = field(default="the log", compare=False)  # in error texts: the file it was read from, if any
+    table: pa.Table  # one row per image
+    name: str  # in error texts
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -61,6 +56,26 @@ class Log:
         flat = [c for c in self.table.column_names if not pa.types.is_fixed_size_list(self.table.schema.field(c).type)]
         return self.table.select(flat).to_pandas()
 
+    def positions(
+        self,
+        mask: npt.ArrayLike,  # (n,) bool
+    ) -> np.ndarray:  # (m,) int, positions of the rows picked
+        "The rows of a mask in the order of their ids, so that sums over them have the same last bits in any order."
+        picked = np.flatnonzero(np.asarray(mask))
+        return picked[np.argsort(self.array("id")[picked], kind="stable")]
+
+# %% ../../nbs/02_log/03_files.ipynb #c3440ea5
+@dataclass(frozen=True)
+class Log(_Rows):
+    "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
+
+    table: (
+        pa.Table
+    )  # one row per image: the columns `REQUIRED`, and those that the manifest names under evidence and columns
+    manifest: Manifest  # what produced the rows
+    KEY: ClassVar[bytes] = MANIFEST_KEY  # of the manifest in the metadata of a Parquet file
+    name: str = field(default="the log", compare=False)  # in error texts: the file it was read from, if any
+
     def select(
         self,
         rows: npt.ArrayLike,  # (n,) bool, or positions
@@ -69,14 +84,6 @@ class Log:
         picked = np.asarray(rows)
         where = np.flatnonzero(picked) if picked.dtype == bool else picked
         return replace(self, table=self.table.take(pa.array(where, pa.int64())))
-
-    def positions(
-        self,
-        mask: npt.ArrayLike,  # (n,) bool
-    ) -> np.ndarray:  # (m,) int, positions of the rows picked
-        "The rows of a mask in the order of their ids: sums over them then have the same last bits, whatever order the rows came in."
-        picked = np.flatnonzero(np.asarray(mask))
-        return picked[np.argsort(self.array("id")[picked], kind="stable")]
 
     def canonical(self) -> "Log":
         "The same rows in the order of their ids."
@@ -157,7 +164,7 @@ def _holds(kind: pa.DataType) -> str:
 
 # %% ../../nbs/02_log/03_files.ipynb #e9d3e6db
 def _check_kinds(log: Log) -> None:
-    "Raise `LogError` unless every column holds what it must, in every row, and lists are as long as the manifest has it."
+    "Raise `LogError` unless every column holds what it must, in every row, and lists have the manifest's length."
     t, m, where = log.table, log.manifest, log.name
     for name in t.column_names:
         column, wanted, held = t[name], _wanted(name, m), _holds(t.schema.field(name).type)
@@ -165,28 +172,33 @@ def _check_kinds(log: Log) -> None:
             raise LogError(f"{where}: column {name!r} must hold {wanted}, it holds {held}")
         if not wanted and pa.types.is_nested(column.type) and not held.startswith("lists of "):
             raise LogError(
-                f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or lists that are as long in every row"
+                f"{where}: column {name!r} holds {held}: a column of the user's own must hold single values, or "
+                "lists that are as long in every row"
             )
         if column.null_count and (
             name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"
         ):
             raise LogError(
-                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must have one"
+                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must "
+                "have one"
             )
     width, classes = {n: t.schema.field(n).type.list_size for n in LISTS[:3]}, len(m.class_names)
     if width["lse"] != len(m.temperatures):
         raise LogError(
-            f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, it holds {width['lse']}"
+            f"{where}: column 'lse' must hold {len(m.temperatures)} values a row, as the manifest has temperatures, "
+            f"it holds {width['lse']}"
         )
     if not 1 <= width["top_index"] <= classes or width["top_index"] != width["top_cosine"]:
         raise LogError(
-            f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number of classes; "
+            f"{where}: columns 'top_index' and 'top_cosine' must be of one length from 1 to {classes}, the number "
+            "of classes; "
             f"they hold {width['top_index']} and {width['top_cosine']}"
         )
     top = log.array("top_index")
     if top.size and (top.min() < 0 or top.max() >= classes):
         raise LogError(
-            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds {top.min() if top.min() < 0 else top.max()}"
+            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds "
+            f"{top.min() if top.min() < 0 else top.max()}"
         )
 
 # %% ../../nbs/02_log/03_files.ipynb #93940640
@@ -204,11 +216,13 @@ def check_log(
         raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
     if clash := [c for c in m.evidence if c in (*TEXTS, *LISTS, "reference")]:
         raise LogError(
-            f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the evidence another name"
+            f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the "
+            "evidence another name"
         )
     if strange := [c for c in t.column_names if c not in (*declared, "image_embedding", "reference")]:
         raise LogError(
-            f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under 'columns' or 'evidence'"
+            f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under "
+            "'columns' or 'evidence'"
         )
     _check_kinds(log)
     ids = pd.Series(log.array("id"))
@@ -223,7 +237,8 @@ def check_log(
         if bad.any():
             row = int(bad.argmax())
             raise LogError(
-                f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in row {row} (id {ids[row]!r}): drop the row or mend its source"
+                f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in "
+                f"row {row} (id {ids[row]!r}): drop the row or mend its source"
             )
     return log
 
@@ -274,7 +289,7 @@ def log_files(
 
 # %% ../../nbs/02_log/03_files.ipynb #b2d87dee
 def _plain_column(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
-    "A column as attrood writes it, from what other writers make of it: dictionaries, views, large types, lists that could have any length."
+    "A column as attrood writes it, from dictionaries, views, large types or lists that could have any length."
     kind = column.type
     while pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
@@ -296,7 +311,7 @@ def _plain_column(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
         return column
     return pa.chunked_array([pa.FixedSizeListArray.from_arrays(values, size)])
 
-
+# %% ../../nbs/02_log/03_files.ipynb #8607930f
 def _plain_table(table: pa.Table, file: Path) -> pa.Table:
     "A table of a log with columns of plain types; `LogError` where Arrow cannot make them."
     if len(set(table.column_names)) < len(table.column_names):
@@ -316,7 +331,7 @@ def _plain_table(table: pa.Table, file: Path) -> pa.Table:
             made[name] = _small(made[name])
     return pa.table(made)
 
-
+# %% ../../nbs/02_log/03_files.ipynb #09f55f10
 def _small(column: pa.ChunkedArray) -> pa.ChunkedArray:
     "Numbers of classes as attrood writes them, 32 bits; others stay, for the check to name."
     small = pa.list_(pa.int32(), column.type.list_size)
@@ -337,7 +352,8 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
     meta = parquet.schema_arrow.metadata or {}
     if MANIFEST_KEY not in meta:
         raise LogError(
-            f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or attrood.log_from_embeddings"
+            f"{file} is Parquet but no attrood log (it has no manifest): make one with `attrood infer` or "
+            "attrood.log_from_embeddings"
         )
     try:
         return parquet, Manifest.from_json(meta[MANIFEST_KEY])
@@ -357,7 +373,8 @@ def read_log(
                 table = parquet.read()
             except (pa.ArrowException, OSError, ValueError) as e:
                 raise LogError(
-                    f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again"
+                    f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write "
+                    "it again"
                 ) from e
         logs.append(check_log(Log(_plain_table(table, file), manifest, str(file))))
     log = _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))

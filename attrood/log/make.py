@@ -75,7 +75,8 @@ def class_names_of(
         raise ValueError("class_names must hold at least one name, got none")
     if twice := [k for k, count in Counter(out).items() if count > 1]:
         raise ValueError(
-            f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and {out.index(twice[0], out.index(twice[0]) + 1)}"
+            f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and "
+            f"{out.index(twice[0], out.index(twice[0]) + 1)}"
         )
     return out
 
@@ -88,7 +89,8 @@ def label_names(
     if labels is None:
         return None
     out: list[str | None] = []
-    for row, v in enumerate(labels.tolist() if isinstance(labels, np.ndarray) else labels):  # type: ignore[union-attr, arg-type]
+    values: Any = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    for row, v in enumerate(values):
         if isinstance(v, str):
             out.append(_name(v))
         elif pd.isna(v) or v == -1:
@@ -97,7 +99,8 @@ def label_names(
             raise TypeError(f"labels must hold class names, class indices or None, got {v!r} in row {row}")
         elif not 0 <= int(float(v)) < len(class_names):
             raise ValueError(
-                f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in row {row}"
+                f"labels must be class names, or indices from 0 to {len(class_names) - 1} (-1: unknown), got {v} in "
+                f"row {row}"
             )
         else:
             out.append(class_names[int(float(v))])
@@ -141,6 +144,28 @@ def software_versions() -> dict[str, str]:
     "Versions of what computes a log's columns."
     return {"attrood": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
+# %% ../../nbs/02_log/04_make.ipynb #b6985e97
+def _sides(
+    image_embeddings: npt.ArrayLike, text_embeddings: npt.ArrayLike, class_names: Sequence[str], logit_scale: float
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    "Unit rows of images and texts and the names of the classes, checked; a warning for CLIP's raw parameter as scale."
+    x, t, names = (
+        unit_rows(image_embeddings, "image_embeddings"),
+        unit_rows(text_embeddings, "text_embeddings"),
+        class_names_of(class_names),
+    )
+    if x.shape[1] != t.shape[1] or len(t) != len(names):
+        raise ValueError(
+            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need "
+            "(n, d), (C, d), C names"
+        )
+    if abs(logit_scale - np.log(100)) < 1e-3:
+        warnings.warn(
+            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
+            stacklevel=3,
+        )
+    return x, t, names
+
 # %% ../../nbs/02_log/04_make.ipynb #0f9adce8
 def bare_log(
     image_embeddings: npt.ArrayLike,  # (n, d), any scale
@@ -160,20 +185,7 @@ def bare_log(
     **manifest: Any,  # further fields of `Manifest`
 ) -> Log:  # rows in the order given, with the manifest made from the arguments
     "A log from image and text embeddings of any CLIP-like model, without further evidence."
-    x, t, names = (
-        unit_rows(image_embeddings, "image_embeddings"),
-        unit_rows(text_embeddings, "text_embeddings"),
-        class_names_of(class_names),
-    )
-    if x.shape[1] != t.shape[1] or len(t) != len(names):
-        raise ValueError(
-            f"image_embeddings {x.shape}, text_embeddings {t.shape} and class_names ({len(names)}) do not fit: need (n, d), (C, d), C names"
-        )
-    if abs(logit_scale - np.log(100)) < 1e-3:
-        warnings.warn(
-            "logit_scale is ln 100, CLIP's parameter before exp: give exp(logit_scale), 100 for OpenAI's models",
-            stacklevel=2,
-        )
+    x, t, names = _sides(image_embeddings, text_embeddings, class_names, logit_scale)
     rows, order = _row_columns(len(x), ids, domains, roles, labels, names, columns)
     x = x[order]
     if keep_embeddings:
@@ -220,7 +232,8 @@ def _check_logits(z: np.ndarray) -> None:
         return
     if z.min() >= 0 and z.max() <= 1 and np.allclose(z.sum(1), 1, atol=1e-3):
         raise ValueError(
-            "logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True"
+            "logits must be what goes into the softmax, got probabilities (every row lies in [0, 1] and sums to 1): "
+            "give the model's logits, or np.log of these without the energy; if they are logits, say any_values=True"
         )
     if z.max() <= 1e-6 and np.allclose(logsumexp(z, axis=1), 0, atol=1e-3):
         warnings.warn(
@@ -228,7 +241,8 @@ def _check_logits(z: np.ndarray) -> None:
         )
     elif np.abs(z).max() <= 1:
         warnings.warn(
-            "logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to 1 are no logits",
+            "logits all lie in [-1, 1]: cosines need the model's logit scale, and probabilities that do not sum to "
+            "1 are no logits",
             stacklevel=3,
         )
 

@@ -46,9 +46,43 @@ def text_hash(
     "What the manifest keeps of the text embeddings, to know them again."
     return hashlib.sha256(np.ascontiguousarray(text_embeddings.astype("<f4")).tobytes()).hexdigest()
 
+# %% ../../nbs/02_log/02_schema.ipynb #ddd84181
+class _Asked:
+    "What a log was asked with."
+
+    class_names: list[str]  # (C,)
+    text_sha256: str  # hash of the text embeddings
+
+    def asks_with(
+        self,
+        text_embeddings: np.ndarray,  # (C, d) unit rows
+    ) -> bool:  # True too where the log does not know its text
+        "Whether these are the text embeddings that the log was made with."
+        return len(text_embeddings) == len(self.class_names) and self.text_sha256 in ("", text_hash(text_embeddings))
+
+# %% ../../nbs/02_log/02_schema.ipynb #a8416a5e
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    "The mapping that a manifest's JSON holds, of this schema version and with the fields that every log has."
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise LogError(f"the manifest is not JSON ({str(e).splitlines()[0]}): write the log again") from e
+    if not isinstance(raw, dict):
+        raise LogError(f"the manifest must be a mapping, it is a {type(raw).__name__}: write the log again")
+    version = raw.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise LogError(
+            f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads "
+            f"version {SCHEMA_VERSION}: write the log again or change attrood's version"
+        )
+    lost = [f for f in ("class_names", "logit_scale") if f not in raw]
+    if lost:
+        raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
+    return raw
+
 # %% ../../nbs/02_log/02_schema.ipynb #9df1e69e
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(_Asked):
     "What produced a log: model, text side, preprocessing, sources and software."
 
     class_names: list[str]  # (C,) names in the order of `top_index`
@@ -70,13 +104,6 @@ class Manifest:
     notes: str = ""  # free text
     schema_version: int = SCHEMA_VERSION  # of the log format; another version is refused
 
-    def asks_with(
-        self,
-        text_embeddings: np.ndarray,  # (C, d) unit rows
-    ) -> bool:  # True too where the log does not know its text
-        "Whether these are the text embeddings that the log was made with."
-        return len(text_embeddings) == len(self.class_names) and self.text_sha256 in ("", text_hash(text_embeddings))
-
     def to_json(self) -> str:
         "The manifest as one line of JSON with sorted keys."
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
@@ -87,21 +114,8 @@ class Manifest:
         text: str | bytes,  # what `to_json` wrote
     ) -> "Manifest":  # checked
         "Read a manifest; another schema version, missing fields or fields of another type raise `LogError`."
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as e:
-            raise LogError(f"the manifest is not JSON ({str(e).splitlines()[0]}): write the log again") from e
-        if not isinstance(raw, dict):
-            raise LogError(f"the manifest must be a mapping, it is a {type(raw).__name__}: write the log again")
-        version = raw.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise LogError(
-                f"the manifest has log schema version {reprlib.repr(version)}, this attrood {__version__} reads version {SCHEMA_VERSION}: write the log again or change attrood's version"
-            )
-        lost = [f for f in ("class_names", "logit_scale") if f not in raw]
-        if lost:
-            raise LogError(f"the manifest lacks {', '.join(lost)}: write the log again")
-        return check_manifest(cls(**{f.name: raw[f.name] for f in fields(cls) if f.name in raw}))
+        known = [f.name for f in fields(cls)]
+        return check_manifest(cls(**{k: v for k, v in _parsed(text).items() if k in known}))
 
 # %% ../../nbs/02_log/02_schema.ipynb #2cc4d87f
 class LogError(ValueError):
