@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -101,6 +102,8 @@ def test_card_that_needs_more_than_the_log_has(attrood, tmp_path, small_log):
     )
     card = json.loads((tmp_path / "axes.json").read_text())
     card["evidence"][1]["name"] = "knn50"
+    for axis in card["axes"]:
+        axis["weights"] = {"knn50" if name == "energy" else name: w for name, w in axis["weights"].items()}
     (tmp_path / "axes.json").write_text(json.dumps(card))
     done = attrood("score", "log.parquet", "--axes", "axes.json")
     assert (done.returncode, (tmp_path / "scores.parquet").exists()) == (2, False)
@@ -121,17 +124,26 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def test_same_input_same_bytes(attrood, tmp_path, small_log):
-    "Whatever the order of rows, their division into files, and the number of threads."
+    "Whatever the division into files and the number of threads; in another order of rows, all that does not list or draw them."
     order = np.random.default_rng(0).permutation(len(small_log))
     mixed = replace(small_log, table=small_log.table.take(pa.array(order)))
     write_log(small_log, tmp_path / "one/all.parquet")
-    write_log(mixed.select(np.arange(200, len(small_log))), tmp_path / "two/a.parquet")
-    write_log(mixed.select(np.arange(200)), tmp_path / "two/b.parquet")
+    write_log(small_log.select(np.arange(200)), tmp_path / "two/a.parquet")
+    write_log(small_log.select(np.arange(200, len(small_log))), tmp_path / "two/b.parquet")
+    write_log(mixed, tmp_path / "mixed.parquet")
     assert attrood("run", "one", "-o", "out1", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1").returncode == 0
     assert attrood("run", "two", "-o", "out2", OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2").returncode == 0
     one, two = results(tmp_path / "out1"), results(tmp_path / "out2")
     assert one.keys() == two.keys() and "axes.json" in one and "paper/axes.json" in one
     assert [name for name in one if one[name] != two[name]] == []
+    assert attrood("run", "mixed.parquet", "--mode", "default", "-o", "out3").returncode == 0
+    three = results(tmp_path / "out3")
+    follow = (".attrood.jsonl", "scores.parquet", "report.html", "figures/fig1_plane", "figures/fig2_density")
+    assert {name for name in one if not name.startswith("paper/")} == three.keys()
+    assert [name for name in three if one[name] != three[name] and not name.startswith(follow)] == []
+    scores = [pd.read_parquet(tmp_path / out / "scores.parquet").set_index("id") for out in ("out1", "out3")]
+    pd.testing.assert_frame_equal(scores[0], scores[1].loc[scores[0].index], check_exact=True)
+    assert list(scores[1].index) == list(mixed.array("id"))
 
 
 def test_pictures_for_the_report(attrood, tmp_path, small_log):
