@@ -15,7 +15,7 @@ from nbkit import Notebook, folders, rooms, settings  # noqa: E402
 
 PACKAGE = ROOT / settings()["lib_path"]
 ROOMS = rooms()
-MOST_NAMES = 88  # at all doors together
+MOST_NAMES = 80  # at all doors together
 
 
 def module_of(path: Path) -> str:
