@@ -22,6 +22,15 @@ import numpy as np
 from .members import RAW, SUFFIXES, composed, expand, file_stamps, picture_files
 from .sources import TAR, FolderSource, ParquetSource, Source, TarSource
 
+# %% ../../nbs/01_data/02_specs.ipynb #36695df8
+_SPEC = re.compile(
+    r"(?:(?P<domain>[\w.\- ]+)=)?(?P<where>.+?)"
+    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])"
+    r"|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
+    r"(?:@(?P<sample>\d+))?"
+)
+_TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
+
 # %% ../../nbs/01_data/02_specs.ipynb #872f4db5
 def _tfds() -> Any:
     "The module `tensorflow_datasets`, or an error that says what to install."
@@ -136,15 +145,6 @@ class TFDSSource(_TfdsReaders):
     def describe(self) -> dict[str, Any]:
         "The entry of this source in a log's manifest."
         return super().describe() | {"version": self.version, "license": self.license}
-
-# %% ../../nbs/01_data/02_specs.ipynb #36695df8
-_SPEC = re.compile(
-    r"(?:(?P<domain>[\w.\- ]+)=)?(?P<where>.+?)"
-    r"(?::?(?P<slice>\[[^\[\]]*:[^\[\]]*\])"
-    r"|:(?P<split>[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?(?:\+[A-Za-z_][\w\-.]*(?:\[[^\[\]]*\])?)*))?"
-    r"(?:@(?P<sample>\d+))?"
-)
-_TFDS_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[\w.\-]+)?(?::[\d.*]+)?")
 
 # %% ../../nbs/01_data/02_specs.ipynb #b8f2ea5e
 _ARCHIVES = (

@@ -125,6 +125,31 @@ def _activation(vlm: Encoder) -> dict[str, str]:
     return {"activation": a} if (a := getattr(vlm, "activation", "")) else {}
 
 
+def _record(
+    vlm: Encoder,
+    names: list[str],
+    prompts: list[str],
+    described: list[dict[str, Any]],
+    size: int,
+    references: int,
+    digest: str,
+    options: InferOptions,
+) -> dict[str, Any]:
+    "What decides the rows, and a later start is compared with."
+    return {
+        "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256} | _activation(vlm),
+        "class_names": names,
+        "templates": prompts,
+        "preprocessing": vlm.preprocessing.to_dict(),
+        "precision": getattr(vlm, "precision", ""),
+        "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
+        "batch_size": size,
+        "references": references,
+        "scores": digest,
+        **options.decisive(),
+    }
+
+
 @dataclass
 class Run:
     "Everything that is decided before the first image is read."
@@ -174,40 +199,17 @@ class Run:
             options.picture or bool(fitted and fitted.extras.picture),
         )
         size = options.batch_size or 32
-        record = {
-            "model": {"name": vlm.name, "weights_sha256": vlm.weights_sha256} | _activation(vlm),
-            "class_names": names,
-            "templates": prompts,
-            "preprocessing": vlm.preprocessing.to_dict(),
-            "precision": getattr(vlm, "precision", ""),
-            "sources": [f"{d['role']} {d['domain']} {d['fingerprint']}" for d in described],
-            "batch_size": size,
-            "references": references,
-            "scores": digest,
-            **options.decisive(),
-            **({} if fitted else _learnt(words, picture)),
-        }
+        record = _record(vlm, names, prompts, described, size, references, digest, options)
+        record |= {} if fitted else _learnt(words, picture)
         if options.patches:
             _try_patches(vlm, texts)
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
         told = None if words is None else (words, word_vectors(vlm, words, prompts, options.cache))
         if told:
             extras.check_words(*told, names, texts)
+        share = chosen if options.evidence else None
         return cls(
-            sources,
-            vlm,
-            names,
-            prompts,
-            texts,
-            batches,
-            record,
-            described,
-            options,
-            chosen if options.evidence else None,
-            references,
-            fitted,
-            told,
-            picture,
+            sources, vlm, names, prompts, texts, batches, record, described, options, share, references, fitted, told, picture
         )
 
     def log(
