@@ -209,7 +209,20 @@ class Run:
             extras.check_words(*told, names, texts)
         share = chosen if options.evidence else None
         return cls(
-            sources, vlm, names, prompts, texts, batches, record, described, options, share, references, fitted, told, picture
+            sources,
+            vlm,
+            names,
+            prompts,
+            texts,
+            batches,
+            record,
+            described,
+            options,
+            share,
+            references,
+            fitted,
+            told,
+            picture,
         )
 
     def log(
