@@ -28,9 +28,8 @@ from attrood.ground import unit_rows
 from attrood.log import Log
 from attrood.log.make import bare_log
 from attrood.log.rows import reference_rows
-from attrood.why import Reasons, reason_table
 from attrood.why.known_classes import calibration_error, known_classes
-from attrood.why.reasons import KINDS, reasons
+from attrood.why.reasons import KINDS, Reasons, reason_table, reasons
 from attrood.why.set_words import set_sentence, set_words
 
 BANK, VECTORS, _ = bundled_bank()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'Evidence', 'available_evidence', 'evidence_frame', 'EmbeddingScores', 'add_evidence',
-           'log_from_embeddings', 'registry', 'from_embeddings', 'extras', 'picture', 'picture_causes', 'vocabulary']
+           'log_from_embeddings', 'registry', 'from_embeddings', 'extras', 'picture_causes', 'vocabulary']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from attrood.evidence import (  # their scores register themselves
@@ -35,7 +35,6 @@ _all_ = [
     "registry",
     "from_embeddings",
     "extras",
-    "picture",
     "picture_causes",
     "vocabulary",
 ]

@@ -207,23 +207,8 @@ class Run:
         told = None if words is None else (words, word_vectors(vlm, words, prompts, options.cache))
         if told:
             extras.check_words(*told, names, texts)
-        share = chosen if options.evidence else None
-        return cls(
-            sources,
-            vlm,
-            names,
-            prompts,
-            texts,
-            batches,
-            record,
-            described,
-            options,
-            share,
-            references,
-            fitted,
-            told,
-            picture,
-        )
+        share, learnt = chosen if options.evidence else None, (fitted, told, picture)
+        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, share, references, *learnt)
 
     def log(
         self,
