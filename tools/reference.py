@@ -165,6 +165,8 @@ def parameters(obj: object) -> tuple[list[dict], str]:
         return options(commands()[plain(obj)][1]), ""
     if inspect.isclass(obj) and issubclass(obj, Enum):
         return [dict(name=m.name, type=repr(m.value), default=None, note="", star="") for m in obj], ""
+    if getattr(plain(obj), "__name__", "") == "<lambda>":  # a property in one line
+        return [], ""
     tree = ast.parse(source_lines(obj)[0]).body[0]
     if isinstance(tree, ast.ClassDef):
         init = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -315,6 +317,8 @@ def code(s: str) -> str:
 
 def table(obj: object, prose) -> str:
     "Parameters and what is returned, as a table; nothing where there is nothing to say."
+    if getattr(plain(obj), "__name__", "") == "<lambda>":  # a property in one line
+        return ""
     rows, returned = parameters(obj)
     note = comments(plain(obj)).get("return", "")
     empty = {2} if not any(p["default"] for p in rows) else set()  # columns without an entry are left out
@@ -347,11 +351,14 @@ def table(obj: object, prose) -> str:
 
 def docstring(obj: object) -> str:
     "The docstring without its indentation; the generated one of a dataclass is none."
+    if isinstance(obj, property):
+        return inspect.cleandoc(obj.__doc__ or "")
     doc, name = plain(obj).__doc__ or "", getattr(plain(obj), "__name__", "")
     if not doc and "." in (
         path := getattr(plain(obj), "__qualname__", "")
     ):  # a method that says nothing takes its base's words
-        doc = inspect.getdoc(getattr(getattr(sys.modules[plain(obj).__module__], path.split(".")[0]), name)) or ""
+        owner = getattr(sys.modules[plain(obj).__module__], path.split(".")[0])
+        doc = inspect.getdoc(getattr(owner, name, None)) or ""
     return "" if doc.startswith(f"{name}(") else inspect.cleandoc(doc)
 
 
