@@ -24,7 +24,7 @@ def conformal_p(
     return (1 + len(known) - np.searchsorted(known, np.asarray(values, float), side="left")) / (len(known) + 1)
 
 # %% ../../nbs/08_why/12_limits.ipynb #883bd4fe
-FOUND = 0.1  # exponent κ of @eq-odds
+FOUND = 0.1  # exponent κ of the odds below
 
 
 def odds(
