@@ -119,7 +119,7 @@ def _check_learnt(options: InferOptions, fitted: EmbeddingScores | None, expecte
                 f"{options.scores} was run without {name}: leave {name} out, or run that one again with it"
             )
 
-# %% ../../nbs/04_inference/07_plan.ipynb #b85f40fb
+# %% ../../nbs/04_inference/07_plan.ipynb #b7d1c0e4
 def _activation(vlm: Encoder) -> dict[str, str]:
     "The activation of a model that knows it: the same weights give other vectors with another."
     return {"activation": a} if (a := getattr(vlm, "activation", "")) else {}
@@ -149,7 +149,7 @@ def _record(
         **options.decisive(),
     }
 
-
+# %% ../../nbs/04_inference/07_plan.ipynb #b85f40fb
 @dataclass
 class Run:
     "Everything that is decided before the first image is read."
