@@ -27,7 +27,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from attrood.data import read_encoded  # noqa: E402
+from attrood.data.pictures import read_encoded  # noqa: E402
 from attrood.data.pictures import decode_pixels
 from attrood.evidence import picture  # noqa: E402
 from attrood.inference import (

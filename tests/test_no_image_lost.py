@@ -24,14 +24,8 @@ from hypothesis import strategies as st
 pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402
 
-from attrood.data import (  # noqa: E402
-    ImageError,
-    Preprocessing,
-    Source,  # noqa: E402
-    decode_pixels,
-    open_source,  # noqa: E402
-    white_level,
-)
+from attrood.data import Preprocessing, Source, open_source  # noqa: E402
+from attrood.data.pictures import ImageError, decode_pixels, white_level  # noqa: E402
 from attrood.inference.folder import Batch  # noqa: E402
 from attrood.inference.loader import prepare  # noqa: E402
 from attrood.inference.prompts import class_list  # noqa: E402
