@@ -27,8 +27,10 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from attrood.data.pictures import read_encoded  # noqa: E402
-from attrood.data.pictures import decode_pixels
+from attrood.data.pictures import (
+    decode_pixels,
+    read_encoded,  # noqa: E402
+)
 from attrood.evidence import picture  # noqa: E402
 from attrood.inference import (
     infer,  # noqa: E402

@@ -168,7 +168,7 @@ def infer_command(
 ) -> None:
     "Run a vision-language model over images and write the inference log; started again, it goes on where it stopped."
     settings = bare_values({k: v.value if isinstance(v, Enum) else v for k, v in settings.items()})
-    use = settings["evidence"] and settings["scores"] is None
+    use = settings.get("evidence", True) and settings.get("scores") is None
     given = infer_settings(
         [*(sources or []), *(id or [])],
         ood,
