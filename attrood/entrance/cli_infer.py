@@ -174,9 +174,9 @@ def infer_command(
         ood,
         model,
         pretrained,
-        settings.pop("templates"),
+        settings.pop("templates", None),
         preset,
-        settings.pop("reference"),
+        settings.pop("reference", None),
         use,
     )
     try:
