@@ -9,13 +9,12 @@ Each MEASURES file is what bench_faults.py keeps: pictures as they are and with 
 """
 
 import argparse
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold
+from study_problems import BANK, LABELS, RIGHT, VECTORS, Problem, problems
 
 from attrood.detect.intervals import rate_interval
 from attrood.evidence import log_from_embeddings
@@ -23,8 +22,6 @@ from attrood.evidence.meanings import thesaurus
 from attrood.evidence.picture import MEASURES
 from attrood.evidence.picture_causes import PictureCauses
 from attrood.evidence.picture_reference import PictureReference
-from attrood.evidence.vocabulary import bundled_bank
-from attrood.ground import unit_rows
 from attrood.log import Log
 from attrood.log.make import bare_log
 from attrood.log.rows import reference_rows
@@ -32,82 +29,23 @@ from attrood.why.known_classes import calibration_error, known_classes
 from attrood.why.reasons import KINDS, Reasons, reason_table, reasons
 from attrood.why.set_words import set_sentence, set_words
 
-BANK, VECTORS, _ = bundled_bank()
-RIGHT = {k: v for k, v in json.loads((Path(__file__).parent / "words_right.json").read_text()).items() if k != "note"}
-LABELS = {
-    "animals": [
-        ("bicycle", "objects", "bicycle"),
-        ("car", "objects", "car"),
-        ("flower", "objects", "flower"),
-        ("airplane", "vehicles 32 px", "airplane"),
-        ("automobile", "vehicles 32 px", "car"),
-        ("ship", "vehicles 32 px", "ship"),
-        ("truck", "vehicles 32 px", "truck"),
-    ],
-    "pets": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
-    "food": [("", "flowers", "flower"), ("", "aircraft", "airplane")],
-}
 
-
-@dataclass
-class Problem:
-    "One ID set against others."
-
-    name: str
-    x: np.ndarray  # (n, d)
-    t: np.ndarray  # (C, d)
-    classes: list[str]
-    domain: np.ndarray  # (n,) "id" or the name of an OoD set
-    label: np.ndarray  # (n,)
-
-    def log(self) -> Log:
-        "With words and distances."
-        is_id, ids = self.domain == "id", np.array([f"{self.name}_{i:05d}" for i in range(len(self.x))], object)
-        roles = np.where(is_id, "id", "ood").astype(object)
-        return log_from_embeddings(
-            self.x,
-            self.t,
-            self.classes,
-            ids=ids.tolist(),
-            domains=self.domain.tolist(),
-            roles=roles.tolist(),
-            labels=[v if k and v in self.classes else None for v, k in zip(self.label.tolist(), is_id, strict=True)],
-            reference=reference_rows(ids, roles, 0.2),
-            words=BANK,
-            word_embeddings=VECTORS,
-        )
-
-
-def problems(folder: Path) -> list[Problem]:
-    "Animals, pets, food."
-    z = np.load(folder / "clip_vitb32_photos.npz")
-    names = {"none": "id", "covariate": "animals 32 px", "semantic": "objects", "both": "vehicles 32 px"}
-    found = [
-        Problem(
-            "animals",
-            unit_rows(z["image_embeddings"]),
-            unit_rows(z["text_embeddings"]),
-            z["class_names"].tolist(),
-            np.array([names[s] for s in z["shift"]]),
-            z["label"],
-        )
-    ]
-    z = np.load(folder / "clip_vitb32_sets.npz")
-    for name in ("pets", "food"):
-        mine = z["class_set"] == name
-        classes = z["class_names"][mine].tolist()
-        domain = np.where(z["domain"] == name, np.where(np.isin(z["label"], classes), "id", "near"), z["domain"])
-        found.append(
-            Problem(
-                name,
-                unit_rows(z["image_embeddings"]),
-                unit_rows(z["text_embeddings"][mine]),
-                classes,
-                domain,
-                z["label"],
-            )
-        )
-    return found
+def words_log(p: Problem) -> Log:
+    "With words and distances."
+    is_id, ids = p.domain == "id", np.array([f"{p.name}_{i:05d}" for i in range(len(p.x))], object)
+    roles = np.where(is_id, "id", "ood").astype(object)
+    return log_from_embeddings(
+        p.x,
+        p.t,
+        p.classes,
+        ids=ids.tolist(),
+        domains=p.domain.tolist(),
+        roles=roles.tolist(),
+        labels=[v if k and v in p.classes else None for v, k in zip(p.label.tolist(), is_id, strict=True)],
+        reference=reference_rows(ids, roles, 0.2),
+        words=BANK,
+        word_embeddings=VECTORS,
+    )
 
 
 def halves(log: Log) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +288,7 @@ def main() -> None:
     parser.add_argument("--faults", nargs="*", type=Path, default=[])
     args = parser.parse_args()
     for p in problems(args.folder):
-        log = p.log()
+        log = words_log(p)
         in_words(p)
         tables = told(log)
         kinds(p, tables)
