@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 
 from attrood.inference import pocket
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import train_pocket
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 WEIGHTS = pocket.DATA / "pocket.safetensors"
@@ -80,5 +84,5 @@ def test_top1_on_food101():
 
 
 def test_missing_file_is_one_line(capsys):
-    assert pocket.main(["test", "--data", "nowhere.parquet", "--weights", "nowhere.safetensors"]) == 2
+    assert train_pocket.main(["test", "--data", "nowhere.parquet", "--weights", "nowhere.safetensors"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
