@@ -332,3 +332,9 @@ def test_the_build_fails_on(book, tmp_path, add, module, fault):
     assert fault in done.stdout + done.stderr and (done.returncode == 0) == (not add and not module), (
         done.stdout + done.stderr
     )
+
+
+def test_the_build_leaves_a_folder_of_others_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    done = subprocess.run([sys.executable, ROOT / "tools/build_docs.py", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and (tmp_path / "mine.txt").read_text() == "x"

@@ -170,6 +170,12 @@ def main():
         "--no-sync", action="store_true", help="do not compare notebooks with modules (for a preview while writing)"
     )
     args = parser.parse_args()
+    if (
+        args.out.exists()
+        and not (args.out / ".buildinfo").is_file()
+        and (args.out.is_file() or any(args.out.iterdir()))
+    ):
+        sys.exit(f"{args.out} holds something else than a site that Sphinx built: give a new or an empty folder")
     sys.path.insert(0, str(ROOT))
     if not args.no_sync and (lines := sync.problems()):
         sys.exit("\n".join(lines))

@@ -138,11 +138,6 @@ class Mahalanobis(_Gaussians, FittedScore):
 
     kind: ClassVar[str] = "mahalanobis"
     evidence: ClassVar[tuple[Evidence, ...]] = _MAHALANOBIS
-    means: np.ndarray  # (K, d) class means
-    root: np.ndarray  # (d, r) whitening of the within-class covariance
-    background: np.ndarray  # (d,) mean of all rows
-    background_root: np.ndarray  # (d, r) whitening of the total covariance
-    relative: bool = False  # take off the distance to the single Gaussian
 
     def score(self, features: npt.ArrayLike) -> np.ndarray:
         def block(b: np.ndarray) -> np.ndarray:
@@ -226,11 +221,6 @@ class ViM(_Subspace, FittedScore):
 
     kind: ClassVar[str] = "vim"
     evidence: ClassVar[tuple[Evidence, ...]] = _VIM
-    weights: np.ndarray  # (C, d) W, text embeddings times the logit scale
-    bias: np.ndarray  # (C,) b, added to the logits
-    origin: np.ndarray  # (d,) o, the point that residuals are measured from
-    null: np.ndarray  # (d, d − D) orthonormal basis of what the principal directions leave
-    alpha: float  # factor from residual to virtual logit
 
     def columns(self, name: str, features: Features) -> dict[str, np.ndarray]:
         return super().columns(name, features) | {"residual": self.residual(features.embedding)}
@@ -298,8 +288,6 @@ class KNN(_Bank, FittedScore):
     kind: ClassVar[str] = "knn"
     evidence: ClassVar[tuple[Evidence, ...]] = _KNN
     options: ClassVar[tuple[str, ...]] = ("k",)
-    bank: np.ndarray  # (n, d) float32 unit rows
-    k: int = 50  # which neighbour
 
     def columns(self, name: str, features: Features) -> dict[str, np.ndarray]:
         values, own = self.score(features.embedding), features.reference

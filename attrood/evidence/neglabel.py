@@ -175,13 +175,6 @@ class NegLabel(_Mined, FittedScore):
     kind: ClassVar[str] = "neglabel"
     evidence: ClassVar[tuple[Evidence, ...]] = _NEGLABEL
     options: ClassVar[tuple[str, ...]] = ("neglabel",)
-    classes: np.ndarray  # (C, d) unit text embeddings of the ID classes
-    negatives: np.ndarray  # (M, d) unit text embeddings of the mined words
-    words: list[str]  # (M,) the mined words, nouns first, least similar first
-    scale: float = 100.0  # logit scale
-    groups: int = 100  # G
-    seed: int = 0  # of the shuffle
-    rule: dict[str, float] = field(default_factory=dict)  # percentile and keep, as mined
 
     @classmethod
     def fits(cls, reference: Features) -> dict[str, Self]:

@@ -540,7 +540,8 @@ def evidence_frame(
     frame = pd.DataFrame(
         {n: view.column(n) if n in stored else EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted}
     )
-    own = [n for n in wanted if n not in EVIDENCE and not {"reference"} & set(stored[n].get("needs", ()))]
+    learnt = {n for n in stored if {"reference"} < set(stored[n].get("needs", ()))}  # with words or pixels: ours
+    own = [n for n in wanted if n not in EVIDENCE and n not in learnt]
     if own and (is_id := getattr(log, "is_id", None)) is not None:
         for note in filter(None, (sign_note(n, frame[n].to_numpy(), np.asarray(is_id)) for n in own)):
             warnings.warn(note, UserWarning, stacklevel=2)
