@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -298,6 +299,8 @@ def book(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, root / name)
     for name in ("attrood/ground", "nbs/00_ground"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for page in (root / "nbs/00_ground").glob("*.ipynb"):  # chapters that it points to are not in this tree
+        page.write_text(re.sub(r"\[([^\[\]]+)\]\(\.\./[^)]+\)", r"\1", page.read_text()))
     (root / "nbs/index.ipynb").write_text(
         cells(("markdown", "# attrood\n\n> Why."), ("markdown", "## Start\n\nSee [sums](00_ground/01_arrays.ipynb)."))
     )
