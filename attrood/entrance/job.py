@@ -104,7 +104,9 @@ def analyse(
     table = evidence_frame(log) if table is None else table
     with collected_notes() as notes:
         card = fit_axes(log, mode, table=table, **params)
-        card = card.with_parts(stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table))
+        card = card.with_parts(
+            stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
+        )
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors)
