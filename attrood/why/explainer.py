@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..axes import AxisCard
-from ..detect import decide, evaluation
+from ..detect import evaluation
 from .language import LANGUAGES, language_of, sentence
 
 # %% ../../nbs/08_why/01_explain.ipynb #121ca6f5
@@ -41,7 +41,7 @@ def verdict(
     u, named = card.excess(z), pd.DataFrame(z, columns=list(card.names))
     if card.decision is None:
         return card.outside(z, coverage), np.abs(u)
-    called = decide(card.decision, named)["ood"].to_numpy()
+    called = evaluation.decide(card.decision, named)["ood"].to_numpy()
     parts = evaluation.decision_parts(card.decision, named)
     weight = np.abs(u) if parts is None else parts.reindex(columns=named.columns, fill_value=0.0).to_numpy()
     beyond = (np.abs(u) if parts is None else u) > 1
