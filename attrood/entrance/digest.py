@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from ..axes import AxisCard
 from ..log import rows as log_rows
-from ..why import describe
 from ..why import domains as why_domains
+from ..why import explainer
 
 # %% ../../nbs/10_entrance/08_digest.ipynb #81b08966
 def score_tables(
@@ -82,7 +82,7 @@ class _Counts:
         "Take in a batch."
         names, (u, c) = list(self.card.names), self.card.plane
         z = np.stack([table[n].to_numpy() for n in names], axis=1).astype(float)
-        t = describe(self.card, z)
+        t = explainer.describe(self.card, z)
         domain, role = (table[n].to_pandas().astype(str).to_numpy(dtype=object) for n in ("domain", "role"))
         found = t.assign(domain=domain, role=role, high=t["excess"] > 0)
         self.parts.append(found.groupby(list(TALLIED), sort=True).size())

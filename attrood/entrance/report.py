@@ -25,8 +25,8 @@ from ..axes import AxisCard, feature_name
 from .digest import Digest, digest, points
 from .published import comparison_lead, value_text
 from ..ground import atomic_path, style
-from ..why import describe, language
 from ..why import domains as why_domains
+from ..why import explainer, language
 
 # %% ../../nbs/10_entrance/02_report.ipynb #2815a6a5
 def visible(
@@ -497,7 +497,7 @@ def report_images(
         r["key"] for q in plane_picks(card, found, {visible(d): "" for d in found.some["domain"]}) for r in q["images"]
     ]
     shown = points(found, picks)
-    far = describe(card, shown[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
+    far = explainer.describe(card, shown[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
     ids = shown["id"].tolist()
     top = [ids[i] for i in np.argsort(-far, kind="stable")[: count // 4]]
     spread = [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)]
@@ -528,7 +528,7 @@ def _page_data(
     thumbs: Mapping[str, str],
 ) -> dict[str, Any]:
     "What the page's script reads."
-    table = describe(card, shown[list(card.names)].to_numpy(float))
+    table = explainer.describe(card, shown[list(card.names)].to_numpy(float))
     rows, words = page_rows(shown, table, card, [d["name"] for d in domains])
     tail = 0.05 / (2 * len(axes))
     ends = {name: card.at(p) for name, p in (("low", tail), ("high", 1 - tail))}
