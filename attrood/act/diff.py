@@ -49,7 +49,7 @@ def paired_drift(
     b: Log,  # the other
     rows: tuple[np.ndarray, np.ndarray],  # positions of the rows of both
     level: float = 0.95,  # of the interval, in (0, 1)
-) -> pd.DataFrame:  # evidence, shift with low and high, typical and largest change in ID spreads, rank correlation
+) -> pd.DataFrame:  # evidence, shift with low and high, typical (root mean square) and largest change, rank correlation
     "How each evidence changed from one log to the other over the same rows."
     i, j = rows
     n, known = len(i), a.is_id[i]
@@ -63,7 +63,7 @@ def paired_drift(
         flat = x.std() == 0 or y.std() == 0
         rank = np.nan if flat else float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
         mean, size = float(d.mean()), np.abs(d)
-        table.append((name, mean, mean - half, mean + half, float(np.median(size)), float(size.max()), rank))
+        table.append((name, mean, mean - half, mean + half, float(np.sqrt((d**2).mean())), float(size.max()), rank))
     columns = ["evidence", "shift", "low", "high", "typical", "largest", "rank"]
     return pd.DataFrame(table, columns=columns).sort_values("typical", ascending=False, ignore_index=True)
 
@@ -324,13 +324,17 @@ def _only(a: Log, b: Log, rows: tuple[np.ndarray, np.ndarray]) -> pd.DataFrame:
 
 
 def _right(a: Log, b: Log, rows: tuple[np.ndarray, np.ndarray]) -> dict[str, int] | None:
-    "How many labelled rows each predicts rightly, of those whose label is a class of one of them."
-    label = a.array("label")[rows[0]]
-    use = np.isin(label.astype(str), [*a.manifest.class_names, *b.manifest.class_names]) & ~pd.isna(label)
+    "How many labelled rows each predicts rightly; a label whose class was renamed goes with it."
+    old, new = a.manifest.class_names, b.manifest.class_names
+    gone, come = [n for n in old if n not in new], [n for n in new if n not in old]
+    called = dict(zip(gone, come, strict=True)) if len(gone) == len(come) else {}
+    label, after = a.array("label")[rows[0]], b.array("label")[rows[1]]
+    use = np.array([x in old or x in new for x in label], bool)
     if not use.any():
         return None
-    hits = [int((x.array("prediction")[at] == label)[use].sum()) for x, at in zip((a, b), rows, strict=True)]
-    return {"n": int(use.sum()), "before": hits[0], "after": hits[1]}
+    last = np.array([called.get(x, x) for x in after], object)
+    hits = (a.array("prediction")[rows[0]] == label)[use].sum(), (b.array("prediction")[rows[1]] == last)[use].sum()
+    return {"n": int(use.sum()), "before": int(hits[0]), "after": int(hits[1])}
 
 # %% ../../nbs/09_act/06_diff.ipynb #69eeefdd
 def _notes(found: Sequence[Difference], a: Log, b: Log, n: int, changed: int) -> list[str]:
