@@ -156,8 +156,8 @@ def _tried(a: Log, b: Log, rows: tuple[np.ndarray, np.ndarray], texts: Sequence[
     return {
         "images": share(images[1], own[0]),
         "texts": share(images[0], own[1]),
-        "list": share(images[0], _exchanged(*own, "names")),
-        "vectors": share(images[0], _exchanged(*own, "vectors")),
+        "list": share(images[0], _exchanged(own[0], own[1], "names")),
+        "vectors": share(images[0], _exchanged(own[0], own[1], "vectors")),
     }
 
 # %% ../../nbs/09_act/06_diff.ipynb #580d49ed

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIDES', 'RECORDED', 'Difference', 'class_differences', 'run_record', 'made_differently']
 
-# %% ../../nbs/09_act/05_manifests.ipynb #1ff09f0e
+# %% ../../nbs/09_act/05_manifests.ipynb #7d4af79e
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,11 @@ def _changed(a: Any, b: Any, name: str = "") -> list[str]:
             return [f"{head}{_short(gone) if gone else 'nothing'} → {_short(come) if come else 'nothing'}"]
         return [f"{head}another order"]
     return [f"{head}{_short(a)} → {_short(b)}"]
+
+# %% ../../nbs/09_act/05_manifests.ipynb #3af20522
+def _apart(read: Callable[[Any], Any], a: Any, b: Any) -> list[str]:
+    "What differs in one thing of two."
+    return _changed(read(a), read(b))
 
 # %% ../../nbs/09_act/05_manifests.ipynb #bbfde6ca
 def class_differences(
@@ -188,7 +193,7 @@ def _source_differences(a: Log, b: Log) -> list[Difference]:
         if s is None or r is None:
             lines.append(f"only {'A' if r is None else 'B'} has {key[1]!r}")
         elif s.get("fingerprint") and r.get("fingerprint") and s["fingerprint"] != r["fingerprint"]:
-            what = _changed(*({k: x.get(k) for k in ("rows", "split", "white")} for x in (s, r)))
+            what = _apart(lambda x: {k: x.get(k) for k in ("rows", "split", "white")}, s, r)
             lines.append(f"{key[1]!r}: {', '.join(what) or 'files changed, or were copied'}")
     return (
         [Difference("images", "; ".join(lines[:3]) + (f"; … ({len(lines)})" if len(lines) > 3 else ""))]
@@ -200,10 +205,14 @@ def _source_differences(a: Log, b: Log) -> list[Difference]:
 def _other_differences(a: Log, b: Log, known: Sequence[str]) -> list[Difference]:
     "Batch, settings, evidence, versions and the user's own columns."
     runs, found = [run_record(x) for x in (a, b)], []
-    if all(runs) and (lines := _changed(*({"images a batch": r.get("batch_size")} for r in runs))):
+    if all(runs) and (lines := _apart(lambda r: {"images a batch": r.get("batch_size")}, runs[0], runs[1])):
         found.append(Difference("batch", lines[0]))
     caused = {"texts", "images", "both", "rows"} & {SIDES[n] for n in known}
-    if all(runs) and not caused and (lines := _changed(*({k: r.get(k) for k in RECORDED if k in r} for r in runs))):
+    if (
+        all(runs)
+        and not caused
+        and (lines := _apart(lambda r: {k: r.get(k) for k in RECORDED if k in r}, runs[0], runs[1]))
+    ):
         found.append(Difference("settings", ", ".join(lines)))
     m, w = a.manifest, b.manifest
     only = [
@@ -215,7 +224,7 @@ def _other_differences(a: Log, b: Log, known: Sequence[str]) -> list[Difference]
     lines = [] if caused else [f"{n}: {', '.join(_changed(*p))}" for n, p in both.items() if p[0] != p[1]]
     if only or lines:
         found.append(Difference("evidence", "; ".join([*only, *lines][:4])))
-    if lines := _changed(*({k: v for k, v in x.software.items() if k != "tokenizer"} for x in (m, w))):
+    if lines := _apart(lambda x: {k: v for k, v in x.software.items() if k != "tokenizer"}, m, w):
         found.append(Difference("versions", ", ".join(lines)))
     if set(m.columns) != set(w.columns):
         gone, come = sorted(set(m.columns) - set(w.columns)), sorted(set(w.columns) - set(m.columns))
