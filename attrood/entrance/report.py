@@ -25,8 +25,8 @@ from .. import __version__
 from ..axes import AxisCard, feature_name
 from .published import comparison_lead, value_text
 from ..ground import atomic_path, style
-from ..why import describe, language
 from ..why import domains as why_domains
+from ..why import explainer, language
 
 # %% ../../nbs/10_entrance/02_report.ipynb #2815a6a5
 def visible(
@@ -494,7 +494,7 @@ def report_images(
     "Rows whose pictures the page would show, if they are at hand."
     colors = {visible(d): "" for d in scores["domain"]}
     picks = [r["key"] for q in plane_picks(card, scores, colors) for r in q["images"]]
-    far = describe(card, scores[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
+    far = explainer.describe(card, scores[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
     ids = scores["id"].tolist()
     top = [ids[i] for i in np.argsort(-far, kind="stable")[: count // 4]]
     spread = [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)]
@@ -564,7 +564,7 @@ def render_report(
 ) -> str:  # HTML
     "The report as one self-contained page."
     scores = _checked(card, scores)
-    table = describe(card, scores[list(card.names)].to_numpy(float))
+    table = explainer.describe(card, scores[list(card.names)].to_numpy(float))
     domains, axes = domain_cards(scores, table, card), axis_cards(card)
     picks = plane_picks(card, scores, {d["name"]: d["color"] for d in domains})
     shown = [r for q in picks for r in q["images"]]
