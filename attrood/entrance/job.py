@@ -27,13 +27,14 @@ from joblib.externals.loky import get_reusable_executor
 from ..axes import AxisCard, Mode, card_figures, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
+from .digest import digest
 from .published import compare_published
 from .report import report_images, write_report
 from ..evidence import evidence_frame
-from ..ground import atomic_folder, atomic_path, outputs, style, write_json
+from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
-from ..stability import card_stability, judge, stability_figures
+from ..stability import resampling
 from ..why import score_log
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
@@ -104,7 +105,9 @@ def analyse(
     table = evidence_frame(log) if table is None else table
     with collected_notes() as notes:
         card = fit_axes(log, mode, table=table, **params)
-        card = card.with_parts(stability=judge(card, log, table), decision=fit_decision(card, log, table=table))
+        card = card.with_parts(
+            stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
+        )
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors)
@@ -127,7 +130,7 @@ def stability_lines(
     card: AxisCard,  # with a resampling report
 ) -> list[str]:  # one line for each axis, one for the span; none without such a report
     "The verdicts of a card's resampling report, by axis name."
-    if (report := card_stability(card)) is None:
+    if (report := resampling.card_stability(card)) is None:
         return []
     return [
         f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)
@@ -248,7 +251,7 @@ def write_figures(
     files = []
     for name, figure in [
         *card_figures(analysis.card, z, log.array("domain"), log.is_id),
-        *stability_figures(analysis.card),
+        *resampling.stability_figures(analysis.card),
     ]:
         files += style.save_figure(figure, folder / name)
     return files
@@ -331,11 +334,12 @@ def report_folder(
     known = [folder / n for n in (*PARTS, outputs.RECORD)]
     outputs.check_output(out, "report", [*(f for f in known if f.exists()), *outputs.source_paths(images)])
     with _results(folder, out):
-        card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
+        card, detectors = AxisCard.read(folder / "axes.json"), None
+        found = digest(card, folder / "scores.parquet")
         if (folder / "detectors.csv").exists():
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
             detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
-        beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
+        beside, wanted = read_comparison(folder), report_images(card, found) if images else []
     pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
@@ -345,7 +349,7 @@ def report_folder(
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
-        return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
+        return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
@@ -392,7 +396,7 @@ def run(
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
     modes = [m for m in get_args(Mode) if mode in (m, "both")]
-    with atomic_folder(out, "results") as part:
+    with ground_files.atomic_folder(out, "results") as part:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(log)
         jobs = [delayed(_worker_job)(os.getpid(), log, m, folders[m], table) for m in modes]
@@ -404,6 +408,6 @@ def run(
         beside = compare_published(log, done["paper"].card if "paper" in done else None) if published else None
         for folder in folders.values():
             if beside is not None:
-                write_json(beside.to_dict("records"), folder / "comparison.json")
+                ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")
             report_folder(folder, folder / "report.html", images)
     return done

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard
-from ..detect import decide
+from ..detect import evaluation
 from ..log import Log, LogError
 from .explainer import Explainer, Explanation
 
@@ -27,7 +27,9 @@ def score_log(
     scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
     return (
-        frame if card.decision is None else pd.concat([frame, decide(card.decision, frame[list(card.names)])], axis=1)
+        frame
+        if card.decision is None
+        else pd.concat([frame, evaluation.decide(card.decision, frame[list(card.names)])], axis=1)
     )
 
 # %% ../../nbs/08_why/02_scoring.ipynb #c2722389
