@@ -33,6 +33,7 @@ LONG_MODULES = {  # lines of those that are still to be split; `ground.defaults`
     "axes.sparse_pca": 430,
     "detect.detectors": 420,
     "entrance.cli": 620,
+    "entrance.job": 430,
     "entrance.report": 620,
     "evidence.pixels": 420,
     "ground.defaults": 620,

@@ -279,28 +279,7 @@ def read_comparison(
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
 # %% ../../nbs/10_entrance/01_job.ipynb #26d73ec6
-PARTS = {
-    "axes.json": "axis card",
-    "scores.parquet": "scores",
-    "detectors.csv": "",
-    "comparison.json": "",
-}  # what a report is made of: file in a folder of results → kind, of those that carry a mark
-
-
-def _as_written(folder: Path) -> bool:
-    "Whether attrood wrote what a report is made of, and nobody changed it since: what fails then is no fault of the folder."
-    here = folder.resolve()
-    if any(outputs.is_in_work(p) for p in here.parents):
-        return True
-    files = [here / n for n in PARTS if (here / n).exists()]
-    for root in (here, here.parent):  # the axes of the paper's mode lie one folder down
-        listed = outputs.read_record(root)[1]
-        if all(
-            outputs.digest(f) in listed.get(outputs.name_in(root, f), ()) or outputs.is_marked(f, PARTS[f.name])
-            for f in files
-        ):
-            return True
-    return False
+PARTS = {"axes.json": "axis card", "scores.parquet": "scores", "detectors.csv": "", "comparison.json": ""}  # file → kind
 
 # %% ../../nbs/10_entrance/01_job.ipynb #ae12b95e
 @contextmanager
@@ -309,7 +288,11 @@ def _results(folder: Path, out: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, ValueError, RecursionError, AttributeError, IndexError, KeyError, TypeError) as e:
-        if isinstance(e, ValueError) and any(str(path) in str(e) for path in (folder, out)) or _as_written(folder):
+        if (
+            isinstance(e, ValueError)
+            and any(str(path) in str(e) for path in (folder, out))
+            or outputs.is_untouched(folder, PARTS)
+        ):
             raise
         what = (
             "a file cannot be read"

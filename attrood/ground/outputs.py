@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['RECORD', 'LOCK', 'PART', 'LITTER', 'digest', 'read_record', 'write_record', 'add_record', 'is_in_work', 'litter',
-           'strangers', 'real_path', 'keep_apart', 'source_paths', 'check_file', 'name_in', 'check_folder',
-           'check_output', 'guarded', 'write_csv', 'read_csv']
+           'strangers', 'real_path', 'is_untouched', 'keep_apart', 'source_paths', 'check_file', 'name_in',
+           'check_folder', 'check_output', 'guarded', 'write_csv', 'read_csv']
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #eec3cb8f
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from glob import glob
 from pathlib import Path, PurePath
 from typing import Any
@@ -148,7 +148,7 @@ def strangers(
             elif name not in known or path.is_symlink() or not path.is_file() or digest(path) not in known[name]:
                 yield name
 
-# %% ../../nbs/00_ground/05_outputs.ipynb #e424bbfc
+# %% ../../nbs/00_ground/05_outputs.ipynb #22dc99b9
 def real_path(
     path: str | Path,  # of a file or folder, which may be missing
 ) -> Path:  # absolute, without links
@@ -158,7 +158,24 @@ def real_path(
     except (OSError, RuntimeError) as e:
         raise ValueError(f"{path} leads nowhere ({e}): give another path") from e
 
+# %% ../../nbs/00_ground/05_outputs.ipynb #5a33009f
+def is_untouched(
+    folder: str | Path,  # of ours, a folder in one, or files that were put together by hand
+    kinds: Mapping[str, str],  # names of files in it, which may be missing → their kinds, keys of `MARKS`
+) -> bool:
+    "Whether attrood wrote the files of a folder, and nobody has changed them since."
+    here = real_path(folder)
+    if any(is_in_work(p) for p in here.parents):
+        return True
+    files = [here / n for n in kinds if (here / n).exists()]
+    for root in (here, here.parent):
+        listed = read_record(root)[1]
+        names = {f: Path(os.path.relpath(f, root)).as_posix() for f in files}
+        if all(digest(f) in listed.get(names[f], ()) or is_marked(f, kinds[f.name]) for f in files):
+            return True
+    return False
 
+# %% ../../nbs/00_ground/05_outputs.ipynb #e424bbfc
 def _same(a: Path, b: Path) -> bool:
     "Whether two paths are one file or folder."
     try:
