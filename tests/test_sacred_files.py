@@ -222,7 +222,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
-    def analyse_into(log, mode, folder, table):
+    def analyse_into(log, mode, folder, table, figures):
         heavy()
         fake_analysis(folder)
         return SimpleNamespace(card=card)
@@ -253,7 +253,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
     attrood.detect.evaluate_log, attrood.detect.evaluation.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
         setattr(attrood.detect.evaluation, plot, lambda *args, **options: picture)
-    attrood.detect.evaluation.plt = SimpleNamespace(close=lambda figure: None)
+    attrood.ground.style.pyplot = lambda: SimpleNamespace(close=lambda figure: None)
     attrood.entrance.report.render_report = lambda *args: (
         heavy() if name == "report" else None,
         "<!doctype html>\n<head>\n" + files_generator() + "</head>",
@@ -797,7 +797,7 @@ def alive(marker: str) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
-    "Both modes run side by side, each in a process of its own; whoever starts them may be killed."
+    "Figures are drawn in a process of its own; whoever starts it may be killed."
     write_log(bundled_log(), tmp_path / "log.parquet")
     marker = f"SACRED_{os.getpid()}_{number}"
     run = subprocess.Popen(
@@ -809,7 +809,7 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
         text=True,
     )
     end = time.monotonic() + 120
-    while len(alive(marker)) < 4 and run.poll() is None and time.monotonic() < end:  # the run, a tracker, two workers
+    while len(alive(marker)) < 3 and run.poll() is None and time.monotonic() < end:  # the run, a tracker, a worker
         time.sleep(0.1)
     assert run.poll() is None
     time.sleep(1)
@@ -851,7 +851,7 @@ LONG_CARD = (
 @pytest.mark.parametrize("shell", ["{} >&-", "{} | true", "{} 2>&- >/dev/null", "{} >/dev/full"])
 def test_closed_standard_streams(tmp_path, shell):
     "No traceback; without a reader there is nobody to tell, on a full device the one line says so. No file of ours takes the number of a closed stream."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     program = f'{sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" fit log.parquet -o axes.json --json'
     done = subprocess.run(
         ["bash", "-c", "set -o pipefail; " + shell.format(program)],
@@ -873,7 +873,7 @@ def test_closed_standard_streams(tmp_path, shell):
 )
 def test_a_full_disk_leaves_what_was_there(tmp_path, args):
     "The largest size of a file stands for the end of the disk."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     (tmp_path / "axes.json").write_text('{"card_version": 1}')
     before = tree(tmp_path)
     program = f'ulimit -f 64; exec {sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" {" ".join(args)}'
