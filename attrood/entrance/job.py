@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,13 +20,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
-from ..axes import AxisCard, Mode, card_figures, fit_axes
+from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
 from .digest import digest
+from .few_text import few_lines
 from .published import compare_published
 from .report import report_images, write_report
 from ..evidence import evidence_frame
@@ -69,8 +68,10 @@ def held_out_detectors(
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> (
     pd.DataFrame | None
-):  # as `Evaluation.table`, with DeLong intervals; None with a warning if the log has too few images
+):  # as `Evaluation.table`, with DeLong intervals; None without OoD rows, or with a warning if there are too few
     "Two detectors on axes beside the best single scores, per OoD domain, on held-out images."
+    if log.is_id.all():
+        return None
     alpha = card.alpha * (
         0.6 if card.mode == "paper" else 1
     )  # the paper's penalty stands beside a sum over rows: 60 % are left
@@ -80,7 +81,7 @@ def held_out_detectors(
             log,
             mode=card.mode,
             axes_params=params,
-            detectors=("mahalanobis", "logistic"),
+            detectors=("additive" if card.selection.get("rule") == "ideas" else "mahalanobis", "logistic"),
             complete=(),
             n_boot=0,
             table=table,
@@ -96,8 +97,8 @@ def held_out_detectors(
 
 # %% ../../nbs/10_entrance/01_job.ipynb #95028a5e
 def analyse(
-    log: Log,  # with ID rows and at least one OoD domain
-    mode: Mode = "default",  # "default", or "paper" for the paper's method to the letter
+    log: Log,  # with at least 30 ID rows; with an OoD domain in the modes "many" and "paper"
+    mode: Mode = "default",  # few axes, "many", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
@@ -155,6 +156,8 @@ def _selection_lines(card: AxisCard) -> list[str]:
 # %% ../../nbs/10_entrance/01_job.ipynb #072cbeeb
 def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     "What the axes were fitted on, what was left out, what was chosen, and the axes as formulas."
+    if card.selection.get("rule") == "ideas":
+        return few_lines(card, images == known)
     rows, choice = card.provenance["rows"], card.selection
     fitted = f"{rows} images ({known} ID)"
     if images > rows:
@@ -246,13 +249,19 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
+    return _draw(*_to_draw(analysis, log), folder)
+
+
+def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.ndarray, np.ndarray]:
+    "What figures are made of: axes, coordinates, domains, and which rows are ID."
+    return analysis.card, analysis.scores[list(analysis.card.names)].to_numpy(), log.array("domain"), log.is_id
+
+
+def _draw(card: AxisCard, z: np.ndarray, domains: np.ndarray, is_id: np.ndarray, folder: Path) -> list[Path]:
+    "Draw and write all figures."
     folder.mkdir(parents=True, exist_ok=True)
-    z = analysis.scores[list(analysis.card.names)].to_numpy()
     files = []
-    for name, figure in [
-        *card_figures(analysis.card, z, log.array("domain"), log.is_id),
-        *resampling.stability_figures(analysis.card),
-    ]:
+    for name, figure in [*card_figures(card, z, domains, is_id), *resampling.stability_figures(card)]:
         files += style.save_figure(figure, folder / name)
     return files
 
@@ -261,6 +270,7 @@ def write_analysis(
     analysis: Analysis,  # of the log
     log: Log,  # that was analysed
     folder: Path,  # exists
+    figures: Callable[[Analysis, Log, Path], Any] = write_figures,  # what draws them
 ) -> None:
     "Card, scores, detectors, figures and summary of one analysis."
     analysis.card.write(folder / "axes.json")
@@ -268,7 +278,7 @@ def write_analysis(
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
-    write_figures(analysis, log, folder / "figures")
+    figures(analysis, log, folder / "figures")
 
 # %% ../../nbs/10_entrance/01_job.ipynb #6ab43e8a
 def read_comparison(
@@ -335,60 +345,71 @@ def report_folder(
         return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
-def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
+def _analyse_into(
+    log: Log, mode: Mode, folder: Path, table: pd.DataFrame, figures: Callable[[Analysis, Log, Path], Any]
+) -> Analysis:
     "Analyse a log in one mode and write the results."
     analysis = analyse(log, mode, table)
     folder.mkdir(exist_ok=True)
-    write_analysis(analysis, log, folder)
+    write_analysis(analysis, log, folder, figures)
     return analysis
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _worker_job(parent: int, *job: Any) -> Analysis:
-    "One mode in a process that ends with the one that started it."
+def _drawing_job(parent: int, *job: Any) -> None:
+    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
     ground_files.end_with_parent(parent)
-    return _analyse_into(*job)
+    if job:
+        _draw(*job)
+    else:
+        style.pyplot()
 
 
-def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
-    "The results of jobs in order, in processes of their own where there are cores; none is ever left behind."
-    workers, ended = min(len(jobs), os.cpu_count() or 1), False
-    if workers == 1:
-        yield from (function(*args, **options) for function, args, options in jobs)
+@contextmanager
+def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
+    "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
+    if not beside or (os.cpu_count() or 1) == 1:
+        yield write_figures
         return
-    begin = (
-        {"initializer": ground_files.end_with_parent, "initargs": (os.getpid(),)}
-        if "backend_kwargs" in signature(Parallel).parameters
-        else {}
-    )  # joblib of late
+    parent, ended = os.getpid(), False
+    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
+    jobs = [executor.submit(_drawing_job, parent)]
     try:
-        yield from Parallel(workers, return_as="generator", **begin)(jobs)
+        yield lambda analysis, log, folder: jobs.append(
+            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
+        )
+        for job in jobs:
+            job.result()
         ended = True
     finally:
-        get_reusable_executor().shutdown(wait=True, kill_workers=not ended)
+        executor.shutdown(wait=True, kill_workers=not ended)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
-    log: Log,  # with ID rows and at least one OoD domain
+    log: Log,  # with at least 30 ID rows; without an OoD domain paper mode is left out
     out: str | Path,  # folder of results, replaced as a whole
-    mode: str = "both",  # "default", "paper" or "both"
+    mode: str = "both",  # "default", "many", "paper", or "both" the first and the last
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
-        raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
-    modes = [m for m in get_args(Mode) if mode in (m, "both")]
-    with ground_files.atomic_folder(out, "results") as part:
+        raise ValueError(f"mode must be 'default', 'many', 'paper' or 'both', got {mode!r}")
+    modes: list[Mode] = [m for m in get_args(Mode) if mode == m or mode == "both" and m != "many"]
+    if mode == "both" and log.is_id.any() and log.is_id.all():
+        modes = ["default"]
+        step("no OoD rows: paper mode, which needs them, is left out")
+    if "default" in modes:
+        few.id_rows(log)  # a clear line before anything is done
+    with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(log)
-        jobs = [delayed(_worker_job)(os.getpid(), log, m, folders[m], table) for m in modes]
         done: dict[str, Analysis] = {}
-        step(f"{' and '.join(modes)} mode: fit axes, judge them, score the log, write results")
-        for m, analysis in zip(modes, _side_by_side(jobs), strict=True):
-            done[m] = analysis
-            step(f"{m} mode: done")
+        for m in modes:
+            step(f"{m} mode: fit axes, judge them, score the log, write results")
+            done[m] = _analyse_into(log, m, folders[m], table, figures)
         beside = compare_published(log, done["paper"].card if "paper" in done else None) if published else None
+        step("report")
         for folder in folders.values():
             if beside is not None:
                 ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")

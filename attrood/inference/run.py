@@ -240,7 +240,7 @@ class Run(_Written):
         cls,
         sources: list[Source],  # ID, OoD, reference, as from `open_sources`
         vlm: Encoder,  # the model
-        options: InferOptions = InferOptions(),  # noqa: B008 - how it is to be done; `reference` is in `sources` already
+        options: InferOptions = InferOptions(),  # noqa: B008 - how it is to be done; `reference` is in `sources`
         references: int = 0,  # how many sources, the last ones, only serve to fit evidence on; 0: a share of the ID
     ) -> "Run":  # ready for `execute`
         "Decide everything that a run depends on, and encode its class texts."
