@@ -273,7 +273,12 @@ def read_comparison(
     return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")), dtype=object) if file.exists() else None
 
 # %% ../../nbs/10_entrance/01_job.ipynb #26d73ec6
-PARTS = {"axes.json": "axis card", "scores.parquet": "scores", "detectors.csv": "", "comparison.json": ""}  # file → kind
+PARTS = {
+    "axes.json": "axis card",
+    "scores.parquet": "scores",
+    "detectors.csv": "",
+    "comparison.json": "",
+}  # file → kind
 
 # %% ../../nbs/10_entrance/01_job.ipynb #ae12b95e
 @contextmanager
