@@ -292,17 +292,18 @@ def fit_rows(
 def fit_axes(
     log: Log,  # with ID rows and at least one OoD domain
     mode: Mode = "default",  # "default" (mended) or "paper" (to the letter)
-    evidence: Sequence[str] | None = None,  # names; None: the paper's five in paper mode, else all the log can give
+    evidence: Sequence[str] | None = None,  # names; None: the paper's five in paper mode, else all scores of the log
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> AxisCard:  # fitted axes
     "Fit axes to a log (paper stages 3 to 8)."
     mask = fit_rows(log)
     rows = log.select(mask)
+    groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
     known = available_evidence(rows) if table is None else [str(n) for n in table]
+    known = [n for n in known if groups.get(n) not in ("words", "picture")] or known  # these have reasons of their own
     names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
     E = evidence_frame(rows, names) if table is None else table.loc[mask, names].reset_index(drop=True)
-    groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
     card = (
         AttributionAxes(mode=mode, **{"groups": groups or None, **params})
         .fit(E, np.where(rows.is_id, "id", "ood"))
