@@ -42,6 +42,7 @@ _ROOMS = {  # the subpackages, in the order of the paper; each imports from thos
     "stability": "do the axes come back",
     "detect": "thresholds, detectors, metrics",
     "why": "reasons, causes, instability",
+    "act": "what would help, and whether it did",
     "entrance": "the whole job, report, command line",
 }
 _DOOR = {  # name: the room whose door has it, and what it is for; a line here and one above add a name

@@ -639,10 +639,9 @@ def test_logits_that_look_like_probabilities():
 
 def test_evidence_the_wrong_way_round(log):
     score = np.where(log.is_id, 1.0, 0.0) + 0.1 * np.random.default_rng(0).normal(size=len(log))
-    mine = at.Evidence("mine", "other", "ours", needs="reference") if hasattr(at, "Evidence") else None
-    from attrood.evidence import Evidence, add_evidence
+    from attrood.evidence import add_evidence, registry
 
-    wrong = add_evidence(log, {"mine": score}, [mine or Evidence("mine", "other", "ours", needs="reference")])
+    wrong = add_evidence(log, {"mine": score}, [registry.Evidence("mine", "other", "ours", needs="reference")])
     with pytest.warns(UserWarning, match="store its negative"):
         evidence_frame(wrong)
 

@@ -24,7 +24,7 @@ from .. import __version__
 from .features import feature_name
 from .labels import Labels, contributions
 from ..evidence import available_evidence, evidence_frame
-from ..ground import files, write_json
+from ..ground import files
 from ..log import Log, LogError
 
 # %% ../../nbs/05_axes/10_card.ipynb #1def561c
@@ -574,7 +574,7 @@ class AxisCard(_Scoring):
 
     def write(self, path: str | Path) -> Path:
         "Write the card as JSON, each list of numbers on one line, atomically; the same card gives the same bytes."
-        return write_json(self.to_dict(), path, "axis card")
+        return files.write_json(self.to_dict(), path, "axis card")
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

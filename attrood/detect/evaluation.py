@@ -22,7 +22,8 @@ from .detectors import FITTERS, Detector, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
 from ..evidence import evidence_frame, registry
-from ..ground import atomic_folder, outputs, write_json
+from ..ground import files as ground_files
+from ..ground import outputs
 from ..log import Log
 from ..log import rows as log_rows
 
@@ -151,11 +152,11 @@ def write_evaluation(
 ) -> list[Path]:  # the files
     """Write tables (CSV, JSON) and figures (PNG) of an evaluation."""
     files = []
-    with atomic_folder(folder, "evaluation") as out:
+    with ground_files.atomic_folder(folder, "evaluation") as out:
         for name in ("table", "opponents", "completeness", "calibration"):
             outputs.write_csv(getattr(result, name), out / f"{name}.csv")
             files.append(f"{name}.csv")
-        files.append(write_json(result.to_dict(), out / "evaluation.json").name)
+        files.append(ground_files.write_json(result.to_dict(), out / "evaluation.json").name)
         pooled = result.scores["pooled"]
         labels = [n for n in (BEST, "logistic on axes", "mahalanobis on axes") if n in pooled]
         groups = np.where(pooled["y"] == 1, "OoD", "ID")

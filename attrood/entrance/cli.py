@@ -466,10 +466,10 @@ TablesOption = Annotated[
 # %% ../../nbs/10_entrance/05_cli.ipynb #2d1a327c
 def _write_causes(out: Path, log: Any, card: Any, tables: Mapping[str, Any]) -> None:
     "The log, the axis card and the tables of a study in one folder."
-    from attrood.ground import atomic_folder
+    from attrood.ground import files as ground_files
     from attrood.log import write_log
 
-    with atomic_folder(out, "causes") as part:
+    with ground_files.atomic_folder(out, "causes") as part:
         write_log(log, part / "log.parquet")
         card.write(part / "axes.json")
         for name, table in tables.items():

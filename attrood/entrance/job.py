@@ -31,10 +31,10 @@ from .published import compare_published
 from .report import report_images, write_report
 from .sets import set_lines, write_sets
 from ..evidence import evidence_frame
-from ..ground import atomic_folder, atomic_path, outputs, style, write_json
+from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
-from ..stability import card_stability, judge, stability_figures
+from ..stability import resampling
 from ..why import log_reasons, score_log
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
@@ -105,7 +105,9 @@ def analyse(
     table = evidence_frame(log) if table is None else table
     with collected_notes() as notes:
         card = fit_axes(log, mode, table=table, **params)
-        card = card.with_parts(stability=judge(card, log, table), decision=fit_decision(card, log, table=table))
+        card = card.with_parts(
+            stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
+        )
         card = log_reasons.with_reasons(card, log)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
@@ -129,7 +131,7 @@ def stability_lines(
     card: AxisCard,  # with a resampling report
 ) -> list[str]:  # one line for each axis, one for the span; none without such a report
     "The verdicts of a card's resampling report, by axis name."
-    if (report := card_stability(card)) is None:
+    if (report := resampling.card_stability(card)) is None:
         return []
     return [
         f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)
@@ -251,7 +253,7 @@ def write_figures(
     files = []
     for name, figure in [
         *card_figures(analysis.card, z, log.array("domain"), log.is_id),
-        *stability_figures(analysis.card),
+        *resampling.stability_figures(analysis.card),
     ]:
         files += style.save_figure(figure, folder / name)
     return files
@@ -372,7 +374,7 @@ def run(
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
     modes = [m for m in get_args(Mode) if mode in (m, "both")]
-    with atomic_folder(out, "results") as part:
+    with ground_files.atomic_folder(out, "results") as part:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(log)
         jobs = [delayed(_worker_job)(os.getpid(), log, m, folders[m], table) for m in modes]
@@ -384,6 +386,6 @@ def run(
         beside = compare_published(log, done["paper"].card if "paper" in done else None) if published else None
         for folder in folders.values():
             if beside is not None:
-                write_json(beside.to_dict("records"), folder / "comparison.json")
+                ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")
             report_folder(folder, folder / "report.html", images)
     return done

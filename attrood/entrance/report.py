@@ -25,8 +25,8 @@ from ..axes import AxisCard, feature_name
 from .published import comparison_lead, value_text
 from .sets import known_sets, page_language, row_columns, set_cards, visible
 from ..ground import atomic_path, style
-from ..why import describe, language, log_reasons
 from ..why import domains as why_domains
+from ..why import explainer, language, log_reasons
 
 # %% ../../nbs/10_entrance/02_report.ipynb #2815a6a5
 def script_json(
@@ -484,7 +484,7 @@ def report_images(
     "Rows whose pictures the page would show, if they are at hand."
     colors = {visible(d): "" for d in scores["domain"]}
     picks = [r["key"] for q in plane_picks(card, scores, colors) for r in q["images"]]
-    far = describe(card, scores[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
+    far = explainer.describe(card, scores[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
     ids = scores["id"].tolist()
     top = [ids[i] for i in np.argsort(-far, kind="stable")[: count // 4]]
     spread = [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)]
@@ -556,7 +556,7 @@ def render_report(
 ) -> str:  # HTML
     "The report as one self-contained page."
     scores = _checked(card, scores)
-    table = describe(card, scores[list(card.names)].to_numpy(float))
+    table = explainer.describe(card, scores[list(card.names)].to_numpy(float))
     if sets := known_sets(scores):
         table["action"] = scores["action"]
     domains, axes = domain_cards(scores, table, card), axis_cards(card)

@@ -20,7 +20,8 @@ from .alignment import NullPrompt
 from .extras import Extras, add_extras
 from .fitted import FILES, Features, Fitted, FittedScore, load_fitted
 from .registry import EVIDENCE, Evidence, array_evidence, available_evidence
-from ..ground import atomic_folder, unit_rows
+from ..ground import files as ground_files
+from ..ground import unit_rows
 from ..log import Log, LogError, make, read_log, write_log
 from ..log import files as log_files
 from ..log import rows as log_rows
@@ -94,7 +95,7 @@ class KeptScores(ScoreColumns):
         folder: str | Path,  # where to; made if it is missing, one with earlier scores is replaced
     ) -> None:
         "Write the scores as npz files in a folder, the text side last."
-        with atomic_folder(folder, "fitted scores") as path:
+        with ground_files.atomic_folder(folder, "fitted scores") as path:
             for name, score in {**self.fitted, **self.extras.files()}.items():
                 score.save(path / f"{name}.npz")
             TextSide(self.text, np.empty(0), self.scale, self.bias).save(path / "text.npz")
@@ -287,7 +288,7 @@ def add_evidence_to_files(
 ) -> EmbeddingScores:  # the fitted scores, to be saved for new images
     "Add embedding evidence to a log of any number of files."
     files = log_files.log_files(path)
-    with atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
+    with ground_files.atomic_folder(out, "log with evidence", [Path(path), *files]) as folder:
         scores = EmbeddingScores.fit_log(files, text_embeddings, fraction, use_labels, **options)
         for file in files:
             log = read_log(file)

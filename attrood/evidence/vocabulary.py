@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..ground import atomic_path, unit_rows, write_json
+from ..ground import atomic_path, files, unit_rows
 
 # %% ../../nbs/03_evidence/11_vocabulary.ipynb #f8e5af5b
 ONE = dict(
@@ -192,7 +192,7 @@ def write_vocabulary(
     "Write a vocabulary as JSON that `read_vocabulary` reads, atomically."
     rows = list(zip(words.texts, words.kinds, words.prompts, strict=True))
     kinds = {k: {t: p for t, kind, p in rows if kind == k} for k in KINDS if k in words.kinds}
-    write_json(
+    files.write_json(
         {"attrood": "words", **more, "words": {k: v if any(v.values()) else list(v) for k, v in kinds.items()}},
         path,
         "words",

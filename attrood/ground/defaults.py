@@ -421,3 +421,14 @@ DEFAULTS |= {
         ("detect.additive:surprise.base",),
     ),
 }
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #149a712a
+DEFAULTS |= {
+    "sure": Default(
+        0.9,
+        "higher: more pictures are taken again, and the promised accuracy is kept more often",
+        "argument",
+        "one promise in ten may be broken",
+        ("act.retake:retake_gate.sure", "act.retake:gate_threshold.sure"),
+    ),
+}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..evidence import EVIDENCE, Evidence, add_evidence
+from ..evidence import EVIDENCE, add_evidence, registry
 from ..ground import unit_rows
 from ..log import Log
 from .causes import CAUSES, as_image, image_causes
@@ -155,7 +155,7 @@ def add_instability(
         step(start + len(some))
     found = {str(n): column.to_numpy() for n, column in pd.concat(parts).items()}
     new = {
-        n: Evidence(n, "perturbation", "Wani et al. 2026", needs=frozenset({"copies"}))
+        n: registry.Evidence(n, "perturbation", "Wani et al. 2026", needs=frozenset({"copies"}))
         for n in found
         if n not in EVIDENCE
     }

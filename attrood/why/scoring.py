@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard
-from ..detect import decide
+from ..detect import evaluation
 from ..log import Log, LogError
 from .explainer import Explainer, Explanation
 from .log_reasons import action_of, reason_columns, row_reasons, row_text
@@ -32,7 +32,9 @@ def score_log(
         scores = pd.concat([scores.drop(columns="action"), why], axis=1)
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
     return (
-        frame if card.decision is None else pd.concat([frame, decide(card.decision, frame[list(card.names)])], axis=1)
+        frame
+        if card.decision is None
+        else pd.concat([frame, evaluation.decide(card.decision, frame[list(card.names)])], axis=1)
     )
 
 # %% ../../nbs/08_why/02_scoring.ipynb #c2722389
