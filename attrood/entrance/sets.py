@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..ground import write_json
+from ..ground import files
 from ..why import language, log_reasons
 
 # %% ../../nbs/10_entrance/08_sets.ipynb #3e48b89c
@@ -54,7 +54,7 @@ def set_lines(
     ]
     return [log_reasons.headline(found, code), "", *rows, ""]
 
-# %% ../../nbs/10_entrance/08_sets.ipynb #c4193d2a
+# %% ../../nbs/10_entrance/08_sets.ipynb #81edfd4c
 def write_sets(
     scores: pd.DataFrame,  # (n rows) from `score_log`
     path: str | Path,  # a .json file in a folder that is being written
@@ -63,7 +63,7 @@ def write_sets(
     "The sets as JSON, sentences in every language; an empty list and the notes where there are no reasons."
     found = known_sets(scores)
     head = {c: log_reasons.headline(found, c) for c in language.LANGUAGES} if found else {}
-    return write_json({"headline": head, "sets": log_reasons.plain_sets(found), "notes": list(notes)}, path)
+    return files.write_json({"headline": head, "sets": log_reasons.plain_sets(found), "notes": list(notes)}, path)
 
 # %% ../../nbs/10_entrance/08_sets.ipynb #8c8c8fde
 def _each(function: Any) -> list[tuple[str, str]]:
