@@ -11,6 +11,7 @@ __all__ = ['LEVELS', 'LEAST_ROWS', 'ACTION_OF', 'ASPECTS', 'known_pictures', 'le
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,15 +86,7 @@ def card_reasons(
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #d65c1412
 ACTION_OF = {"familiar": "accept", "not_in_list": "class", "between_classes": "prompt", "unclear": "look"}
-ASPECTS = (
-    "not_in_list",
-    "fault",
-    "medium",
-    "look",
-    "between_classes",
-    "unclear",
-    "familiar",
-)  # kinds, a picture's apart
+ASPECTS = ("not_in_list", "fault", "medium", "look", "between_classes", "unclear", "familiar")  # kinds, a picture's apart
 
 
 def fault_names(
@@ -163,9 +156,7 @@ def reason_columns(
     if (fitted := card_reasons(card)) is None:
         return None
     if lost := lacking(fitted, log):
-        warnings.warn(
-            f"no reasons in words: {log.name} lacks {', '.join(lost)}, which the axis card knows", stacklevel=2
-        )
+        warnings.warn(f"no reasons in words: {log.name} lacks {', '.join(lost)}, which the axis card knows", stacklevel=2)
         return None
     return reason_table(log, fitted)
 
@@ -233,9 +224,7 @@ def _aspect_of(reason: Reason, t: Mapping[str, str]) -> str:
 def row_reasons(
     card: AxisCard,  # with or without reasons
     log: Log,  # of one row
-) -> dict[
-    str, list[Reason]
-]:  # language -> reasons, the first one first; empty where the card or the log lacks something
+) -> dict[str, list[Reason]]:  # language -> reasons, the first one first; empty where the card or the log lacks something
     "Why one row is as it is, in every language."
     fitted = card_reasons(card)
     if fitted is None or lacking(fitted, log):
