@@ -108,7 +108,11 @@ def set_cards(
                 "share": set_reasons.percent(share),
                 "what": _each(lambda c, a=s.first: language.language_of(c).reasons[f"is_{a}"]),
                 "names": [
-                    {"text": _each(lambda c, n=n, a=s.first: log_reasons.said_name(n, a, c)), "share": set_reasons.percent(v), "width": round(100 * v, 1)}
+                    {
+                        "text": _each(lambda c, n=n, a=s.first: log_reasons.said_name(n, a, c)),
+                        "share": set_reasons.percent(v),
+                        "width": round(100 * v, 1),
+                    }
                     for n, v in names
                 ],
                 "rest": _each(lambda c, s=s, rest=rest: _rest(s, rest, c)),
@@ -121,7 +125,9 @@ def set_cards(
 def _rest(s: set_reasons.SetReasons, aspects: Sequence[str], code: str) -> str:
     "The other aspects of a set in short."
     t = language.language_of(code).reasons
-    return t["comma"].join(t["head_part"].format(n=set_reasons.percent(s.shares[a]), what=t[f"is_{a}"]) for a in aspects)
+    return t["comma"].join(
+        t["head_part"].format(n=set_reasons.percent(s.shares[a]), what=t[f"is_{a}"]) for a in aspects
+    )
 
 # %% ../../nbs/10_entrance/10_sets.ipynb #cf3bd61d
 def row_columns(
@@ -145,7 +151,15 @@ def page_language(
     made: dict[str, Any] = {"pair": pair}
     for code, table in language.LANGUAGES.items():
         t = table.reasons
-        do = {"not_in_list": t["do_class"], "medium": t["do_medium"], "look": t["do_another"], "between_classes": t["do_prompt"], "fault": t["do_retake"], "familiar": t["do_accept"], "unclear": t["do_look"]}
+        do = {
+            "not_in_list": t["do_class"],
+            "medium": t["do_medium"],
+            "look": t["do_another"],
+            "between_classes": t["do_prompt"],
+            "fault": t["do_retake"],
+            "familiar": t["do_accept"],
+            "unclear": t["do_look"],
+        }
         made[code] = {
             "says": [t[f"row_{a}"] for a in log_reasons.ASPECTS],
             "do": [do[a] for a in log_reasons.ASPECTS],

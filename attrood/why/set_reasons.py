@@ -117,7 +117,9 @@ def _to_do(aspect: str, names: Sequence[str], table: Any, t: Mapping[str, str]) 
         key = "do_class" if len(names) == 1 else "do_classes"
         return t[key].format(name=names[0] if names else "", names=t["comma"].join(names))
     if aspect == "fault":
-        return t["do_retake"].format(advice=t["semicolon"].join(dict.fromkeys(table.faults.get(n, (n, n))[1] for n in names)))
+        return t["do_retake"].format(
+            advice=t["semicolon"].join(dict.fromkeys(table.faults.get(n, (n, n))[1] for n in names))
+        )
     if aspect == "medium":
         return t["do_medium"].format(name=t["comma"].join(names))
     if aspect == "between_classes" and names:
@@ -138,7 +140,10 @@ def headline(
         if images := sum(s.images for s in sets):
             shares = {a: sum(s.shares.get(a, 0) * s.images for s in sets) / images for a in ASPECTS}
             order = sorted((a for a in ASPECTS if shares[a] >= FEW), key=lambda a: (-shares[a], a))[:3]
-            parts = [t["head_part"].format(n=percent(shares[a]), what=t[f"is_{a}"]) for a in (order if role == "ood" else ["familiar"])]
+            parts = [
+                t["head_part"].format(n=percent(shares[a]), what=t[f"is_{a}"])
+                for a in (order if role == "ood" else ["familiar"])
+            ]
             out.append(t[key].format(images=f"{images:,}", what=t["comma"].join(parts)))
     return t["space"].join(out)
 
