@@ -73,6 +73,7 @@ MARKS: dict[str, Callable[[Path], bool]] = {  # kind of a single file → whethe
     "words": _words,
     "figure": _figure,
     "weights": _starts(b'"attrood":', 65536),
+    "class vectors": _starts(b'\\"kind\\": \\"class_vectors\\"', 1 << 24),
     "cache entry": lambda file: True,
     "": lambda file: False,
 }

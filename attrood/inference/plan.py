@@ -48,7 +48,8 @@ from attrood.inference.folder import (
 )
 from .loader import cpu_count, load_batches
 from .options import InferOptions
-from .prompts import class_list, readable, template_list
+from .prompts import class_list, readable
+from .vectors import asked_with
 from ..log import Log, make, rows
 from ..log import files as log_files
 
@@ -180,9 +181,8 @@ class Run:
         "Decide everything that a run depends on, and encode its class texts."
         known = [s for s in sources[: len(sources) - references] if s.role == "id"]
         labels = [(c, _data_set(s)) for s in known for c in s.class_names()]
-        names = class_list(options.classes, labels if options.classes is None else ())
-        prompts, described = template_list(options.templates), [s.describe() for s in sources]
-        texts = class_vectors(vlm, names, prompts, options.cache)
+        names, prompts, texts = asked_with(vlm, options, labels)
+        described = [s.describe() for s in sources]
         fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
         chosen = (
             0.0
@@ -201,6 +201,7 @@ class Run:
         size = options.batch_size or 32
         record = _record(vlm, names, prompts, described, size, references, digest, options)
         record |= {} if fitted else _learnt(words, picture)
+        record |= {"vectors": make.text_hash(texts)} if options.vectors else {}
         if options.patches:
             _try_patches(vlm, texts)
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
@@ -490,7 +491,7 @@ def infer(
     o = _taken_over(_options(options, settings))
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
-    files = (n for n in (o.classes, o.words, pretrained, model) if isinstance(n, str | Path) and os.path.isfile(n))
+    files = (n for n in (o.classes, o.words, o.vectors, pretrained, model) if isinstance(n, str | Path) and os.path.isfile(n))
     check_run(folder, o.restart, [*outputs.source_paths(sources), o.scores, *files])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm
