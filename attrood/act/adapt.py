@@ -56,7 +56,11 @@ JUDGES = ("msp", "energy", "delta_energy")  # scores of a row that are reported
 def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) -> dict[str, np.ndarray]:
     "Predictions (numbers of classes) and scores of the rows under some class vectors."
     m, mask = log.manifest, log_rows.marked_rows(log, 0.2)
-    about = {"ids": log.array("id").tolist(), "domains": log.array("domain").tolist(), "roles": log.array("role").tolist()}
+    about = {
+        "ids": log.array("id").tolist(),
+        "domains": log.array("domain").tolist(),
+        "roles": log.array("role").tolist(),
+    }
     bare = make.bare_log(x, t, m.class_names, m.logit_scale, m.logit_bias, columns={"reference": mask}, **about)
     frame = evidence_frame(bare, JUDGES)
     found = {"prediction": bare.array("top_index")[:, 0], **{n: frame[n].to_numpy() for n in JUDGES}}
@@ -66,12 +70,21 @@ def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) ->
     if axes:
         listed = {} if texts.words is None else {"words": texts.words, "word_embeddings": texts.word_vectors}
         full = log_from_embeddings(
-            x, t, m.class_names, m.logit_scale, m.logit_bias, reference=mask, **about, **(listed if "words" in found else {})
+            x,
+            t,
+            m.class_names,
+            m.logit_scale,
+            m.logit_bias,
+            reference=mask,
+            **about,
+            **(listed if "words" in found else {}),
         )
         table = evidence_frame(full)
         card = fit_few_axes(full)
         z = pd.DataFrame(card.coordinates(card.evidence_of(full, table)), columns=list(card.names))
-        found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)["distance"].to_numpy()
+        found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)[
+            "distance"
+        ].to_numpy()
     return found
 
 # %% ../../nbs/09_act/12_adapt.ipynb #68674afd
@@ -82,25 +95,33 @@ def _rates(name: str, rows: np.ndarray, y: np.ndarray, made: Mapping[str, dict[s
     half = 1.96 * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
     values = {k: float(v.mean()) for k, v in right.items()}
     return {"measure": "accuracy", "set": name, "rows": len(d), **values} | {
-        "difference": d.mean(), "low": d.mean() - half, "high": d.mean() + half
+        "difference": d.mean(),
+        "low": d.mean() - half,
+        "high": d.mean() + half,
     }
 
 
-def _areas(name: str, score: str, known: np.ndarray, rows: np.ndarray, made: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+def _areas(
+    name: str, score: str, known: np.ndarray, rows: np.ndarray, made: Mapping[str, dict[str, np.ndarray]]
+) -> dict[str, Any]:
     "AUROC of some rows against ID rows under each set of vectors, and the paired difference of the last to the first."
     use = known | rows
     y = rows[use].astype(int)
     values = {k: metrics.auroc(y, v[score][use]) for k, v in made.items()}
     test = intervals.delong_test(y, made["after"][score][use], made["before"][score][use])
     return {"measure": f"AUROC {score}", "set": name, "rows": int(rows.sum()), **values} | {
-        "difference": test.difference, "low": test.low, "high": test.high
+        "difference": test.difference,
+        "low": test.low,
+        "high": test.high,
     }
 
 # %% ../../nbs/09_act/12_adapt.ipynb #cab4c2ec
 def judged(
     log: Log,  # with labels
     used: np.ndarray,  # (n,) bool, rows that were learnt from
-    made: Mapping[str, dict[str, np.ndarray]],  # name of a set of vectors to predictions and scores; before and after among them
+    made: Mapping[
+        str, dict[str, np.ndarray]
+    ],  # name of a set of vectors to predictions and scores; before and after among them
 ) -> pd.DataFrame:  # a row per measure and set
     "What tuning did, on rows that it has not seen."
     names = {c: i for i, c in enumerate(log.manifest.class_names)}
@@ -186,7 +207,14 @@ def adapt(
         asked["without"] = made(replace(weights, bound=0.0)).vectors
     scored = {k: _scored(log, x, t, known, axes) for k, t in asked.items() if t is not None} if judge else {}
     table = judged(log, used, scored) if judge else pd.DataFrame()
-    return Adapted(class_files.ClassVectors(log.manifest.class_names, done.vectors, _about(log, known, done, weights, shots, salt)), done, used, table)
+    return Adapted(
+        class_files.ClassVectors(
+            log.manifest.class_names, done.vectors, _about(log, known, done, weights, shots, salt)
+        ),
+        done,
+        used,
+        table,
+    )
 
 # %% ../../nbs/09_act/12_adapt.ipynb #3d92b9d8
 def _foreign(log: Log, x: np.ndarray, texts: Texts) -> np.ndarray | None:

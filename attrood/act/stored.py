@@ -180,7 +180,7 @@ def margin_after(
     left = np.where(gone, gains.min(axis=1, keepdims=True), gains).max(axis=1)
     return left + log.array("top_cosine")[:, 0] - best
 
-# %% ../../nbs/09_act/02_stored.ipynb #2cbba848
+# %% ../../nbs/09_act/02_stored.ipynb #1dc73e34
 def asked_again(
     log: Log,  # with stored words
     class_names: Sequence[str],  # the list after
@@ -202,7 +202,9 @@ def asked_again(
     if (lost := int((~sure).sum())) > 0:
         notes.append(f"{lost} of {len(log)} rows may change further: their log cannot tell")
     m = log.manifest
-    image = {n: e for n, e in m.evidence.items() if e.get("needs") and set(e["needs"]) <= {"reference", "pixels", "copies"}}
+    image = {
+        n: e for n, e in m.evidence.items() if e.get("needs") and set(e["needs"]) <= {"reference", "pixels", "copies"}
+    }
     kept = {n: log.array(n) for n in ("id", "domain", "role", "label", *m.columns, *image) if not n.startswith("word")}
     kept |= {"reference": log.array("reference")} if "reference" in log.table.column_names else {}
     entries: dict[str, Any] = dict(image)

@@ -16,7 +16,7 @@ from scipy.sparse import csc_array, vstack
 from .stored import stored_words
 from .texts import Texts, texts_of
 from .whatif import beyond, with_words
-from ..evidence import evidence_frame, extras
+from ..evidence import extras
 from ..ground import defaults, unit_rows
 from ..log import Log, LogError
 from ..log import rows as log_rows
@@ -127,7 +127,9 @@ def random_cover(
 class Suggestion:
     "Words that, made classes, explain most of what is called out."
 
-    table: pd.DataFrame  # a row per word: rows it explains, share explained and predicted so far, ID rows it wins, examples
+    table: (
+        pd.DataFrame
+    )  # a row per word: rows it explains, share explained and predicted so far, ID rows it wins, examples
     called_out: int  # rows
     rows: int  # in all
     null: tuple[float, float]  # share that as many random words explain: mean, 95 % point
@@ -188,6 +190,4 @@ def suggest_classes(
         )
     null = random_cover(wins, max(1, len(taken)), draws, seed)
     table = pd.DataFrame(found, columns=["word", "explains", "share", "predicted", "id changed", "examples"])
-    return Suggestion(
-        table, int(wins.out.sum()), len(log), (float(null.mean()), float(np.quantile(null, 0.95))), exact
-    )
+    return Suggestion(table, int(wins.out.sum()), len(log), (float(null.mean()), float(np.quantile(null, 0.95))), exact)

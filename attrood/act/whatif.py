@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .texts import Texts, texts_of
 from .stored import asked_again
+from .texts import Texts, texts_of
 from ..detect import metrics
 from ..evidence import available_evidence, evidence_frame, extras, vocabulary
 from ..ground import defaults, unit_rows
@@ -112,7 +112,10 @@ def _right(log: Log, classes: Iterable[str]) -> np.ndarray:
     label, prediction = log.array("label").astype(object), log.array("prediction").astype(object)
     node = {n: _node(n) for n in {*label, *prediction, *classes} if n is not None}
     known = {node[c] for c in classes}
-    right = [float(node[p] == node[v]) if v in node and node[v] in known else np.nan for v, p in zip(label, prediction, strict=True)]
+    right = [
+        float(node[p] == node[v]) if v in node and node[v] in known else np.nan
+        for v, p in zip(label, prediction, strict=True)
+    ]
     return np.array(right, float)
 
 # %% ../../nbs/09_act/03_whatif.ipynb #8e5c5a96
