@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from ..axes import AxisCard, Mode, card_figures, fit_axes
@@ -246,13 +244,19 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
+    return _draw(*_to_draw(analysis, log), folder)
+
+
+def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.ndarray, np.ndarray]:
+    "What figures are made of: axes, coordinates, domains, and which rows are ID."
+    return analysis.card, analysis.scores[list(analysis.card.names)].to_numpy(), log.array("domain"), log.is_id
+
+
+def _draw(card: AxisCard, z: np.ndarray, domains: np.ndarray, is_id: np.ndarray, folder: Path) -> list[Path]:
+    "Draw and write all figures."
     folder.mkdir(parents=True, exist_ok=True)
-    z = analysis.scores[list(analysis.card.names)].to_numpy()
     files = []
-    for name, figure in [
-        *card_figures(analysis.card, z, log.array("domain"), log.is_id),
-        *resampling.stability_figures(analysis.card),
-    ]:
+    for name, figure in [*card_figures(card, z, domains, is_id), *resampling.stability_figures(card)]:
         files += style.save_figure(figure, folder / name)
     return files
 
@@ -261,6 +265,7 @@ def write_analysis(
     analysis: Analysis,  # of the log
     log: Log,  # that was analysed
     folder: Path,  # exists
+    figures: Callable[[Analysis, Log, Path], Any] = write_figures,  # what draws them
 ) -> None:
     "Card, scores, detectors, figures and summary of one analysis."
     analysis.card.write(folder / "axes.json")
@@ -268,7 +273,7 @@ def write_analysis(
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
-    write_figures(analysis, log, folder / "figures")
+    figures(analysis, log, folder / "figures")
 
 # %% ../../nbs/10_entrance/01_job.ipynb #6ab43e8a
 def read_comparison(
@@ -328,36 +333,43 @@ def report_folder(
         return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
-def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
+def _analyse_into(
+    log: Log, mode: Mode, folder: Path, table: pd.DataFrame, figures: Callable[[Analysis, Log, Path], Any]
+) -> Analysis:
     "Analyse a log in one mode and write the results."
     analysis = analyse(log, mode, table)
     folder.mkdir(exist_ok=True)
-    write_analysis(analysis, log, folder)
+    write_analysis(analysis, log, folder, figures)
     return analysis
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _worker_job(parent: int, *job: Any) -> Analysis:
-    "One mode in a process that ends with the one that started it."
+def _drawing_job(parent: int, *job: Any) -> None:
+    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
     ground_files.end_with_parent(parent)
-    return _analyse_into(*job)
+    if job:
+        _draw(*job)
+    else:
+        style.pyplot()
 
 
-def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
-    "The results of jobs in order, in processes of their own where there are cores; none is ever left behind."
-    workers, ended = min(len(jobs), os.cpu_count() or 1), False
-    if workers == 1:
-        yield from (function(*args, **options) for function, args, options in jobs)
+@contextmanager
+def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
+    "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
+    if not beside or (os.cpu_count() or 1) == 1:
+        yield write_figures
         return
-    begin = (
-        {"initializer": ground_files.end_with_parent, "initargs": (os.getpid(),)}
-        if "backend_kwargs" in signature(Parallel).parameters
-        else {}
-    )  # joblib of late
+    parent, ended = os.getpid(), False
+    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
+    jobs = [executor.submit(_drawing_job, parent)]
     try:
-        yield from Parallel(workers, return_as="generator", **begin)(jobs)
+        yield lambda analysis, log, folder: jobs.append(
+            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
+        )
+        for job in jobs:
+            job.result()
         ended = True
     finally:
-        get_reusable_executor().shutdown(wait=True, kill_workers=not ended)
+        executor.shutdown(wait=True, kill_workers=not ended)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
@@ -372,16 +384,15 @@ def run(
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
     modes = [m for m in get_args(Mode) if mode in (m, "both")]
-    with ground_files.atomic_folder(out, "results") as part:
+    with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(log)
-        jobs = [delayed(_worker_job)(os.getpid(), log, m, folders[m], table) for m in modes]
         done: dict[str, Analysis] = {}
-        step(f"{' and '.join(modes)} mode: fit axes, judge them, score the log, write results")
-        for m, analysis in zip(modes, _side_by_side(jobs), strict=True):
-            done[m] = analysis
-            step(f"{m} mode: done")
+        for m in modes:
+            step(f"{m} mode: fit axes, judge them, score the log, write results")
+            done[m] = _analyse_into(log, m, folders[m], table, figures)
         beside = compare_published(log, done["paper"].card if "paper" in done else None) if published else None
+        step("report")
         for folder in folders.values():
             if beside is not None:
                 ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")
