@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .texts import Texts, texts_of
+from .texts import Texts, learnt_words, texts_of
 from .tuning import Tuned, Weights, tune
 from .whatif import with_words
 from ..axes import fit_few_axes
 from ..detect import evaluation, fit_decision, intervals, metrics
-from ..evidence import evidence_frame, extras, log_from_embeddings
+from ..evidence import evidence_frame, log_from_embeddings
 from ..ground import unit_rows
 from ..inference import vectors as class_files
 from ..log import Log, LogError, make
@@ -64,27 +64,19 @@ def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) ->
     bare = make.bare_log(x, t, m.class_names, m.logit_scale, m.logit_bias, columns={"reference": mask}, **about)
     frame = evidence_frame(bare, JUDGES)
     found = {"prediction": bare.array("top_index")[:, 0], **{n: frame[n].to_numpy() for n in JUDGES}}
-    worded = with_words(bare, x, t, texts)
-    if "word_margin" in worded.table.column_names:
-        found["words"] = worded.array("word_margin")
     if axes:
-        listed = {} if texts.words is None else {"words": texts.words, "word_embeddings": texts.word_vectors}
-        full = log_from_embeddings(
-            x,
-            t,
-            m.class_names,
-            m.logit_scale,
-            m.logit_bias,
-            reference=mask,
-            **about,
-            **(listed if "words" in found else {}),
-        )
+        enough = texts.words is not None and mask.sum() >= 30
+        listed = {"words": texts.words, "word_embeddings": texts.word_vectors} if enough else {}
+        full = log_from_embeddings(x, t, m.class_names, m.logit_scale, m.logit_bias, reference=mask, **about, **listed)
         table = evidence_frame(full)
         card = fit_few_axes(full)
         z = pd.DataFrame(card.coordinates(card.evidence_of(full, table)), columns=list(card.names))
+        found |= {"words": full.array("word_margin")} if enough else {}
         found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)[
             "distance"
         ].to_numpy()
+    elif "word_margin" in (worded := with_words(bare, x, t, texts)).table.column_names:
+        found["words"] = worded.array("word_margin")
     return found
 
 # %% ../../nbs/09_act/12_adapt.ipynb #68674afd
@@ -219,14 +211,8 @@ def adapt(
 # %% ../../nbs/09_act/12_adapt.ipynb #3d92b9d8
 def _foreign(log: Log, x: np.ndarray, texts: Texts) -> np.ndarray | None:
     "(W, d) vectors of words that mean no class; None where no words are at hand."
-    if texts.words is None or texts.word_vectors is None:
-        return None
-    known = log.positions(log_rows.marked_rows(log, 0.2))
-    if len(known) < extras.LEAST:
-        known = np.flatnonzero(log.is_id)[: extras.LEAST]
-    m = log.manifest
-    learnt = extras.fit_extras(x[known], texts.classes, m.class_names, m.logit_scale, texts.words, texts.word_vectors)
-    return None if learnt.words is None else learnt.words.vectors
+    learnt = learnt_words(log, x, texts.classes, texts)
+    return texts.word_vectors if learnt is None else learnt.vectors
 
 
 def _about(log: Log, texts: Texts, done: Tuned, weights: Weights, shots: int, salt: str) -> dict[str, Any]:

@@ -14,12 +14,10 @@ import pandas as pd
 from scipy.sparse import csc_array, vstack
 
 from .stored import stored_words
-from .texts import Texts, texts_of
+from .texts import Texts, learnt_words, texts_of
 from .whatif import beyond, with_words
-from ..evidence import extras
 from ..ground import defaults, unit_rows
 from ..log import Log, LogError
-from ..log import rows as log_rows
 
 # %% ../../nbs/09_act/10_suggest.ipynb #9bb859d6
 @dataclass(frozen=True, eq=False)
@@ -50,17 +48,12 @@ def _sparse(margin: np.ndarray, gain: np.ndarray, best: np.ndarray) -> tuple[csc
 
 def _exact(log: Log, texts: Texts) -> Wins:
     "From image vectors and words."
-    m, x = log.manifest, unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
+    x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
     if texts.words is None or texts.word_vectors is None:
         raise LogError(f"no words are at hand for {log.name}: give some with their vectors (words=, --words)")
-    known = log.positions(log_rows.marked_rows(log, 0.2))
     names, vectors, discount = list(texts.words.names), texts.word_vectors, np.zeros(len(texts.words))
-    if len(known) >= extras.LEAST:
-        learnt = extras.fit_extras(
-            x[known], texts.classes, m.class_names, m.logit_scale, texts.words, texts.word_vectors
-        ).words
-        if learnt is not None:
-            names, vectors, discount = learnt.names, learnt.vectors.astype(np.float64), learnt.discount
+    if (learnt := learnt_words(log, x, texts.classes, texts)) is not None:
+        names, vectors, discount = learnt.names, learnt.vectors.astype(np.float64), learnt.discount
     best, step, parts = (x @ texts.classes.T).max(axis=1), max(1, (1 << 22) // len(names)), []
     for i in range(0, len(x), step):
         margin = x[i : i + step] @ vectors.T - best[i : i + step, None]

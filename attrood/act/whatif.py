@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from .stored import asked_again
-from .texts import Texts, texts_of
+from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
-from ..evidence import available_evidence, evidence_frame, extras, vocabulary
+from ..evidence import available_evidence, evidence_frame, vocabulary
 from ..ground import defaults, unit_rows
 from ..inference import vectors as class_files
 from ..log import Log, LogError, make
@@ -75,17 +75,13 @@ def with_words(
     texts: Texts,  # with words, or without
 ) -> Log:
     "A log with the margin of the best word that means no class, where words and reference rows are at hand."
-    known = log.positions(log_rows.marked_rows(log, 0.2))
-    if texts.words is None or len(known) < extras.LEAST:
-        return log
-    m = log.manifest
-    learnt = extras.fit_extras(x[known], t, m.class_names, m.logit_scale, texts.words, texts.word_vectors).words
+    learnt = learnt_words(log, x, t, texts)
     if learnt is None:
         return log
     entry = {"word_margin": {"group": "words", "source": "ours", "needs": ["reference", "words"], "params": {}}}
     return make.make_log(
         {n: log.array(n) for n in log.table.column_names} | {"word_margin": learnt.score(x)},
-        replace(m, evidence={**m.evidence, **entry}),
+        replace(log.manifest, evidence={**log.manifest.evidence, **entry}),
     )
 
 # %% ../../nbs/09_act/03_whatif.ipynb #49b47692
