@@ -17,7 +17,7 @@ import pandas as pd
 from .texts import Texts, learnt_words, texts_of
 from .tuning import Tuned, Weights, tune
 from .whatif import with_words
-from ..axes import fit_few_axes
+from ..axes import few
 from ..detect import evaluation, fit_decision, intervals, metrics
 from ..evidence import evidence_frame, log_from_embeddings
 from ..ground import unit_rows
@@ -69,7 +69,7 @@ def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) ->
         listed = {"words": texts.words, "word_embeddings": texts.word_vectors} if enough else {}
         full = log_from_embeddings(x, t, m.class_names, m.logit_scale, m.logit_bias, reference=mask, **about, **listed)
         table = evidence_frame(full)
-        card = fit_few_axes(full)
+        card = few.fit_few_axes(full)
         z = pd.DataFrame(card.coordinates(card.evidence_of(full, table)), columns=list(card.names))
         found |= {"words": full.array("word_margin")} if enough else {}
         found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)[
