@@ -56,7 +56,11 @@ def spoil(folder: Path, log: Log) -> dict[str, tuple[list[str], str]]:
         "missing column": (["run", "column.parquet"], "column.parquet lacks column 'energy'"),
         "schema version": (["run", "version.parquet"], "version.parquet: the manifest has log schema version 2"),
         "no ID rows": (["run", "noid.parquet"], "noid.parquet has no ID rows"),
-        "one domain": (["run", "oneset.parquet"], "oneset.parquet has rows of one domain only ('animal_photos')"),
+        "one domain": (
+            ["run", "oneset.parquet", "--mode", "paper"],
+            "oneset.parquet has rows of one domain only ('animal_photos')",
+        ),
+        "few ID rows": (["run", "few.parquet"], "few.parquet must have at least 30 ID rows"),
         "NaN": (["run", "nan.parquet"], f"'energy' holds nan in row 7 (id '{log.array('id')[7]}')"),
         "infinity": (["run", "inf.parquet"], f"'conf' holds inf in row 9 (id '{log.array('id')[9]}')"),
         "fewer rows than folds": (["run", "few.parquet", "--mode", "paper"], "n_folds = 5"),

@@ -759,7 +759,7 @@ LONG_CARD = (
 @pytest.mark.parametrize("shell", ["{} >&-", "{} | true", "{} 2>&- >/dev/null", "{} >/dev/full"])
 def test_closed_standard_streams(tmp_path, shell):
     "No traceback; without a reader there is nobody to tell, on a full device the one line says so. No file of ours takes the number of a closed stream."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     program = f'{sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" fit log.parquet -o axes.json --json'
     done = subprocess.run(
         ["bash", "-c", "set -o pipefail; " + shell.format(program)],
@@ -781,7 +781,7 @@ def test_closed_standard_streams(tmp_path, shell):
 )
 def test_a_full_disk_leaves_what_was_there(tmp_path, args):
     "The largest size of a file stands for the end of the disk."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     (tmp_path / "axes.json").write_text('{"card_version": 1}')
     before = tree(tmp_path)
     program = f'ulimit -f 64; exec {sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" {" ".join(args)}'

@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from joblib.externals.loky import get_reusable_executor
 
-from ..axes import AxisCard, Mode, card_figures, fit_axes
+from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
 from .digest import digest
+from .few_text import few_lines
 from .published import compare_published
 from .report import report_images, write_report
 from ..evidence import evidence_frame
@@ -67,8 +68,10 @@ def held_out_detectors(
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> (
     pd.DataFrame | None
-):  # as `Evaluation.table`, with DeLong intervals; None with a warning if the log has too few images
+):  # as `Evaluation.table`, with DeLong intervals; None without OoD rows, or with a warning if there are too few
     "Two detectors on axes beside the best single scores, per OoD domain, on held-out images."
+    if log.is_id.all():
+        return None
     alpha = card.alpha * (
         0.6 if card.mode == "paper" else 1
     )  # the paper's penalty stands beside a sum over rows: 60 % are left
@@ -78,7 +81,7 @@ def held_out_detectors(
             log,
             mode=card.mode,
             axes_params=params,
-            detectors=("mahalanobis", "logistic"),
+            detectors=("additive" if card.selection.get("rule") == "ideas" else "mahalanobis", "logistic"),
             complete=(),
             n_boot=0,
             table=table,
@@ -94,8 +97,8 @@ def held_out_detectors(
 
 # %% ../../nbs/10_entrance/01_job.ipynb #95028a5e
 def analyse(
-    log: Log,  # with ID rows and at least one OoD domain
-    mode: Mode = "default",  # "default", or "paper" for the paper's method to the letter
+    log: Log,  # with at least 30 ID rows; with an OoD domain in the modes "many" and "paper"
+    mode: Mode = "default",  # few axes, "many", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
@@ -153,6 +156,8 @@ def _selection_lines(card: AxisCard) -> list[str]:
 # %% ../../nbs/10_entrance/01_job.ipynb #072cbeeb
 def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     "What the axes were fitted on, what was left out, what was chosen, and the axes as formulas."
+    if card.selection.get("rule") == "ideas":
+        return few_lines(card, images == known)
     rows, choice = card.provenance["rows"], card.selection
     fitted = f"{rows} images ({known} ID)"
     if images > rows:
@@ -373,17 +378,22 @@ def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
-    log: Log,  # with ID rows and at least one OoD domain
+    log: Log,  # with at least 30 ID rows; without an OoD domain paper mode is left out
     out: str | Path,  # folder of results, replaced as a whole
-    mode: str = "both",  # "default", "paper" or "both"
+    mode: str = "both",  # "default", "many", "paper", or "both" the first and the last
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
-        raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
-    modes = [m for m in get_args(Mode) if mode in (m, "both")]
+        raise ValueError(f"mode must be 'default', 'many', 'paper' or 'both', got {mode!r}")
+    modes: list[Mode] = [m for m in get_args(Mode) if mode == m or mode == "both" and m != "many"]
+    if mode == "both" and log.is_id.any() and log.is_id.all():
+        modes = ["default"]
+        step("no OoD rows: paper mode, which needs them, is left out")
+    if "default" in modes:
+        few.id_rows(log)  # a clear line before anything is done
     with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(log)

@@ -399,11 +399,18 @@ DEFAULTS |= {
         "what a person keeps in mind",
         ("axes.few:count_ideas.most",),
     ),
+    "least_ideas": Default(
+        3,
+        "higher: fewer tables that were not made here get axes of ideas",
+        "argument",
+        "two ideas may stand in a table by chance, such as the paper's five columns",
+        ("axes.few:idea_columns.least",),
+    ),
     "least_id_rows": Default(
-        30,
+        (30, 20),
         "lower: quantiles and units of chance",
         "argument",
-        "the least at which a 95 % point is inside the sample",
+        "twenty rows are the least at which a 95 % point is inside the sample; of thirty a fifth may be a reference",
         ("axes.few:LEAST_ROWS",),
     ),
     "same_axis": Default(

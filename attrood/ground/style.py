@@ -70,7 +70,7 @@ def save_figure(
     fig = figure if isinstance(figure, plt.Figure) else figure.figure
     if not isinstance(fig, plt.Figure):
         raise TypeError(f"figure must be a matplotlib figure or axes in one, got {type(figure).__name__}")
-    fixed = {"svg.hashsalt": "attrood", "svg.fonttype": "none"}
+    fixed: dict[str, Any] = {"svg.hashsalt": "attrood", "svg.fonttype": "none"}
     fixed |= {"figure.autolayout": False, "figure.constrained_layout.use": False}
     with plt.rc_context(fixed):
         fig.set_dpi(150)
