@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib.externals.loky import get_reusable_executor
 
 from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
+from . import drawing
 from .digest import digest
 from .few_text import few_lines
 from .published import compare_published
@@ -364,28 +364,16 @@ def _analyse_into(
     return analysis
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _drawing_job(parent: int, *job: Any) -> None:
-    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
-    ground_files.end_with_parent(parent)
-    if job:
-        _draw(*job)
-    else:
-        style.pyplot()
-
-
 @contextmanager
 def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
     "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
     if not beside or (os.cpu_count() or 1) == 1:
         yield write_figures
         return
-    parent, ended = os.getpid(), False
-    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
-    jobs = [executor.submit(_drawing_job, parent)]
+    executor, ended = drawing.worker(), False
+    jobs = [executor.submit(drawing.warm)]
     try:
-        yield lambda analysis, log, folder: jobs.append(
-            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
-        )
+        yield lambda analysis, log, folder: jobs.append(executor.submit(_draw, *_to_draw(analysis, log), folder))
         for job in jobs:
             job.result()
         ended = True
