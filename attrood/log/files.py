@@ -360,6 +360,13 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
     except LogError as e:
         raise LogError(f"{file}: {e}") from e
 
+# %% ../../nbs/02_log/03_files.ipynb #ad0b7ed2
+def _adopted(table: pa.Table, manifest: Manifest) -> Manifest:
+    "The manifest with the columns that were added to the file by hand, as the user's own."
+    known = {*REQUIRED, *manifest.evidence, *manifest.columns, "image_embedding", "reference"}
+    added = {f.name: str(f.type) for f in table.schema if f.name not in known}
+    return replace(manifest, columns={**manifest.columns, **added}) if added else manifest
+
 # %% ../../nbs/02_log/03_files.ipynb #9d518339
 def read_log(
     path: str | Path,  # a Parquet file or a folder of them
@@ -376,7 +383,8 @@ def read_log(
                     f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write "
                     "it again"
                 ) from e
-        logs.append(check_log(Log(_plain_table(table, file), manifest, str(file))))
+        made = _plain_table(table, file)
+        logs.append(check_log(Log(made, _adopted(made, manifest), str(file))))
     log = _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))
     if not len(log):
         raise LogError(
@@ -442,7 +450,8 @@ def iter_log(
                     raise LogError(f"{file} cannot be read to its end: it is damaged; write it again") from e
                 if batch is None:
                     break
-                yield Log(_plain_table(pa.Table.from_batches([batch]), file), manifest, str(file))
+                made = _plain_table(pa.Table.from_batches([batch]), file)
+                yield Log(made, _adopted(made, manifest), str(file))
 
 # %% ../../nbs/02_log/03_files.ipynb #97689679
 BUNDLED = {
