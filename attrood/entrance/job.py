@@ -27,6 +27,7 @@ from joblib.externals.loky import get_reusable_executor
 from ..axes import AxisCard, Mode, card_figures, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
+from .digest import digest
 from .published import compare_published
 from .report import report_images, write_report
 from ..evidence import evidence_frame
@@ -309,11 +310,12 @@ def report_folder(
     known = [folder / n for n in ("axes.json", "scores.parquet", "detectors.csv", "comparison.json", outputs.RECORD)]
     outputs.check_output(out, "report", [*(f for f in known if f.exists()), *outputs.source_paths(images)])
     with _results(folder, out):
-        card, scores, detectors = AxisCard.read(folder / "axes.json"), pd.read_parquet(folder / "scores.parquet"), None
+        card, detectors = AxisCard.read(folder / "axes.json"), None
+        found = digest(card, folder / "scores.parquet")
         if (folder / "detectors.csv").exists():
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
             detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
-        beside, wanted = read_comparison(folder), report_images(card, scores) if images else []
+        beside, wanted = read_comparison(folder), report_images(card, found) if images else []
     pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
@@ -323,7 +325,7 @@ def report_folder(
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
-        return write_report(out, card, scores, detectors, pictures, beside, record=folder if listed else None)
+        return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:

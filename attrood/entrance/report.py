@@ -19,10 +19,10 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-import plotly.offline
 
 from .. import __version__
 from ..axes import AxisCard, feature_name
+from .digest import Digest, digest, points
 from .published import comparison_lead, value_text
 from ..ground import atomic_path, style
 from ..why import domains as why_domains
@@ -105,63 +105,60 @@ TONES = (
 )  # colours seen on white and on black
 
 # %% ../../nbs/10_entrance/02_report.ipynb #652d0b23
-def _domain_words(
-    rows: np.ndarray, is_id: np.ndarray, table: pd.DataFrame, card: AxisCard, usual: float
-) -> dict[str, str]:
+def _domain_words(tally: pd.DataFrame, card: AxisCard, usual: float) -> dict[str, str]:
     "What a domain's card says: what kind of set it is, why its images stand out, and what to do."
-    out = table["outside"].to_numpy() & rows
-    lead = (table.loc[out, "dominant"] + np.where(table.loc[out, "excess"] > 0, "+", "-")).value_counts()
-    beyond = out.sum() / rows.sum() > usual + 2 * np.sqrt(
-        usual * (1 - usual) / rows.sum()
+    rows, is_id, out = int(tally["rows"].sum()), tally["role"] == "id", tally[tally["outside"]]
+    lead = out.groupby(["dominant", "high"])["rows"].sum().sort_values(ascending=False, kind="stable")
+    beyond = out["rows"].sum() / rows > usual + 2 * np.sqrt(
+        usual * (1 - usual) / rows
     )  # what chance gives to so many familiar images
-    first = lead.index[0] if len(lead) and beyond else ""
-    if is_id[rows].all():
+    if is_id.all():
         return {"kind": "familiar (ID)", "why": "the share that the others are compared with", "action": ""}
-    kind = "familiar and others" if is_id[rows].any() else "not familiar (OoD)"
-    if not first:
+    kind = "familiar and others" if is_id.any() else "not familiar (OoD)"
+    if not len(lead) or not beyond:
         return {"kind": kind, "why": "no more than the familiar images do", "action": ""}
-    name = first[:-1]
-    mostly = language.meaning(card.groups[card.names.index(name)], first.endswith("+"))
-    action = language.language_of("en").actions[table.loc[out, "action"].value_counts().index[0]].split(":")[0]
+    name, high = lead.index[0]
+    mostly = language.meaning(card.groups[card.names.index(name)], high)
+    asked = out.groupby("action")["rows"].sum().sort_values(ascending=False, kind="stable").index[0]
+    action = language.language_of("en").actions[asked].split(":")[0]
     return {"kind": kind, "why": f"mostly: {mostly} ({visible(name)})", "action": f"→ {action}"}
 
 # %% ../../nbs/10_entrance/02_report.ipynb #dfedc0a1
 def domain_cards(
-    scores: pd.DataFrame,  # (n, …) domain, role
-    table: pd.DataFrame,  # (n, …) from `describe`
+    found: Digest,  # of the scores
     card: AxisCard,  # fitted axes
 ) -> list[dict[str, Any]]:  # ID domains first
     "One card per domain: share that stands out, leading axis, suggestion, mean position with interval."
-    names, domain = list(card.names), scores["domain"].astype(str).to_numpy()
-    u, is_id = card.excess(table[names]), (scores["role"] == "id").to_numpy()
-    profile = why_domains.domain_profiles(u, domain, is_id, names, n_boot=400)
-    order = sorted(set(domain), key=lambda d: (not is_id[domain == d].all(), d))
-    usual, cards = float(table["outside"].to_numpy()[is_id].mean()) if is_id.any() else 0.0, []
-    for i, name in enumerate(order):
-        rows = domain == name
-        share = float(table["outside"].to_numpy()[rows].mean())
-        actions = table.loc[rows, "action"].value_counts(normalize=True)
-        p = profile[profile["domain"] == name].set_index("axis").loc[names, ["mean", "low", "high"]]
+    tally, names = found.tally, list(card.names)
+    known, total = tally[tally["role"] == "id"], tally.groupby("domain")["rows"].sum()
+    foreign = set(tally.loc[tally["role"] != "id", "domain"])
+    usual = float(known.loc[known["outside"], "rows"].sum() / known["rows"].sum()) if len(known) else 0.0
+    cards = []
+    for i, name in enumerate(sorted(total.index, key=lambda d: (d in foreign, d))):
+        part = tally[tally["domain"] == name]
+        rows = int(part["rows"].sum())
+        actions = (part.groupby("action")["rows"].sum() / rows).sort_values(ascending=False, kind="stable")
+        p = found.profile[found.profile["domain"] == name].set_index("axis").loc[names, ["mean", "low", "high"]]
         cards.append(
             {
                 "name": visible(name),
+                "key": name,
+                "rows": rows,
                 "color": TONES[i % len(TONES)],
-                "images": f"{int(rows.sum()):,}",
-                "outside": _percent(share),
-                **_domain_words(rows, is_id, table, card, usual),
+                "images": f"{rows:,}",
+                "outside": _percent(float(part.loc[part["outside"], "rows"].sum() / rows)),
+                **_domain_words(part, card, usual),
                 "actions": ", ".join(f"{a} {_percent(float(v))}" for a, v in actions.items()),
-                "cells": [
-                    {
-                        "mean": float(m),
-                        "text": f"{m:.2f}",
-                        "interval": f"{low:.2f} … {high:.2f}",
-                        "deep": round(min(abs(float(m)), 3) / 3 * 0.55, 3),
-                    }
-                    for m, low, high in p.itertuples(index=False)
-                ],
+                "cells": [_cell(*row) for row in p.itertuples(index=False)],
             }
         )
     return cards
+
+
+def _cell(mean: float, low: float, high: float) -> dict[str, Any]:
+    "Mean position with its interval, and how deep its colour is."
+    text = {"text": f"{mean:.2f}", "interval": f"{low:.2f} … {high:.2f}"}
+    return {"mean": float(mean), **text, "deep": round(min(abs(float(mean)), 3) / 3 * 0.55, 3)}
 
 # %% ../../nbs/10_entrance/02_report.ipynb #38dc35cc
 def _interval(j: int, name: str, named: Mapping[str, int], st: Mapping[str, Any]) -> dict[str, float]:
@@ -242,7 +239,7 @@ def page_rows(
     "Columns of the page's data."
     words: dict[str, int] = {}
     names, place = list(card.names), {d: i for i, d in enumerate(domains)}
-    z, u = table[names].to_numpy(float), card.excess(table[names])
+    z = table[names].to_numpy(float)
 
     def short(v: Any, digits: int = 4) -> list[float]:
         return [float(f"{x:.{digits}g}") for x in v]
@@ -256,7 +253,6 @@ def page_rows(
         "prediction": known("prediction"),
         "label": known("label"),
         "z": [short(c) for c in z.T],
-        "excess_all": [short(c, 3) for c in u.T],
         "lead": [names.index(n) for n in table["dominant"]],
         "excess": short(table["excess"], 3),
         "percentile": [round(float(p), 1) for p in table["percentile"]],
@@ -269,7 +265,7 @@ def page_rows(
 def data_uris(
     thumbnails: Mapping[str, bytes],  # id -> JPEG, PNG or WebP
     first: Sequence[str],  # ids to keep before the others
-    budget: int = 4_000_000,  # characters in the page
+    budget: int = 3_500_000,  # characters in the page
 ) -> dict[str, str]:  # visible id -> data URI
     "Encoded pictures as data URIs, as many as the budget allows."
     kinds = {b"\xff\xd8": "jpeg", b"\x89P": "png", b"RI": "webp"}
@@ -290,6 +286,7 @@ def quadrant_cards(
     z: np.ndarray,  # (n, 2) the plane's coordinates
     plane: Sequence[str],  # names of the two axes
     colors: Mapping[str, str],  # visible domain -> colour
+    rows: Mapping[str, int],  # how many rows each quadrant has, whatever is given here of them
     count: int = 3,  # images of each kind
 ) -> list[dict[str, Any]]:  # what the page shows
     "Images to look at, for every quadrant that has some."
@@ -299,7 +296,7 @@ def quadrant_cards(
     picks = why_domains.representatives(
         z[:, 0], z[:, 1], scores["id"].tolist(), wrong, sure if have else None, count=count
     )
-    q, out = pd.Series(why_domains.quadrants(z[:, 0], z[:, 1])).value_counts(), []
+    out = []
     for name, part in picks.groupby("quadrant", sort=False):
         images = []
         for r in part.to_dict("records"):
@@ -316,19 +313,20 @@ def quadrant_cards(
                 }
             )
         title = str(name).replace("z_u", visible(plane[0])).replace("z_c", visible(plane[1]))
-        out.append({"name": title, "rows": f"{int(q[name]):,}", "images": images})
+        out.append({"name": title, "rows": f"{rows[str(name)]:,}", "images": images})
     return out
 
 # %% ../../nbs/10_entrance/02_report.ipynb #caabb565
 def plane_picks(
     card: AxisCard,  # fitted axes
-    scores: pd.DataFrame,  # (n, …) id, domain, a column per axis; label, prediction, conf if known
+    found: Digest,  # of the scores
     colors: Mapping[str, str],  # visible domain -> colour
 ) -> list[dict[str, Any]]:  # as `quadrant_cards`; empty where one axis is all there is
     "Images to look at on the plane of a card."
     u, c = card.plane
     names = [card.names[u], card.names[c]]
-    return quadrant_cards(scores, scores[names].to_numpy(float), names, colors) if u != c else []
+    z = found.some[names].to_numpy(float)
+    return quadrant_cards(found.some, z, names, colors, found.quadrants) if u != c else []
 
 # %% ../../nbs/10_entrance/02_report.ipynb #3387d559
 def detector_rows(
@@ -457,29 +455,31 @@ def fact_tables(
 
 # %% ../../nbs/10_entrance/02_report.ipynb #e0ea5e78
 def lead_lines(
-    scores: pd.DataFrame,  # (n, …) role, domain
-    table: pd.DataFrame,  # (n, …) from `Explainer.describe`
+    found: Digest,  # of the scores
     axes: int,  # how many
 ) -> list[str]:  # the headline first
     "The first sentences."
-    is_id, out = (scores["role"] == "id").to_numpy(), table["outside"].to_numpy()
-    rest, known = int((~is_id).sum()), ", ".join(visible(d) for d in dict.fromkeys(scores.loc[is_id, "domain"]))
+    tally = found.tally
+    out = tally["rows"].where(tally["outside"], 0).groupby(tally["role"] == "id").sum()
+    of = tally["rows"].groupby(tally["role"] == "id").sum()
+    ids, rest = int(of.get(True, 0)), int(of.get(False, 0))
+    known = ", ".join(visible(d) for d in sorted(set(tally.loc[tally["role"] == "id", "domain"])))
     how = (
         f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, "
         "it differs from the familiar ones. "
         "It stands out if it leaves their usual range on at least one axis."
     )
     met = (
-        f"A model met {len(scores):,} images: {int(is_id.sum()):,} familiar ones (in distribution, ID"
+        f"A model met {found.rows:,} images: {ids:,} familiar ones (in distribution, ID"
         + (f": {known}" if known else "")
         + ")"
         + (f" and {rest:,} others. " if rest else ". ")
     )
-    if not (rest and is_id.any()):
+    if not (rest and ids):
         return [met, how]
     return [
-        f"{_percent(float(out[~is_id].mean()))} of the unfamiliar images stand out, "
-        f"and {_percent(float(out[is_id].mean()))} of the familiar ones.",
+        f"{_percent(out[False] / rest)} of the unfamiliar images stand out, "
+        f"and {_percent(out[True] / ids)} of the familiar ones.",
         met + how,
         "The reason and the suggestion under each set are the most frequent ones. "
         "A suggestion comes from a fixed table: a first guess, for a person to check.",
@@ -488,14 +488,17 @@ def lead_lines(
 # %% ../../nbs/10_entrance/02_report.ipynb #f7292692
 def report_images(
     card: AxisCard,  # fitted axes
-    scores: pd.DataFrame,  # (n, …) as for `render_report`
+    scores: pd.DataFrame | Digest,  # (n, …) as for `render_report`
     count: int = 600,  # images wanted
 ) -> list[str]:  # ids, the most useful first
     "Rows whose pictures the page would show, if they are at hand."
-    colors = {visible(d): "" for d in scores["domain"]}
-    picks = [r["key"] for q in plane_picks(card, scores, colors) for r in q["images"]]
-    far = explainer.describe(card, scores[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
-    ids = scores["id"].tolist()
+    found = scores if isinstance(scores, Digest) else digest(card, scores)
+    picks = [
+        r["key"] for q in plane_picks(card, found, {visible(d): "" for d in found.some["domain"]}) for r in q["images"]
+    ]
+    shown = points(found, picks)
+    far = explainer.describe(card, shown[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
+    ids = shown["id"].tolist()
     top = [ids[i] for i in np.argsort(-far, kind="stable")[: count // 4]]
     spread = [ids[i] for i in np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int)]
     return list(dict.fromkeys([*picks, *top, *spread]))[:count]
@@ -507,32 +510,43 @@ UNITS = {
 }
 
 
+def _clouds(found: Digest, domains: list[dict[str, Any]]) -> dict[str, Any] | None:
+    "Clouds as the page's script reads them: the layer of each domain in place of names."
+    if found.clouds is None:
+        return None
+    place = {name: i for i, name in enumerate(found.clouds["names"])}
+    layer = [place.get(d["key"], -1) for d in domains]
+    return {k: v for k, v in found.clouds.items() if k != "names"} | {"layer": layer}
+
+
 def _page_data(
     card: AxisCard,
-    scores: pd.DataFrame,
-    table: pd.DataFrame,
+    found: Digest,
+    shown: pd.DataFrame,
     domains: list[dict[str, Any]],
     axes: list[dict[str, Any]],
     thumbs: Mapping[str, str],
 ) -> dict[str, Any]:
     "What the page's script reads."
-    rows, words = page_rows(scores, table, card, [d["name"] for d in domains])
+    table = explainer.describe(card, shown[list(card.names)].to_numpy(float))
+    rows, words = page_rows(shown, table, card, [d["name"] for d in domains])
     tail = 0.05 / (2 * len(axes))
-    ends = [
-        {"low": float(low), "high": float(high)} for low, high in zip(card.at(tail), card.at(1 - tail), strict=True)
-    ]
+    ends = {name: card.at(p) for name, p in (("low", tail), ("high", 1 - tail))}
+    reach = np.stack([card.at(p) for p in (0.05, 0.5, 0.95)], axis=1)
     return {
         "rows": rows,
         "words": words,
-        "domains": [{"name": d["name"], "color": d["color"]} for d in domains],
+        "total": found.rows,
+        "domains": [{"name": d["name"], "color": d["color"], "rows": d["rows"]} for d in domains],
         "plane": list(card.plane),
         "thumbs": thumbs,
         "actions": list(language.language_of("en").actions.values()),
         "axes": [
-            {"name": a["name"], "meaning": a["meaning"], "below": a["below"], **e}
-            for a, e in zip(axes, ends, strict=True)
+            {"name": a["name"], "meaning": a["meaning"], "below": a["below"], "reach": reach[j].tolist()}
+            | {name: float(v[j]) for name, v in ends.items()}
+            for j, a in enumerate(axes)
         ],
-        "symbols": ["circle", "square", "diamond", "triangle-up", "cross", "x"],
+        "clouds": _clouds(found, domains),
     }
 
 # %% ../../nbs/10_entrance/02_report.ipynb #2434abf9
@@ -544,40 +558,31 @@ def _subtitle(card: AxisCard, images: int) -> str:
         h for h in (name, f"{classes} classes" if classes else "", f"{images:,} images", f"{card.mode} mode") if h
     )
 
-# %% ../../nbs/10_entrance/02_report.ipynb #fff1ac7b
-def _checked(card: AxisCard, scores: pd.DataFrame) -> pd.DataFrame:
-    "Scores that a page can be made of."
-    if lost := [c for c in ("id", "domain", "role", *card.names) if c not in scores]:
-        raise ValueError(f"scores must have the columns id, domain, role and one per axis, got none named {lost[0]!r}")
-    if not len(scores):
-        raise ValueError("scores must hold at least one row")
-    return scores.reset_index(drop=True)
-
 # %% ../../nbs/10_entrance/02_report.ipynb #e95fd5de
 def render_report(
     card: AxisCard,  # fitted axes
-    scores: pd.DataFrame,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
+    scores: pd.DataFrame | Digest,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
     detectors: pd.DataFrame | None = None,  # one row per detector, as `Evaluation.table`
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
     title: str = "Why these images are out of distribution",  # heading of the page
 ) -> str:  # HTML
     "The report as one self-contained page."
-    scores = _checked(card, scores)
-    table = explainer.describe(card, scores[list(card.names)].to_numpy(float))
-    domains, axes = domain_cards(scores, table, card), axis_cards(card)
-    picks = plane_picks(card, scores, {d["name"]: d["color"] for d in domains})
-    shown = [r for q in picks for r in q["images"]]
-    thumbs = data_uris(thumbnails or {}, [r["key"] for r in shown])
-    for r in shown:
+    found = scores if isinstance(scores, Digest) else digest(card, scores)
+    domains, axes = domain_cards(found, card), axis_cards(card)
+    picks = plane_picks(card, found, {d["name"]: d["color"] for d in domains})
+    looked_at = [r for q in picks for r in q["images"]]
+    thumbs = data_uris(thumbnails or {}, [r["key"] for r in looked_at])
+    for r in looked_at:
         r["thumb"] = thumbs.get(r["id"])
+    shown = points(found, [r["key"] for r in looked_at])
     level = (card.stability or {}).get("settings", {}).get("level")
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=visible(title),
-        subtitle=_subtitle(card, len(scores)),
-        lead=lead_lines(scores, table, len(axes)),
+        subtitle=_subtitle(card, found.rows),
+        lead=lead_lines(found, len(axes)),
         domains=domains,
         axes=axes,
         beside="" if comparison is None else comparison_lead(comparison),
@@ -587,15 +592,16 @@ def render_report(
         unit=UNITS.get(card.standardize, "Features are in ID standard deviations."),
         intervals=f"{100 * level:.0f} %" if level else "",
         version=__version__,
-        plotly=plotly.offline.get_plotlyjs(),
-        data=script_json(_page_data(card, scores, table, domains, axes, thumbs)),
+        shown=len(shown),
+        total=found.rows,
+        data=script_json(_page_data(card, found, shown, domains, axes, thumbs)),
     )
 
 # %% ../../nbs/10_entrance/02_report.ipynb #8401d7ff
 def write_report(
     path: str | Path,  # the .html file
     card: AxisCard,  # fitted axes
-    scores: pd.DataFrame,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
+    scores: pd.DataFrame | Digest,  # (n, …) id, domain, role, a column per axis; prediction, label, conf if known
     detectors: pd.DataFrame | None = None,  # one row per detector, as `Evaluation.table`
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
