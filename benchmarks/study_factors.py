@@ -126,7 +126,10 @@ def main() -> None:
                 shares.append(len(false) / max(len(done.found), 1))
                 along += int(((done.table["along"] == "causal") & done.table["found"]).sum())
             label = name if strength else "  no cause"
-            print(f"{label:10s} {hits / args.repeats:5.0%}   {wrong / args.repeats:28.0%}   {np.mean(shares):17.1%}   {along}", flush=True)
+            print(
+                f"{label:10s} {hits / args.repeats:5.0%}   {wrong / args.repeats:28.0%}   {np.mean(shares):17.1%}   {along}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

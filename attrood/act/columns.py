@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OURS', 'KEYS', 'FEW_VALUES', 'RARE', 'own_columns', 'read_columns', 'joined_columns', 'with_columns', 'file_facts',
-           'Factor', 'as_factor', 'as_factors']
+           'Factor', 'as_factor', 'as_factors', 'gathered_columns']
 
 # %% ../../nbs/09_act/07_columns.ipynb #7a05bd9b
 from collections.abc import Sequence
@@ -188,6 +188,7 @@ class Factor:
         self,
         degree: int = 3,  # of the polynomials of a number's rank
         least: float = RARE,  # rows of a level that is not pooled
+        steps: int = 0,  # steps of a number's rank beside them, so that a limit is seen as well
     ) -> np.ndarray:  # (n, k) centred
         "The factor as columns."
         counts = np.bincount(self.levels, minlength=len(self.names))
@@ -201,6 +202,8 @@ class Factor:
             place[seen] = 2 * (rankdata(self.values[seen]) - 0.5) / seen.sum() - 1
             basis = legendre.legvander(place, min(degree, self.values.nunique() - 1))[:, 1:]
             parts += list((basis * seen[:, None]).T)
+            bins = min(steps, int(seen.sum()) // 25)
+            parts += [seen * (place > 2 * k / bins - 1) * 1.0 for k in range(1, bins)]
         x = np.column_stack(parts) if parts else np.empty((len(self.levels), 0))
         return x - x.mean(axis=0)
 
@@ -252,3 +255,18 @@ def as_factors(
             else:
                 found.append(made)
     return found, refused
+
+# %% ../../nbs/09_act/07_columns.ipynb #0f3c892d
+def gathered_columns(
+    log: Log,  # any
+    table: pd.DataFrame | None = None,  # (n rows) columns in the order of the log
+    files: Sequence[str | Path] = (),  # tables with ids, to be joined
+    pictures: Sequence[Source] = (),  # opened: what their files say
+) -> pd.DataFrame:  # (n rows) those of the log too; a name that comes again from elsewhere wins
+    "Every column that can be asked about a log."
+    parts = [own_columns(log), *([] if table is None else [table])]
+    parts += [joined_columns(log, read_columns(f), str(f)) for f in files]
+    parts += [joined_columns(log, file_facts(pictures), "pictures")] if pictures else []
+    every = pd.concat([p.set_axis(range(len(log))) for p in parts], axis=1)
+    every.columns = every.columns.astype(str)
+    return every.loc[:, ~every.columns.duplicated(keep="last")]

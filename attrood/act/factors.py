@@ -10,6 +10,7 @@ __all__ = ['SEPARATES', 'as_target', 'pair_test', 'share_interval', 'direction',
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from scipy.special import ndtri
 from scipy.stats import f as f_law
 from scipy.stats import false_discovery_control, norm, rankdata, spearmanr
 
-from .columns import RARE, Factor, as_factor, as_factors, own_columns
+from .columns import RARE, Factor, as_factor, as_factors, gathered_columns
 from ..axes import AxisCard, fit_few_axes
+from ..data import Source
 from ..ground import files as ground_files
 from ..log import Log
 from ..why import score_log
@@ -252,7 +254,7 @@ class _Search:
 
     def _left(self, i: int, known: list[int]) -> float:
         "The corrected p of a factor on its targets once others are known."
-        base, on = _base(np.hstack([self.given, *(self.factors[j].columns(degree=6) for j in known)])), self.told(i)
+        base, on = _base(np.hstack([self.given, *(self.factors[j].columns(steps=20) for j in known)])), self.told(i)
         return min(1.0, len(on) * float(self._all([i], on, base)[1].min()))
 
 # %% ../../nbs/09_act/08_factors.ipynb #7ec16b06
@@ -284,7 +286,7 @@ def find_factors(
     if lost := [g for g in given if g not in factors]:
         raise ValueError(f"given must name columns among {', '.join(map(str, factors.columns))}, got {lost[0]!r}")
     known = [x for g in given if not isinstance(x := as_factor(factors[g]), str)]
-    base = _base(np.hstack([np.empty((len(factors), 0)), *(x.columns(degree=6) for x in known)]))
+    base = _base(np.hstack([np.empty((len(factors), 0)), *(x.columns(steps=20) for x in known)]))
     asked, refused = as_factors(factors.drop(columns=list(given)))
     if not asked:
         raise ValueError(
@@ -332,19 +334,21 @@ def separations(
     groups: Sequence[str] | None = None,  # (n,) name of the set of each row; None: the OoD rows are one
 ) -> list[str]:  # a sentence for each
     "Factors that alone tell an OoD set from the ID rows."
-    sets = np.where(is_id, "", "OoD") if groups is None else np.where(is_id, "", np.asarray(groups, str))
+    sets = np.where(is_id, "", "OoD" if groups is None else np.asarray(groups, str))
     found = []
-    for name in sorted(set(sets) - {""}):
+    for name in sorted(set(sets.tolist()) - {""}):
         rows = is_id | (sets == name)
         if min(is_id.sum(), (sets == name).sum()) < 2 * RARE:
             continue
-        for f in factors:
-            area = alone_auroc(f, ~is_id, rows)
-            if area >= SEPARATES:
-                called = "your OoD set" if groups is None else f"your OoD set {name!r}"
-                found.append(
-                    f"{called} is told apart by its {f.name} alone (AUROC {area:.3f}): scores on it may measure nothing else"
-                )
+        areas = {f.name: alone_auroc(f, ~is_id, rows) for f in factors}
+        alone = sorted((n for n, a in areas.items() if a >= SEPARATES), key=lambda n: -areas[n])
+        if alone:
+            called = "your OoD set" if groups is None else f"your OoD set {str(name)!r}"
+            more = f"; so it is by {', '.join(alone[1:4])}" if alone[1:] else ""
+            area = areas[alone[0]]
+            found.append(
+                f"{called} is told apart by its {alone[0]} alone (AUROC {area:.3f}{more}): scores on it may measure nothing else"
+            )
     return found
 
 # %% ../../nbs/09_act/08_factors.ipynb #65dbb1e1
@@ -374,10 +378,11 @@ def log_factors(
     given: Sequence[str] = (),  # columns whose effect is taken out first
     level: float = 0.05,  # false discovery rate among the factors, in (0, 1)
     any_model: bool = False,  # use a card of another model or text side too
+    files: Sequence[str | Path] = (),  # tables with ids, CSV or Parquet
+    pictures: Sequence[Source] = (),  # opened: what their files say
 ) -> Factors:  # prints as `attrood factors` does
     "Which of the user's columns goes with which axis and reason of a log."
-    own = own_columns(log)
-    every = own if table is None else pd.concat([own.drop(columns=[c for c in table if c in own]), table], axis=1)
+    every = gathered_columns(log, table, files, pictures)
     if not every.shape[1]:
         raise ValueError(
             f"{log.name} keeps no column of your own and no measure of its pictures: give a table with ids (--table), "

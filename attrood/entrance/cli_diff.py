@@ -105,20 +105,15 @@ def factors_command(
     as_json: JsonOption = False,
 ) -> None:
     "Say which of your own columns (camera, site, hour, file size) goes with which axis and reason."
-    import pandas as pd
-
-    from attrood.act import columns, factors
+    from attrood.act import factors
     from attrood.axes import AxisCard
     from attrood.data import open_source
 
     rows, card = _open(log), None if axes is None else AxisCard.read(axes)
-    parts = [columns.joined_columns(rows, columns.read_columns(t), str(t)) for t in table or []]
-    if images:
-        parts.append(columns.joined_columns(rows, columns.file_facts([open_source(s) for s in images]), "--images"))
-    more = pd.concat(parts, axis=1) if parts else None
-    if more is not None and more.columns.duplicated().any():
-        raise ValueError(f"two of the tables have a column {more.columns[more.columns.duplicated()][0]!r}: rename one")
-    found = factors.log_factors(rows, card, more, column or (), given or (), level, any_model)
+    pictures = [open_source(s) for s in images or []]
+    found = factors.log_factors(
+        rows, card, None, column or (), given or (), level, any_model, files=table or (), pictures=pictures
+    )
     _say(str(found))
     _emit(found.to_dict(), as_json)
 
@@ -175,9 +170,9 @@ def read_alarms(
     "Expressions as alarms, before anything is computed."
     if not texts:
         return []
-    from attrood.act import alarms
+    from attrood.act import exports
 
-    return [alarms.parse_alarm(t, list(axes)) for t in texts]
+    return [exports.parse_alarm(t, list(axes)) for t in texts]
 
 
 def raise_alarms(
@@ -187,9 +182,9 @@ def raise_alarms(
     "Say which shares passed their limits, and end with status 3 if any did."
     if not asked:
         return
-    from attrood.act import alarms
+    from attrood.act import exports
 
-    lines = alarms.alarm_lines(asked, scores)
+    lines = exports.alarm_lines(asked, scores)
     for line in lines:
         _say(f"attrood: alarm: {line}; see {scores}")
     if lines:

@@ -163,7 +163,7 @@ def _holds(kind: pa.DataType) -> str:
     return next((words for words, test in tests.items() if test(kind)), f"{kind}")
 
 # %% ../../nbs/02_log/03_files.ipynb #e9d3e6db
-def _check_kinds(log: Log) -> None:
+def _check_kinds(log: Log, first: int) -> None:
     "Raise `LogError` unless every column holds what it must, in every row, and lists have the manifest's length."
     t, m, where = log.table, log.manifest, log.name
     for name in t.column_names:
@@ -179,7 +179,7 @@ def _check_kinds(log: Log) -> None:
             name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"
         ):
             raise LogError(
-                f"{where} has a row without {name} (row {column.is_null().to_numpy().argmax()}): every row must "
+                f"{where} has a row without {name} (row {first + column.is_null().to_numpy().argmax()}): every row must "
                 "have one"
             )
     width, classes = {n: t.schema.field(n).type.list_size for n in LISTS[:3]}, len(m.class_names)
@@ -204,6 +204,7 @@ def _check_kinds(log: Log) -> None:
 # %% ../../nbs/02_log/03_files.ipynb #93940640
 def check_log(
     log: Log,  # in memory
+    first: int = 0,  # number of its first row, in error texts
 ) -> Log:  # the same log
     "Raise `LogError` unless columns, ids, roles and numbers are what schema version 1 asks for."
     t, m, where = log.table, log.manifest, log.name
@@ -224,7 +225,7 @@ def check_log(
             f"{where} has column {', '.join(map(repr, strange))} that its manifest does not declare: name it under "
             "'columns' or 'evidence'"
         )
-    _check_kinds(log)
+    _check_kinds(log, first)
     ids = pd.Series(log.array("id"))
     if ids.duplicated().any():
         raise LogError(f"{where} has the id {ids[ids.duplicated()].iloc[0]!r} more than once: ids must be unique")
@@ -238,7 +239,7 @@ def check_log(
             row = int(bad.argmax())
             raise LogError(
                 f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in "
-                f"row {row} (id {ids[row]!r}): drop the row or mend its source"
+                f"row {first + row} (id {ids[row]!r}): drop the row or mend its source"
             )
     return log
 
