@@ -21,8 +21,9 @@ from scipy.stats import f as f_law
 from scipy.stats import false_discovery_control, norm, rankdata, spearmanr
 
 from .columns import RARE, Factor, as_factor, as_factors, gathered_columns
-from ..axes import AxisCard, fit_few_axes
+from ..axes import AxisCard, fit_axes
 from ..data import Source
+from ..detect import fit_decision
 from ..ground import files as ground_files
 from ..log import Log
 from ..why import score_log
@@ -354,11 +355,12 @@ def separations(
 # %% ../../nbs/09_act/08_factors.ipynb #65dbb1e1
 def log_targets(
     log: Log,  # with the evidence that the axes use
-    card: AxisCard | None = None,  # fitted axes; None fits few axes to the ID rows
+    card: AxisCard | None = None,  # fitted axes; None fits the default ones to the ID rows
     any_model: bool = False,  # use a card of another model or text side too
 ) -> pd.DataFrame:  # (n rows) numbers and truth values
     "What a factor can go with: axes, reasons, the call, the role."
-    known = fit_few_axes(log) if card is None else card
+    known = fit_axes(log) if card is None else card
+    known = known if card is not None else known.with_parts(decision=fit_decision(known, log))
     scores = score_log(known, log, any_model=any_model)
     table = {n: scores[n].astype(float) for n in known.names}
     why = "reason" if "reason" in scores else "action"
@@ -372,7 +374,7 @@ def log_targets(
 
 def log_factors(
     log: Log,  # with columns of the user's, or with a table of them
-    card: AxisCard | None = None,  # fitted axes; None fits few axes to the ID rows
+    card: AxisCard | None = None,  # fitted axes; None fits the default ones to the ID rows
     table: pd.DataFrame | None = None,  # (n rows) further columns, in the order of the log
     columns: Sequence[str] = (),  # factors to ask; none: all
     given: Sequence[str] = (),  # columns whose effect is taken out first

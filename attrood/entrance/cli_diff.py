@@ -61,7 +61,7 @@ def diff_command(
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #91c0cd4f
 AxesOption = Annotated[
-    Path | None, typer.Option(help="The axis card; few axes are fitted to the ID rows if none is given.")
+    Path | None, typer.Option(help="The axis card; the default axes are fitted to the ID rows if none is given.")
 ]
 TableOption = Annotated[
     list[Path] | None,
