@@ -26,7 +26,7 @@ from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
 from . import drawing
 from .digest import digest
-from .few_text import few_lines
+from .few_text import few_lines, tried_lines
 from .published import compare_published
 from .report import report_images, write_report
 from .sets import set_lines, write_sets
@@ -139,22 +139,6 @@ def stability_lines(
         f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)
     ] + report.summary().splitlines()[-1:]
 
-# %% ../../nbs/10_entrance/01_job.ipynb #dbf58a65
-def _selection_lines(card: AxisCard) -> list[str]:
-    "The cell of least error for each k, and the chosen one, as a table."
-    if (tried := card.table()) is None:
-        return []
-    tried = tried[[c for c in tried if not str(c).startswith("fold_")]]
-    best = tried.sort_values(["k", "mse"]).groupby("k").head(1) if "mse" in tried else tried
-    chosen = tried[(tried["k"] == len(card.names)) & np.isclose(tried["alpha"], card.alpha)]
-    shown = pd.concat([best, chosen[~chosen.index.isin(best.index)]])
-    shown = shown.assign(chosen=np.where(shown.index.isin(chosen.index), "*", ""))
-    text = shown.to_string(index=False, na_rep="-", float_format=lambda v: f"{v:.4g}")
-    lines = ["", "selection, the cell of least error for each k, and the chosen one:", text]
-    if "agreement" in shown and shown["agreement"].isna().any():
-        lines.append("(agreement of halves is measured only for k that explain enough of every feature)")
-    return lines
-
 # %% ../../nbs/10_entrance/01_job.ipynb #072cbeeb
 def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     "What the axes were fitted on, what was left out, what was chosen, and the axes as formulas."
@@ -173,7 +157,7 @@ def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
         more = [f"  … and {len(left) - 5} more, with reasons in the axis card"] if len(left) > 5 else []
         lines += [f"left out: {len(left)} columns", *left[:5], *more]
     reason = f" ({choice['reason']})" if choice.get("reason") else ""
-    lines += [*_selection_lines(card), "", f"chosen: k = {len(card.names)}, alpha = {card.alpha:g}{reason}"]
+    lines += [*tried_lines(card), "", f"chosen: k = {len(card.names)}, alpha = {card.alpha:g}{reason}"]
     formulas = [f"  {card.explained[j]:6.1%}  {card.formula(j, 2)}" for j in range(len(card.names))]
     return [
         *lines,
