@@ -249,7 +249,8 @@ def _stages(
         return _paper_stages(est, X, names, is_id)
     if not core:
         return _many_stages(est, X, names, is_id)
-    k, alpha = (None if v == "auto" else v for v in (est.n_components, est.alpha))
+    k = None if est.n_components == "auto" else int(est.n_components)
+    alpha = None if est.alpha == "auto" else float(est.alpha)
     return few_stages(X[is_id], names, core, k, alpha)
 
 

@@ -482,7 +482,7 @@ def judge(
             **seed_stability(X[:, keep], k, card.alpha).to_dict(),
         }
     if ideas:
-        settings = {"components": card.components, "null_fit": few.few_fit(card, 0)}
+        settings: dict[str, Any] = {"components": card.components, "null_fit": few.few_fit(card, 0)}
         report = stability(X, few.few_fit(card), card.evidence, _groups(log, mask), **settings)
         how = "each with the standard beside it, and a null without"
         return {"method": f"bootstrap, half splits and left-out parts, {how}", **report.to_dict()}
