@@ -95,11 +95,9 @@ def log_from_embeddings(
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
     pixels = {} if picture is None else measure_columns(picture, len(np.asarray(image_embeddings)))
-    given: Any = {"ids": ids, "domains": domains, "roles": roles, "labels": labels, "keep_embeddings": keep_embeddings}
-    given |= manifest
-    log = make.bare_log(
-        image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, columns={**columns, **pixels}, **given
-    )
+    given: Any = {"ids": ids, "domains": domains, "roles": roles, "labels": labels, **manifest}
+    given |= {"columns": {**columns, **pixels}, "keep_embeddings": keep_embeddings}
+    log = make.bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, **given)
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
