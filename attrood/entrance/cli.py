@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from .cli_act import add_acts
 from .cli_diff import add_commands
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
@@ -343,12 +344,14 @@ def score_command(
     "Give every row of a log its coordinates on fixed axes."
     from attrood.axes import AxisCard
     from attrood.entrance.job import write_scores
+    from attrood.entrance.sets import set_lines
     from attrood.why import score_log
 
     outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
     scores, names = score_log(card, load_log(log), any_model=any_model), list(card.names)
     write_scores(scores, out)
+    say("\n".join(set_lines(scores)))
     say(scores.groupby("domain")[names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(scores)} rows written to {out}")
     emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
@@ -403,14 +406,16 @@ def explain_command(
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
+    from attrood.entrance.sets import explained_sets
     from attrood.why import domains, explain
 
     card, table = AxisCard.read(axes), load_log(log)
     evidence = card.evidence_of(table, any_model=any_model)
     if not id:
         profile = domains.domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
-        say(profile.round(3).to_string(index=False))
-        emit({"domains": profile.to_dict("records")}, as_json)
+        said, sets = explained_sets(card, table, language.value)
+        say("\n".join([*said, profile.round(3).to_string(index=False)]))
+        emit({"domains": profile.to_dict("records"), "sets": sets}, as_json)
         return
     found = [explain(card, table, i, evidence, any_model) for i in id]
     for e in found:
@@ -525,6 +530,7 @@ app.command(
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
     "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
+add_acts(app)
 add_commands(app)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #74cfca25

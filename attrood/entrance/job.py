@@ -29,12 +29,13 @@ from .digest import digest
 from .few_text import few_lines
 from .published import compare_published
 from .report import report_images, write_report
+from .sets import set_lines, write_sets
 from ..evidence import evidence_frame
 from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
 from ..stability import resampling
-from ..why import score_log
+from ..why import log_reasons, score_log
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def analyse(
         card = card.with_parts(
             stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
         )
+        card = log_reasons.with_reasons(card, log)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors)
@@ -215,10 +217,11 @@ def _domain_text(analysis: Analysis) -> list[str]:
 def summary(
     analysis: Analysis,  # of a log
 ) -> str:  # several lines
-    "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
+    "What each set shows, what was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, images = analysis.card, len(analysis.scores)
     lines = (
-        _fit_lines(card, images, int((analysis.scores["role"] == "id").sum()))
+        set_lines(analysis.scores)
+        + _fit_lines(card, images, int((analysis.scores["role"] == "id").sum()))
         + _stability_text(card)
         + _domain_text(analysis)
     )
@@ -276,6 +279,7 @@ def write_analysis(
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
+    write_sets(analysis.scores, folder / "summary.json", analysis.notes)
     figures(analysis, log, folder / "figures")
 
 # %% ../../nbs/10_entrance/01_job.ipynb #6ab43e8a
