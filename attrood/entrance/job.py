@@ -236,7 +236,8 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
-    return _draw(*_to_draw(analysis, log), folder)
+    card, *rows = _to_draw(analysis, log)
+    return _save(card_figures, folder, card, *rows) + _save(resampling.stability_figures, folder, card)
 
 
 def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.ndarray, np.ndarray]:
@@ -244,13 +245,10 @@ def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.nda
     return analysis.card, analysis.scores[list(analysis.card.names)].to_numpy(), log.array("domain"), log.is_id
 
 
-def _draw(card: AxisCard, z: np.ndarray, domains: np.ndarray, is_id: np.ndarray, folder: Path) -> list[Path]:
-    "Draw and write all figures."
+def _save(figures: Callable[..., Iterator[tuple[str, Any]]], folder: Path, *what: Any) -> list[Path]:
+    "Draw and write figures, one after the other."
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, figure in [*card_figures(card, z, domains, is_id), *resampling.stability_figures(card)]:
-        files += style.save_figure(figure, folder / name)
-    return files
+    return [file for name, figure in figures(*what) for file in style.save_figure(figure, folder / name)]
 
 # %% ../../nbs/10_entrance/01_job.ipynb #0ac3d746
 def write_analysis(
@@ -350,19 +348,24 @@ def _analyse_into(
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
 @contextmanager
 def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
-    "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
+    "A function that draws figures, in processes of their own if asked and where there is a second core; none is left behind."
     if not beside or (os.cpu_count() or 1) == 1:
         yield write_figures
         return
-    executor, ended = drawing.worker(), False
-    jobs = [executor.submit(drawing.warm)]
+    executor, jobs, ended = drawing.workers(), [], False
+
+    def figures(analysis: Analysis, log: Log, folder: Path) -> None:
+        card, *rows = _to_draw(analysis, log)
+        jobs.append(executor.submit(_save, card_figures, folder, card, *rows))
+        jobs.append(executor.submit(_save, resampling.stability_figures, folder, card))
+
     try:
-        yield lambda analysis, log, folder: jobs.append(executor.submit(_draw, *_to_draw(analysis, log), folder))
+        yield figures
         for job in jobs:
             job.result()
         ended = True
     finally:
-        executor.shutdown(wait=True, kill_workers=not ended)
+        drawing.end(executor, now=not ended)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
