@@ -27,7 +27,7 @@ import typer
 
 from .. import __version__
 from .cli_act import add_acts
-from .cli_diff import add_commands
+from .cli_diff import FailIfOption, add_commands, raise_alarms, read_alarms
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
@@ -264,24 +264,21 @@ def run_command(
 ) -> None:
     """Do the whole job: axes, stability, scores, figures, report.
     On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
-    from attrood.entrance import drawing
+    from attrood.entrance.job import run
+    from attrood.entrance.presets import PRESETS
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = load_log(log)
     _say_log(log, table)
-    with drawing.ahead(mode is RunMode.both):
-        from attrood.entrance.job import run
-        from attrood.entrance.presets import PRESETS
-
-        done = run(
-            table,
-            out,
-            mode.value,
-            lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
-            bool(preset and PRESETS[preset].published),
-            found,
-        )
+    done = run(
+        table,
+        out,
+        mode.value,
+        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+        bool(preset and PRESETS[preset].published),
+        found,
+    )
     _say_results(done, out, start, as_json)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #4b55977b
@@ -342,6 +339,7 @@ def score_command(
     axes: Annotated[Path, typer.Option(help="The axis card.")] = Path("axes.json"),
     out: Annotated[Path, typer.Option("-o", "--out", help="The scores to write, Parquet.")] = Path("scores.parquet"),
     any_model: AnyModelOption = False,
+    fail_if: FailIfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
@@ -352,12 +350,14 @@ def score_command(
 
     outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
+    asked = read_alarms(fail_if, card.names)
     scores, names = score_log(card, load_log(log), any_model=any_model), list(card.names)
     write_scores(scores, out)
     say("\n".join(set_lines(scores)))
     say(scores.groupby("domain")[names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(scores)} rows written to {out}")
     emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
+    raise_alarms(asked, out)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #fc299e48
 @app.command(

@@ -10,20 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import prompts, vectors
-from .encoder import Encoder
-from .options import InferOptions
-
-if TYPE_CHECKING:
-    from attrood.inference.encoder import Encoder
-    from attrood.inference.model import load_vlm
-    from attrood.inference.plan import infer
-    from attrood.inference.run import open_sources
-
-# %% ../../nbs/04_inference/00_inference.ipynb #8c823eb8
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from . import prompts
 from .options import InferOptions
 
 if TYPE_CHECKING:
