@@ -10,7 +10,7 @@ __all__ = ['Analysis', 'collected_notes', 'held_out_detectors', 'analyse', 'doma
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -34,6 +34,7 @@ from ..evidence import evidence_frame
 from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
+from ..log import rows as log_rows
 from ..stability import resampling
 from ..why import score_log
 
@@ -227,17 +228,28 @@ def summary(
 
 # %% ../../nbs/10_entrance/01_job.ipynb #c47a832c
 def write_scores(
-    scores: pd.DataFrame,  # from `score_log`
+    scores: pd.DataFrame | Iterable[pd.DataFrame],  # from `score_log`, or from `score_batches`
     path: str | Path,  # the .parquet file
 ) -> Path:  # the path
-    "Write scores as Parquet, atomically, the same bytes for the same scores."
+    "Write scores as Parquet, atomically, the same bytes for the same scores in the same batches."
+    parts = iter([scores] if isinstance(scores, pd.DataFrame) else scores)
     with atomic_path(path, "scores") as part:
-        pq.write_table(
-            pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata({outputs.SCORES_KEY: b"1"}),
-            part,
-            compression="zstd",
-        )
+        first = _score_table(next(parts))
+        schema = first.schema.with_metadata({outputs.SCORES_KEY: b"1"})
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            writer.write_table(first.cast(schema), row_group_size=log_rows.BATCH)
+            for frame in parts:
+                writer.write_table(_score_table(frame).cast(schema), row_group_size=log_rows.BATCH)
     return Path(path)
+
+
+def _score_table(scores: pd.DataFrame) -> pa.Table:
+    "Scores as Arrow has them, texts as texts even where none is known."
+    table = pa.Table.from_pandas(scores, preserve_index=False).replace_schema_metadata(None)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_null(field.type):
+            table = table.set_column(i, field.name, table[i].cast(pa.string()))
+    return table
 
 # %% ../../nbs/10_entrance/01_job.ipynb #d29eb37f
 def write_figures(
