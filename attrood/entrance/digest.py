@@ -183,13 +183,15 @@ def digest(
     tally, (some, far), clouds = counts.tally(), counts.some(), None
     if counts.rows > POINTS:
         names = list(card.names)
-        made = Clouds(some[names].to_numpy(float), tally.groupby("domain")["rows"].sum().to_dict())
+        made = Clouds(
+            some[names].to_numpy(float), {str(k): int(v) for k, v in tally.groupby("domain")["rows"].sum().items()}
+        )
         for table in score_tables(scores, ["domain", *names], size):
             z = np.stack([table[n].to_numpy() for n in names], axis=1)
             made.add(z.astype(float), table["domain"].to_pandas().astype(str).to_numpy(dtype=object))
         clouds = made.plain()
     profile = counts.sums.profiles(n_boot=400)
-    return Digest(counts.rows, tally, profile, counts.quadrants.to_dict(), some, far, clouds)
+    return Digest(counts.rows, tally, profile, {str(k): int(v) for k, v in counts.quadrants.items()}, some, far, clouds)
 
 # %% ../../nbs/10_entrance/08_digest.ipynb #5e1767f7
 def points(
