@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from .cli_diff import add_commands
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
@@ -548,6 +549,7 @@ app.command(
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
     "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
+add_commands(app)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #74cfca25
 def _stop(number: int, frame: Any) -> None:
