@@ -89,6 +89,12 @@ def test_doors_are_small():
     assert sum(len(offered(room)) for room in ROOMS) <= MOST_NAMES
 
 
+def test_the_whole_job_opens_without_matplotlib():
+    "Half a second of every start; it comes when something is drawn."
+    code = "import sys, attrood.entrance.cli, attrood.entrance.job; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
 def test_the_package_opens_without_its_heavy_parts():
     code = "import sys, attrood; print(*sorted(m for m in ('torch', 'matplotlib', 'pandas', 'sklearn', 'pyarrow') if m in sys.modules))"
     assert (

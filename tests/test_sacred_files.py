@@ -217,7 +217,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
-    def analyse_into(log, mode, folder, table):
+    def analyse_into(log, mode, folder, table, figures):
         heavy()
         fake_analysis(folder)
         return SimpleNamespace(card=card)
@@ -248,7 +248,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
     attrood.detect.evaluate_log, attrood.detect.evaluation.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
         setattr(attrood.detect.evaluation, plot, lambda *args, **options: picture)
-    attrood.detect.evaluation.plt = SimpleNamespace(close=lambda figure: None)
+    attrood.ground.style.pyplot = lambda: SimpleNamespace(close=lambda figure: None)
     attrood.entrance.report.render_report = lambda *args: (
         heavy() if name == "report" else None,
         "<!doctype html>\n<head>\n" + files_generator() + "</head>",
@@ -705,7 +705,7 @@ def alive(marker: str) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
-    "Both modes run side by side, each in a process of its own; whoever starts them may be killed."
+    "Figures are drawn in a process of its own; whoever starts it may be killed."
     write_log(bundled_log(), tmp_path / "log.parquet")
     marker = f"SACRED_{os.getpid()}_{number}"
     run = subprocess.Popen(
@@ -717,7 +717,7 @@ def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
         text=True,
     )
     end = time.monotonic() + 120
-    while len(alive(marker)) < 4 and run.poll() is None and time.monotonic() < end:  # the run, a tracker, two workers
+    while len(alive(marker)) < 3 and run.poll() is None and time.monotonic() < end:  # the run, a tracker, a worker
         time.sleep(0.1)
     assert run.poll() is None
     time.sleep(1)

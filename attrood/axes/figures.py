@@ -7,19 +7,20 @@ __all__ = ['plot_plane', 'plot_planes', 'plot_density', 'plot_loadings', 'plot_c
 
 # %% ../../nbs/05_axes/12_figures.ipynb #9e21b7a7
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from .card import AxisCard
 from .features import feature_name
 from ..ground import style as ground_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/05_axes/12_figures.ipynb #99facd89
 def plot_plane(
@@ -27,9 +28,9 @@ def plot_plane(
     domains: npt.ArrayLike,  # (n,) domain of each row
     is_id: npt.ArrayLike,  # (n,) bool, True for ID rows
     labels: tuple[str, str] = ("z_u", "z_c"),  # names of the two axes, with units
-    ax: Axes | None = None,  # where to draw; None makes a new figure
+    ax: "Axes | None" = None,  # where to draw; None makes a new figure
     max_points: int = 3000,  # per domain; more are thinned evenly
-) -> Axes:  # what was drawn on
+) -> "Axes":  # what was drawn on
     "Scatter of two axis coordinates, coloured by domain (paper Fig. 1)."
     ax, xy, d = ground_style.draw_on(ax), np.asarray(z, dtype=float), np.asarray(domains).astype(str)
     if xy.ndim != 2 or xy.shape[1] != 2:
@@ -61,8 +62,8 @@ def plot_planes(
     is_id: npt.ArrayLike,  # (n,) bool, True for ID rows
     labels: tuple[str, str] = ("z_u", "z_c"),  # names of the two axes, with units
     max_points: int = 1500,  # per panel and set; more are thinned evenly
-    fig: Figure | None = None,  # where to draw; None makes a new figure
-) -> Figure:  # what was drawn on
+    fig: "Figure | None" = None,  # where to draw; None makes a new figure
+) -> "Figure":  # what was drawn on
     "One plane for each OoD domain, on a grey cloud of the ID rows."
     xy, d, i = np.asarray(z, dtype=float), np.asarray(domains).astype(str), np.asarray(is_id, dtype=bool)
     styles = {name: s for name, s in ground_style.domain_style(d, i).items() if (d[~i] == name).any()}
@@ -70,7 +71,7 @@ def plot_planes(
         raise ValueError(f"z must have shape (n, 2) and some rows be OoD, got {xy.shape} and {len(styles)} OoD domains")
     columns = min(3, len(styles))
     rows = -(-len(styles) // columns)
-    fig = fig or plt.figure(figsize=(7, 0.5 + 2.4 * rows), dpi=100, layout="constrained")
+    fig = fig or ground_style.pyplot().figure(figsize=(7, 0.5 + 2.4 * rows), dpi=100, layout="constrained")
     panels = np.ravel(fig.subplots(rows, columns, sharex=True, sharey=True))
     thin = lambda at: np.flatnonzero(at)[:: max(1, -(-int(at.sum()) // max_points))]
     for ax, (name, style) in zip(panels, styles.items(), strict=False):
@@ -92,14 +93,14 @@ def plot_density(
     z: npt.ArrayLike,  # (n, 2) two coordinates
     is_id: npt.ArrayLike,  # (n,) bool, True for ID rows
     labels: tuple[str, str] = ("z_u", "z_c"),  # names of the two axes, with units
-    ax: Axes | None = None,  # where to draw; None makes a new figure
+    ax: "Axes | None" = None,  # where to draw; None makes a new figure
     levels: Sequence[float] = (0.5, 0.8, 0.95),  # shares of a set inside the contours
-) -> Axes:  # what was drawn on
+) -> "Axes":  # what was drawn on
     "Kernel densities of the ID and the OoD set over two coordinates (paper Fig. 2)."
     ax, xy, i = ground_style.draw_on(ax), np.asarray(z, dtype=float), np.asarray(is_id, dtype=bool)
     low, high = np.percentile(xy, [0.5, 99.5], axis=0)
     pad = 0.15 * np.where(high > low, high - low, 1)
-    gx, gy = np.meshgrid(*(np.linspace(a, b, 120) for a, b in zip(low - pad, high + pad, strict=True)))
+    gx, gy = np.meshgrid(*(np.linspace(a, b, 80) for a, b in zip(low - pad, high + pad, strict=True)))
     for rows, name, color, line in (
         (i, "ID", ground_style.COLORS[0], "solid"),
         (~i, "OoD", ground_style.COLORS[1], "dashed"),
@@ -130,8 +131,8 @@ def plot_loadings(
     names: Sequence[str],  # (M,) names of the features
     axis_names: Sequence[str],  # (k,) names of the axes, above the panels
     intervals: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,  # lower and upper (k, M)
-    fig: Figure | None = None,  # where to draw; None makes a new figure
-) -> Figure:  # what was drawn on
+    fig: "Figure | None" = None,  # where to draw; None makes a new figure
+) -> "Figure":  # what was drawn on
     "Bars of the weights of each axis, one panel per axis, zero weights left blank (paper Fig. 3)."
     w = np.asarray(components, dtype=float)
     if w.shape != (len(axis_names), len(names)):
@@ -140,7 +141,7 @@ def plot_loadings(
     if not len(used):
         raise ValueError("components must have a weight that is not zero, got zeros only")
     k = len(w)
-    fig = fig or plt.figure(figsize=(7, 1.0 + 0.26 * len(used)), dpi=100, layout="constrained")
+    fig = fig or ground_style.pyplot().figure(figsize=(7, 1.0 + 0.26 * len(used)), dpi=100, layout="constrained")
     panels = np.atleast_1d(fig.subplots(1, k, sharey=True, sharex=True))
     for j, ax in enumerate(panels):
         ax.barh(
@@ -166,8 +167,8 @@ def plot_loadings(
 def plot_cv(
     table: pd.DataFrame,  # columns k, alpha, mse, se
     choice: Mapping[str, Any] | None = None,  # k, alpha, threshold
-    ax: Axes | None = None,  # where to draw; None makes a new figure
-) -> Axes:  # what was drawn on
+    ax: "Axes | None" = None,  # where to draw; None makes a new figure
+) -> "Axes":  # what was drawn on
     "Cross-validation error over k, a line per alpha, with the 1SE threshold and the choice (paper Fig. 4)."
     ax = ground_style.draw_on(ax)
     alphas = sorted(table["alpha"].unique())
@@ -194,6 +195,7 @@ def plot_cv(
         ax.plot(at["k"] + at["alpha"].map(shift), at["mse"], "o", ms=12, mfc="none", mec="black", label="chosen", ls="")
     if (table["mse"] > 0).all():
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
     ax.set(xlabel="number of axes k", ylabel="held-out squared error per image", xticks=sorted(table["k"].unique()))
     ax.legend(frameon=False, fontsize="small", ncols=2, labelspacing=0.8)
     return ax

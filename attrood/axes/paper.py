@@ -7,7 +7,9 @@ __all__ = ['paper_fit', 'reconstruction_error', 'paper_folds', 'paper_cv', 'Choi
 
 # %% ../../nbs/05_axes/05_paper.ipynb #4c13898d
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
-from sklearn.decomposition import SparsePCA
+from sklearn.decomposition import SparsePCA, sparse_encode
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
@@ -39,8 +41,7 @@ def paper_fit(
     "Fit scikit-learn's SparsePCA as the paper does, equation (28)."
     Z = _matrix(X)
     k = check_n_components(k, rank=np.iinfo(int).max)
-    if not (np.isfinite(alpha) and alpha >= 0):
-        raise ValueError(f"alpha must be a finite number >= 0, got {alpha}")
+    _check_alpha(alpha)
     model = SparsePCA(
         k, alpha=alpha, random_state=seed, method=method, ridge_alpha=ridge_alpha, max_iter=max_iter, tol=tol
     )
@@ -49,6 +50,12 @@ def paper_fit(
         return model.fit(Z)
 
 # %% ../../nbs/05_axes/05_paper.ipynb #297c7e4b
+def _check_alpha(alpha: float) -> None:
+    "Refuse what is no penalty."
+    if not (np.isfinite(alpha) and alpha >= 0):
+        raise ValueError(f"alpha must be a finite number >= 0, got {alpha}")
+
+
 def _matrix(
     X: npt.ArrayLike,  # anything that should be (n, m)
 ) -> npt.NDArray[np.float64]:  # (n, m)
@@ -97,17 +104,146 @@ def paper_folds(
         )
     return list(StratifiedKFold(n_folds, shuffle=True, random_state=fold_seed).split(np.empty(n), names))
 
-# %% ../../nbs/05_axes/05_paper.ipynb #c46e1569
-def _fold_error(
-    X: npt.NDArray[np.float64],
-    train: npt.NDArray[np.intp],
-    test: npt.NDArray[np.intp],
+# %% ../../nbs/05_axes/05_paper.ipynb #08f5104a
+_SIGNS = {k: np.array(list(product((0.0, 1.0, -1.0), repeat=k)))[:, :, None] for k in range(1, 5)}
+# (3^k, k, 1): every way in which k codes can be negative, zero or positive
+
+
+def _right_signs(
+    G: npt.NDArray[np.float64],  # (k, k) products of the atoms
+    C: npt.NDArray[np.float64],  # (k, m) products of the atoms and the columns, or (q, k, 1) one column for each trial
+    alpha: float,  # L1 penalty
+    signs: npt.NDArray[np.float64],  # (q, k, m) in -1, 0, 1
+) -> tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.bool_]
+]:  # (q, k, m) codes, (q, m) whether they solve the lasso alone
+    "Codes with given signs, and whether they meet the conditions of the lasso with something to spare."
+    on = signs != 0
+    used = on[..., 0]  # columns of one trial share the used atoms
+    system = np.where(used[:, :, None] & used[:, None], G, np.eye(len(G)))
+    inverse = np.linalg.inv(system)
+    sound = np.abs(inverse).max((1, 2)) * np.abs(system).max((1, 2)) < 1e7
+    codes = inverse @ np.where(on, C - alpha * signs, 0)
+    pull = np.abs(C - G @ codes)
+    right = (np.sign(codes) == signs) & (on | (pull < alpha * (1 - 1e-9)))
+    return codes, right.all(1) & sound[:, None]
+
+# %% ../../nbs/05_axes/05_paper.ipynb #6c949334
+def _codes(
+    D: npt.NDArray[np.float64],  # (k, r) atoms
+    Y: npt.NDArray[np.float64],  # (m, r) columns
+    alpha: float,  # L1 penalty
+    before: npt.NDArray[np.float64],  # (k, m) codes of the last step
+) -> npt.NDArray[np.float64]:  # (k, m)
+    "The lasso of every column on the atoms: by signs where they settle it, else by LARS."
+    G, C, out = D @ D.T, D @ Y.T, np.zeros(before.shape)
+    live = np.flatnonzero(np.diag(G) * (Y * Y).sum(1).max() > alpha**2)  # a shorter atom is never used
+    if not len(live):
+        return out
+    G, C = G[np.ix_(live, live)], C[live]
+    try:
+        codes, right = _right_signs(G, C.T[:, :, None], alpha, np.sign(before[live]).T[:, :, None])
+        found, rest = codes[..., 0].T, np.flatnonzero(~right[:, 0])
+        if len(rest) and len(live) <= 4:
+            patterns = _SIGNS[len(live)]
+            codes, right = _right_signs(
+                G, C[:, rest], alpha, np.broadcast_to(patterns, (*patterns.shape[:2], len(rest)))
+            )
+            found[:, rest] = np.take_along_axis(codes, right.argmax(0)[None, None], 0)[0]
+            rest = rest[right.sum(0) != 1]
+    except np.linalg.LinAlgError:
+        rest = np.arange(len(Y))
+    if len(rest):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return sparse_encode(Y, D, algorithm="lasso_lars", alpha=alpha).T
+    out[live] = found
+    return out
+
+# %% ../../nbs/05_axes/05_paper.ipynb #ab31eb12
+def _drawn_atom(
+    Y: npt.NDArray[np.float64],  # (m, r) columns
+    basis: npt.NDArray[np.float64],  # (r, n) orthonormal
+    rng: np.random.RandomState,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # (r + 1,) the atom, (r + 1, n) basis
+    "A random column with a little noise."
+    n = basis.shape[1]
+    column = Y[rng.choice(len(Y))]
+    noise = rng.normal(0, 0.01 * (np.linalg.norm(column) / np.sqrt(n) or 1), size=n)
+    inside = basis @ noise
+    outside = noise - inside @ basis
+    more = basis @ outside
+    outside -= more @ basis
+    length = np.linalg.norm(outside)
+    atom = np.append(column + inside + more, length)
+    return atom, np.vstack([basis, outside / (length or 1)])
+
+# %% ../../nbs/05_axes/05_paper.ipynb #3fbbddd2
+def _fold_start(
+    X: npt.NDArray[np.float64],  # (n, m) training rows
+) -> tuple[npt.NDArray[np.float64], ...]:  # means, columns, basis of their span, codes and atoms to start from
+    "What the fits of one fold share: coordinates in the span of the columns, and the singular vectors."
+    mean = X.mean(axis=0)
+    Q, R = np.linalg.qr(X - mean)
+    codes, size, atoms = np.linalg.svd(R.T, full_matrices=False)
+    return mean, R.T, Q.T, codes.T, size[:, None] * atoms
+
+
+def _same_axes(
+    start: tuple[npt.NDArray[np.float64], ...],  # from `_fold_start`
     k: int,
     alpha: float,
     seed: int,
-    solver: dict[str, Any],
+    max_iter: int = 1000,
+    tol: float = 1e-8,
+) -> npt.NDArray[np.float64]:  # (k, m) unit rows or zero
+    "The axes of `paper_fit`, up to sign and rounding."
+    _, Y, basis, codes, atoms = start
+    V, D = (np.zeros((k, a.shape[1])) for a in (codes, atoms))
+    V[: len(codes)], D[: len(atoms)] = codes[:k], atoms[:k]
+    rng, last = np.random.RandomState(seed), np.inf
+    for i in range(max_iter):
+        V = _codes(D, Y, alpha, V)
+        A, B = V @ V.T, V @ Y
+        for j in range(k):
+            if A[j, j] > 1e-6:
+                D[j] += (B[j] - A[j] @ D) / A[j, j]
+            else:
+                atom, basis = _drawn_atom(Y, basis, rng)
+                Y, D, B = (np.pad(a, ((0, 0), (0, 1))) for a in (Y, D, B))
+                D[j], V[j] = atom, 0
+            D[j] /= max(np.linalg.norm(D[j]), 1)
+        cost = 0.5 * ((Y - V.T @ D) ** 2).sum() + alpha * np.abs(V).sum()
+        if i and last - cost < tol * cost:
+            break
+        last = cost
+    length = np.linalg.norm(V, axis=1, keepdims=True)
+    return V / np.where(length > 0, length, 1)
+
+# %% ../../nbs/05_axes/05_paper.ipynb #827681f7
+def _fold_error(
+    start: tuple[npt.NDArray[np.float64], ...],  # from `_fold_start` of the training rows
+    train: npt.NDArray[np.float64],  # (n, m) training rows
+    held: npt.NDArray[np.float64],  # (n, m) rows to reconstruct
+    k: int,
+    alpha: float,
+    seed: int,
+    solver: Mapping[str, Any],
 ) -> float:
-    return reconstruction_error(paper_fit(X[train], k, alpha, seed, **solver), X[test])
+    "Equation (30) for one fold and cell; scikit-learn's own fit where its coordinate descent is asked for."
+    options = {"method": "lars", "ridge_alpha": 0.01, **solver}
+    if options.pop("method") != "lars":
+        return reconstruction_error(paper_fit(train, k, alpha, seed, **solver), held)
+    ridge = options.pop("ridge_alpha") * np.eye(k)
+    W, Z = _same_axes(start, k, alpha, seed, **options), held - start[0]
+    scores = np.linalg.lstsq(W @ W.T + ridge, W @ Z.T)[0]
+    return float(((Z - scores.T @ W) ** 2).sum() / len(Z))
+
+
+def _in_one_thread(*args: Any) -> float:
+    "The error in a process of its own."
+    with threadpool_limits(1):
+        return _fold_error(*args)
 
 # %% ../../nbs/05_axes/05_paper.ipynb #33037a35
 def paper_cv(
@@ -127,11 +263,18 @@ def paper_cv(
     ks, alphas = _grid(ks, "ks"), _grid(alphas, "alphas")
     folds = paper_folds(len(Z), strata, n_folds, fold_seed)
     check_n_components(max(ks), numerical_rank(Z), mode="paper")
-    cells = [(k, a) for k in ks for a in alphas]
-    jobs = (delayed(_fold_error)(Z, train, test, k, a, solver_seed, solver) for k, a in cells for train, test in folds)
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    bar = tqdm(done, "cross-validation", len(cells) * n_folds, unit="fit", disable=not progress)
-    errors = np.array(list(bar)).reshape(len(cells), n_folds)
+    for k, alpha in (cells := [(k, a) for k in ks for a in alphas]):
+        check_n_components(k, rank=np.iinfo(int).max)
+        _check_alpha(alpha)
+    starts = ((_fold_start(Z[train]), Z[train], Z[test]) for train, test in folds)
+    jobs = ((*start, k, a, solver_seed, solver) for start in starts for k, a in cells)
+    with threadpool_limits(1):
+        if n_jobs in (None, 1):
+            done = (_fold_error(*job) for job in jobs)
+        else:
+            done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_in_one_thread)(*job) for job in jobs)
+        bar = tqdm(done, "cross-validation", len(cells) * n_folds, unit="fit", disable=not progress)
+        errors = np.array(list(bar)).reshape(n_folds, len(cells)).T
     if n_jobs not in (None, 1):
         get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
     table = pd.DataFrame(cells, columns=["k", "alpha"])

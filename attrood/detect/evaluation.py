@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -23,7 +22,7 @@ from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_his
 from .threshold import RealisedRate, realised_rate
 from ..evidence import evidence_frame, registry
 from ..ground import files as ground_files
-from ..ground import outputs
+from ..ground import outputs, style
 from ..log import Log
 from ..log import rows as log_rows
 
@@ -169,7 +168,7 @@ def write_evaluation(
         for name, draw in figures.items():
             figure = draw().figure
             figure.savefig(out / f"{name}.png", metadata={"Software": None})  # type: ignore[union-attr]
-            plt.close(figure)  # type: ignore[arg-type]
+            style.pyplot().close(figure)  # type: ignore[arg-type]
             files.append(f"{name}.png")
     return [Path(folder) / name for name in files]
 

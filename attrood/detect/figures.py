@@ -8,15 +8,18 @@ __all__ = ['DASHES', 'HATCHES', 'roc_band', 'plot_roc', 'plot_score_histograms',
 
 # %% ../../nbs/07_detect/06_figures.ipynb #30d6b684
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 
 from .intervals import rate_interval
 from .metrics import auroc, check_scores, reliability
 from ..ground import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% ../../nbs/07_detect/06_figures.ipynb #54c26e19
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # beside the colours, so that a grey print still reads
@@ -50,8 +53,8 @@ def plot_roc(
     scores: Mapping[str, npt.ArrayLike] | pd.DataFrame,  # label -> (n,) scores; at most six
     level: float = 0.95,  # of the bands
     n_boot: int = 200,  # resamples
-    ax: Axes | None = None,  # to draw into
-) -> Axes:  # the axes
+    ax: "Axes | None" = None,  # to draw into
+) -> "Axes":  # the axes
     """Draw ROC curves (OoD positive) with pointwise bootstrap bands."""
     if not 0 < len(scores.keys()) <= len(DASHES):
         raise ValueError(f"scores must hold one to {len(DASHES)} curves, got {len(scores.keys())}")
@@ -77,8 +80,8 @@ def plot_score_histograms(
     threshold: float | None = None,  # drawn with the share of each group at or below it
     bins: int = 40,  # number of common bins
     xlabel: str = "score (higher is more OoD)",  # of the score axis
-    ax: Axes | None = None,  # to draw into
-) -> Axes:  # the axes
+    ax: "Axes | None" = None,  # to draw into
+) -> "Axes":  # the axes
     """Draw score histograms of several groups, each with unit area."""
     s, g = np.asarray(score, dtype=np.float64), np.asarray(groups).astype(str)
     if s.ndim != 1 or s.shape != g.shape or not s.size or not np.isfinite(s).all():
@@ -111,8 +114,8 @@ def plot_score_histograms(
 def plot_auroc_bars(
     table: pd.DataFrame,  # `Evaluation.table`, or its columns domain, detector, auroc, auroc_low, auroc_high
     detectors: Sequence[str] | None = None,  # which, in this order; at most six; the first six by default
-    ax: Axes | None = None,  # to draw into
-) -> Axes:  # the axes
+    ax: "Axes | None" = None,  # to draw into
+) -> "Axes":  # the axes
     """Draw the AUROC of detectors in each domain with their intervals."""
     names = list(dict.fromkeys(table["detector"]))[: len(DASHES)] if detectors is None else list(detectors)
     unknown = set(names) - set(table["detector"])
@@ -153,8 +156,8 @@ def plot_differences(
     ends: tuple[str, str] = ("low", "high"),  # names of the interval's columns
     margin: float | None = None,  # a loss that is still acceptable, drawn as a line at -margin
     xlabel: str = "AUROC on axes minus AUROC on all evidence",  # what the difference is
-    ax: Axes | None = None,  # to draw into
-) -> Axes:  # the axes
+    ax: "Axes | None" = None,  # to draw into
+) -> "Axes":  # the axes
     """Draw paired differences of AUROC with their intervals, one line per domain and detector."""
     lost = [c for c in ("domain", "detector", "difference", *ends) if c not in table]
     if lost or not len(table):
@@ -192,8 +195,8 @@ def plot_reliability(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     probability: npt.ArrayLike,  # (n,) of OoD, in [0, 1]
     n_bins: int = 10,  # bins of equal mass
-    ax: Axes | None = None,  # to draw into
-) -> Axes:  # the axes
+    ax: "Axes | None" = None,  # to draw into
+) -> "Axes":  # the axes
     """Draw the observed share of OoD rows, with Wilson's 95 % interval, against their mean probability."""
     table = reliability(y, probability, n_bins, "mass")
     ax = style.draw_on(ax, (4, 3.8))

@@ -11,18 +11,20 @@ __all__ = ['AxisFit', 'QUANTILES', 'THRESHOLDS', 'axis_fit', 'scale_moments', 'A
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from threadpoolctl import threadpool_limits
 
 from ..axes import AxisCard, fit_rows, matching, moments, sparse_pca
 from ..ground import defaults, style
 from ..log import Log
 from .seeds import seed_stability
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #52f856a9
 AxisFit = Callable[[moments.Moments], npt.ArrayLike]  # moments with leading axes (…) to axes (…, k, m)
@@ -393,8 +395,8 @@ def stability(
 def plot_loading_intervals(
     report: StabilityReport,  # from `stability`
     labels: Sequence[str] | None = None,  # (k,) names of the axes
-    ax: Axes | None = None,  # None: a new figure
-) -> Axes:  # the axes object drawn on
+    ax: "Axes | None" = None,  # None: a new figure
+) -> "Axes":  # the axes object drawn on
     "Loadings with their bootstrap intervals, grouped by axis; loadings that are always zero are left out."
     W, low, high, selected = (np.array(a) for a in (report.components, report.low, report.high, report.selected))
     labels = [f"axis {j}" for j in range(len(W))] if labels is None else list(labels)
@@ -421,8 +423,8 @@ def plot_loading_intervals(
 def plot_stability_null(
     report: StabilityReport,  # from `stability`
     labels: Sequence[str] | None = None,  # (k,) names of the axes
-    ax: Axes | None = None,  # None: a new figure
-) -> Axes:  # the axes object drawn on
+    ax: "Axes | None" = None,  # None: a new figure
+) -> "Axes":  # the axes object drawn on
     "Cosines under bootstrap, half splits and left-out domains, beside what the null reaches; for few axes."
     k = len(report.components)
     labels = [f"axis {j}" for j in range(k)] if labels is None else list(labels)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,6 +20,8 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from ..ground import style
 
 # %% ../../nbs/08_why/05_benchmark.ipynb #3a8547fe
 def _checked(
@@ -115,7 +116,7 @@ def plot_effects(
     d = effects.pivot(index="cause", columns="axis", values="d").loc[order[0], order[1]].to_numpy()
     sure = ((effects["low"] > 0) | (effects["high"] < 0)).to_numpy().reshape(d.shape)
     if ax is None:
-        _, ax = plt.subplots(
+        _, ax = style.pyplot().subplots(
             figsize=(min(7, 1.6 + 0.65 * d.shape[1]), min(7, 0.9 + 0.32 * d.shape[0])), layout="constrained"
         )
     largest = float(np.nanmax(np.abs(d)))
@@ -302,7 +303,9 @@ def plot_confusion(
     m = 100 * confusion_matrix(told.causes, told.predicted, labels=names, normalize="true")
     small = 6 if len(m) > 14 else 8
     if ax is None:
-        _, ax = plt.subplots(figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained")
+        _, ax = style.pyplot().subplots(
+            figsize=(min(7, 1.5 + 0.5 * len(m)), min(6, 1.1 + 0.4 * len(m))), layout="constrained"
+        )
     ax.imshow(m, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (i, j), v in np.ndenumerate(m):
         if v >= 0.5:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -139,7 +138,9 @@ def plot_profiles(
     "Mean coordinate of every domain on every axis, with intervals."
     axes, domains = list(dict.fromkeys(profiles["axis"])), list(dict.fromkeys(profiles["domain"]))
     if ax is None:
-        _, ax = plt.subplots(figsize=(6.5, 1.2 + 0.25 * len(axes) * max(2, len(domains)) ** 0.7), layout="constrained")
+        _, ax = style.pyplot().subplots(
+            figsize=(6.5, 1.2 + 0.25 * len(axes) * max(2, len(domains)) ** 0.7), layout="constrained"
+        )
     for i, name in enumerate(domains):
         p = profiles[profiles["domain"] == name].set_index("axis").loc[axes]
         y = np.arange(len(axes)) + 0.7 * ((i + 0.5) / len(domains) - 0.5)
