@@ -217,7 +217,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
-    def analyse_into(log, mode, folder, table, figures):
+    def analyse_into(log, mode, folder, *rest):
         heavy()
         fake_analysis(folder)
         return SimpleNamespace(card=card)

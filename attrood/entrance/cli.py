@@ -240,7 +240,8 @@ def _run_inputs(
 def _say_log(log: str, table: Any) -> None:
     "What is in a log, in a line."
     classes, name = len(table.manifest.class_names), table.manifest.model.get("name", "model unknown")
-    say(f"{log}: {len(table)} images, {table.is_id.sum()} ID, {classes} classes, {name}")
+    known = sum(int(part.is_id.sum()) for part in log_rows.log_batches(table, ["role"], check=False))
+    say(f"{log}: {len(table)} images, {known} ID, {classes} classes, {name}")
 
 
 def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -> None:
@@ -286,7 +287,7 @@ def run_command(
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
-    table = load_log(log)
+    table = log_source(log)
     _say_log(log, table)
     done = run(
         table,
@@ -343,7 +344,7 @@ def fit_command(
         say(f"{few_text(card)}\n\nwritten to {out}")
         return emit(card.to_dict(), as_json)
     done = analyse(
-        load_log(log),
+        log_source(log),
         mode.value,
         n_components="auto" if k is None else k,
         alpha="auto" if alpha is None else alpha,
@@ -399,9 +400,12 @@ def evaluate_command(
 
     if out is not None:
         outputs.check_output(out, "evaluation", [log, axes])
-    result = evaluate_log(
-        load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups, any_model=any_model
-    )
+    source = log_source(log)
+    rows = log_rows.some_rows(source)
+    if len(rows) < len(source):
+        say(f"an even choice of {len(rows):,} of the {len(source):,} rows\n")
+    card = AxisCard.read(axes) if axes else None
+    result = evaluate_log(rows, card, mode.value, groups=groups, any_model=any_model)
     say(evaluation.evaluation_summary(result))
     if out is not None:
         evaluation.write_evaluation(result, out)

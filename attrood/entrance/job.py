@@ -12,8 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from inspect import signature
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
 from ..axes import AxisCard, Mode, card_figures, fit_axes
@@ -36,7 +34,7 @@ from ..ground import files as ground_files
 from ..log import Log
 from ..log import rows as log_rows
 from ..stability import resampling
-from ..why import score_log
+from ..why import score_log, scoring
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Analysis:
     detectors: pd.DataFrame | None = (
         None  # detectors against the best single score on held-out rows; None if there are too few
     )
-    profile: pd.DataFrame | None = None  # `domain_profile` of all rows, where the scores are of an even choice of them
+    whole: Log | log_rows.LogFiles | None = None  # the log, where the scores are of an even choice of its rows
+    profile: pd.DataFrame | None = None  # then `domain_profile` of all rows, once they have been scored
 
 # %% ../../nbs/10_entrance/01_job.ipynb #26675fc9
 @contextmanager
@@ -101,13 +100,14 @@ def analyse(
     log: Log | log_rows.LogFiles,  # with ID rows and at least one OoD domain
     mode: Mode = "default",  # "default", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
+    rows: Log | None = None,  # the rows to use, if they have been chosen
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
     """Axes of a log, their stability and card, scores and detectors; the evidence is computed once.
 
     Of a large log all this is from an even choice of its rows; `score_batches` then scores the others.
     """
-    whole, log = log, log_rows.some_rows(log)
+    whole, log = log, log_rows.some_rows(log) if rows is None else rows
     if table is None or len(table) != len(log):
         table = evidence_frame(log)
     with collected_notes() as notes:
@@ -121,7 +121,8 @@ def analyse(
         notes = [f"axes and detectors are from an even choice of {len(log):,} of the {len(whole):,} rows", *notes]
         made = {"log_rows": len(whole), "log_fingerprint": whole.fingerprint()}
         card = card.with_parts(provenance={**card.provenance, **made})
-    return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors)
+    large = whole if len(whole) > len(log) else None
+    return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors, large)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #ff4a0212
 class ProfileSums:
@@ -256,11 +257,7 @@ def summary(
     "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, profile = analysis.card, domain_profile(analysis)
     known = int(profile.loc[profile["role"] == "id", "images"].sum())
-    lines = (
-        _fit_lines(card, int(profile["images"].sum()), known)
-        + _stability_text(card)
-        + _domain_text(analysis)
-    )
+    lines = _fit_lines(card, int(profile["images"].sum()), known) + _stability_text(card) + _domain_text(analysis)
     if (t := analysis.detectors) is not None:
         pooled = t[t["domain"] == comparison.POOLED].sort_values("auroc", ascending=False)
         found = [f"  {r.auroc:.3f} [{r.auroc_low:.3f}, {r.auroc_high:.3f}]  {r.detector}" for r in pooled.itertuples()]
@@ -299,13 +296,19 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
+    return _draw(*_to_draw(analysis, log), folder)
+
+
+def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.ndarray, np.ndarray]:
+    "What figures are made of: axes, coordinates, domains, and which rows are ID."
+    return analysis.card, analysis.scores[list(analysis.card.names)].to_numpy(), log.array("domain"), log.is_id
+
+
+def _draw(card: AxisCard, z: np.ndarray, domains: np.ndarray, is_id: np.ndarray, folder: Path) -> list[Path]:
+    "Draw and write all figures."
     folder.mkdir(parents=True, exist_ok=True)
-    z = analysis.scores[list(analysis.card.names)].to_numpy()
     files = []
-    for name, figure in [
-        *card_figures(analysis.card, z, log.array("domain"), log.is_id),
-        *resampling.stability_figures(analysis.card),
-    ]:
+    for name, figure in [*card_figures(card, z, domains, is_id), *resampling.stability_figures(card)]:
         files += style.save_figure(figure, folder / name)
     return files
 
@@ -314,14 +317,21 @@ def write_analysis(
     analysis: Analysis,  # of the log
     log: Log,  # that was analysed
     folder: Path,  # exists
-) -> None:
-    "Card, scores, detectors, figures and summary of one analysis."
+    figures: Callable[[Analysis, Log, Path], Any] = write_figures,  # what draws them
+) -> Analysis:  # the same; of a large log with its profile
+    "Card, scores of all rows, detectors, figures and summary of one analysis."
     analysis.card.write(folder / "axes.json")
-    write_scores(analysis.scores, folder / "scores.parquet")
+    if analysis.whole is None:
+        write_scores(analysis.scores, folder / "scores.parquet")
+    else:
+        sums = ProfileSums(analysis.card.names)
+        write_scores(sums.through(scoring.score_batches(analysis.card, analysis.whole)), folder / "scores.parquet")
+        analysis = replace(analysis, profile=sums.table())
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
-    write_figures(analysis, log, folder / "figures")
+    figures(analysis, log, folder / "figures")
+    return analysis
 
 # %% ../../nbs/10_entrance/01_job.ipynb #6ab43e8a
 def read_comparison(
@@ -381,40 +391,51 @@ def report_folder(
         return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
-def _analyse_into(log: Log, mode: Mode, folder: Path, table: pd.DataFrame) -> Analysis:
+def _analyse_into(
+    log: Log | log_rows.LogFiles,
+    mode: Mode,
+    folder: Path,
+    table: pd.DataFrame,
+    figures: Callable[[Analysis, Log, Path], Any],
+    rows: Log,
+) -> Analysis:
     "Analyse a log in one mode and write the results."
-    analysis = analyse(log, mode, table)
+    analysis = analyse(log, mode, table, rows)
     folder.mkdir(exist_ok=True)
-    write_analysis(analysis, log, folder)
-    return analysis
+    return write_analysis(analysis, rows, folder, figures)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _worker_job(parent: int, *job: Any) -> Analysis:
-    "One mode in a process that ends with the one that started it."
+def _drawing_job(parent: int, *job: Any) -> None:
+    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
     ground_files.end_with_parent(parent)
-    return _analyse_into(*job)
+    if job:
+        _draw(*job)
+    else:
+        style.pyplot()
 
 
-def _side_by_side(jobs: Sequence[Any]) -> Iterator[Analysis]:
-    "The results of jobs in order, in processes of their own where there are cores; none is ever left behind."
-    workers, ended = min(len(jobs), os.cpu_count() or 1), False
-    if workers == 1:
-        yield from (function(*args, **options) for function, args, options in jobs)
+@contextmanager
+def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
+    "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
+    if not beside or (os.cpu_count() or 1) == 1:
+        yield write_figures
         return
-    begin = (
-        {"initializer": ground_files.end_with_parent, "initargs": (os.getpid(),)}
-        if "backend_kwargs" in signature(Parallel).parameters
-        else {}
-    )  # joblib of late
+    parent, ended = os.getpid(), False
+    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
+    jobs = [executor.submit(_drawing_job, parent)]
     try:
-        yield from Parallel(workers, return_as="generator", **begin)(jobs)
+        yield lambda analysis, log, folder: jobs.append(
+            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
+        )
+        for job in jobs:
+            job.result()
         ended = True
     finally:
-        get_reusable_executor().shutdown(wait=True, kill_workers=not ended)
+        executor.shutdown(wait=True, kill_workers=not ended)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
-    log: Log,  # with ID rows and at least one OoD domain
+    log: Log | log_rows.LogFiles,  # in memory, or files from `open_log`, with ID rows and at least one OoD domain
     out: str | Path,  # folder of results, replaced as a whole
     mode: str = "both",  # "default", "paper" or "both"
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
@@ -425,16 +446,16 @@ def run(
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'paper' or 'both', got {mode!r}")
     modes = [m for m in get_args(Mode) if mode in (m, "both")]
-    with ground_files.atomic_folder(out, "results") as part:
+    with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
-        table = evidence_frame(log)
-        jobs = [delayed(_worker_job)(os.getpid(), log, m, folders[m], table) for m in modes]
+        rows = log_rows.some_rows(log)
+        table = evidence_frame(rows)
         done: dict[str, Analysis] = {}
-        step(f"{' and '.join(modes)} mode: fit axes, judge them, score the log, write results")
-        for m, analysis in zip(modes, _side_by_side(jobs), strict=True):
-            done[m] = analysis
-            step(f"{m} mode: done")
-        beside = compare_published(log, done["paper"].card if "paper" in done else None) if published else None
+        for m in modes:
+            step(f"{m} mode: fit axes, judge them, score the log, write results")
+            done[m] = _analyse_into(log, m, folders[m], table, figures, rows)
+        beside = compare_published(rows, done["paper"].card if "paper" in done else None) if published else None
+        step("report")
         for folder in folders.values():
             if beside is not None:
                 ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")

@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,10 @@ class LogFiles:
 
     def fingerprint(self) -> str:
         "As `Log.fingerprint` of the same rows."
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         return files._fingerprint(self.manifest, self.batches(self.columns, check=False))
 
     def batches(
