@@ -93,7 +93,7 @@ def test_the_callers_rows_stay_where_they_are():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("mode", ["default", "paper"])
+@pytest.mark.parametrize("mode", ["default", "many", "paper"])
 def test_any_order_of_rows_gives_the_same_axes(mode):
     log = at.bundled_log()
     mixed = log.select(np.random.default_rng(2).permutation(len(log)))

@@ -646,9 +646,10 @@ def test_evidence_the_wrong_way_round(log):
         evidence_frame(wrong)
 
 
-def test_names_do_not_depend_on_the_matrix_kernel():
+@pytest.mark.parametrize("settings", ["", ", 'many', n_components=10, alpha=0.2"])
+def test_names_do_not_depend_on_the_matrix_kernel(settings):
     code = (
-        "import attrood as at, warnings, hashlib; warnings.simplefilter('ignore'); log = at.bundled_log(); c = at.fit_axes(log, n_components=10, alpha=0.2)\n"
+        f"import attrood as at, warnings, hashlib; warnings.simplefilter('ignore'); log = at.bundled_log(); c = at.fit_axes(log{settings})\n"
         "print(c.names, c.labels.ties, hashlib.sha256(','.join(at.score_log(c, log)['dominant']).encode()).hexdigest())"
     )
     said = [

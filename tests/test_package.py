@@ -26,7 +26,20 @@ NOTEBOOKS = notebook_paths()
 FLAGS = set(settings()["tst_flags"].split())
 HEAVY = ("torch", "torchvision", "open_clip", "tensorflow_datasets", "array_record", "webdataset", "ray")
 DEV = ("nbdev", "fastcore", "execnb")
-MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_BYTES = 620, 40, 140, 500_000  # lines, lines below the signature, lines, bytes
+MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_LINE = 400, 40, 40, 120  # lines, lines below the signature, lines, columns
+MAX_BYTES = 500_000  # of a notebook
+LONG_MODULES = {  # lines of those that are still to be split; `ground.defaults` is a table
+    "axes.card": 620,
+    "axes.sparse_pca": 430,
+    "detect.detectors": 420,
+    "entrance.cli": 620,
+    "entrance.job": 430,
+    "entrance.report": 620,
+    "evidence.pixels": 420,
+    "ground.defaults": 620,
+    "stability.resampling": 490,
+    "why.causes": 450,
+}
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
 modules = pytest.mark.parametrize("name", MODULES)
@@ -100,7 +113,7 @@ def test_all_names_exist(name):
 @modules
 def test_a_module_is_short_and_plain(name):
     source = module_path(name).read_text(encoding="utf-8")
-    assert source.count("\n") <= MAX_MODULE
+    assert source.count("\n") <= LONG_MODULES.get(name, MAX_MODULE)
     tree = ast.parse(source)
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert is no check of input"
@@ -206,6 +219,16 @@ def test_outputs_say_nothing_of_this_machine(path):
             assert not found, f"cell {i} holds a timing: {found[0]}"
 
 
+STILL = ("05_axes", "07_detect", "08_why", "09_act", "10_entrance")  # rooms with cells that are still to be split
+
+
+def is_table(code: str) -> bool:
+    "Whether a cell is imports, or one table of data: that is as long as it is, and split only to be shorter."
+    body = ast.parse(code).body
+    imports = all(isinstance(n, (ast.Import, ast.ImportFrom, ast.Try)) for n in body)
+    return imports or len(body) == 1 and isinstance(getattr(body[0], "value", None), (ast.Dict, ast.Tuple, ast.List))
+
+
 @notebooks
 def test_exported_cells_are_short(path):
     for i, directives, source, _ in code_cells(path):
@@ -216,7 +239,9 @@ def test_exported_cells_are_short(path):
                 if isinstance(n, ast.FunctionDef)
             }
             assert max(lines.values(), default=0) <= MAX_FUNCTION, f"cell {i}: {lines}"
-            assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
+            if path.parent.name not in STILL and not is_table(source):
+                assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
+                assert max(map(len, source.splitlines())) <= MAX_LINE, f"cell {i} has a longer line than {MAX_LINE}"
             public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)
             assert len(public) <= 3, f"cell {i} defines {public}"
 

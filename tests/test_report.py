@@ -181,7 +181,7 @@ def pictures(ids):
 
 @needs_browser
 def test_page_works_offline(analysis, browser, tmp_path):
-    row = int(analysis.scores["z_u"].argmax())
+    row = int(analysis.scores[analysis.card.names[analysis.card.plane[0]]].argmax())
     small = pictures([analysis.scores["id"][row], *report_images(analysis.card, analysis.scores, 40)])
     path = write_report(
         tmp_path / "report.html",

@@ -1,6 +1,6 @@
 """A user's files are sacred: whatever a command is given as its output, and however it ends, what attrood did not write is as it was.
 
-Every command meets every kind of output path, and ends in four ways: done, with an error, asked to end (TERM), killed. Each case runs in a forked process; a kill comes
+Every command meets every kind of output path, and ends in four ways: done, with an error, asked to end (TERM), killed. Cases run in forked processes, those that are killed each in one of its own; a kill comes
 before one of the calls that change a name or bring bytes to the disk, at each of them in turn where something is replaced. The heavy steps (fits, plots, the model) are small stand-ins;
 what writes is the real thing. ATTROOD_FULL=1 tries every ending and every kill on every path.
 """
@@ -8,6 +8,7 @@ what writes is the real thing. ATTROOD_FULL=1 tries every ending and every kill 
 import gc
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,12 +17,14 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from conftest import command, environment
 
@@ -129,7 +132,7 @@ BY_NAME = {c.name: c for c in COMMANDS}
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory) -> SimpleNamespace:
+def world(tmp_path_factory) -> Iterator[SimpleNamespace]:
     "What the commands are given, made once, and stand-ins for their heavy steps."
     from PIL import Image
 
@@ -169,7 +172,9 @@ def world(tmp_path_factory) -> SimpleNamespace:
         cli.app(
             ["report", str(base / "none")], standalone_mode=False
         )  # what is loaded on first use is loaded before the forks
-    return SimpleNamespace(base=base, log=small, text=text, vlm=None, made={})
+    world = SimpleNamespace(base=base, log=small, text=text, vlm=None, made={}, workers={})
+    yield world
+    _dismiss(world)
 
 
 def small_card() -> AxisCard:
@@ -256,6 +261,11 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
     attrood.why.study.run_causes = lambda *args: (heavy(), SimpleNamespace(log=world.log))[1]
     attrood.why.study.cause_tables = lambda study: (card, scores, scores)
     attrood.why.instability_study.instability_tables = lambda study: (scores, scores)
+    if name == "evidence":
+        from attrood.evidence import store
+
+        real = store.EmbeddingScores.fit_log
+        store.EmbeddingScores.fit_log = lambda *args, **options: (heavy(), real(*args, **options))[1]
     if name.startswith("infer"):
         import attrood.inference.model
 
@@ -274,66 +284,117 @@ def files_generator() -> str:
 def call(
     world: SimpleNamespace, cwd: Path, which: Command, argv: list[str], end: str = "done", kill_at: int = 0
 ) -> SimpleNamespace:
-    "Run a command in a forked process; `end` says what the heavy step does, `kill_at` before which call the process is killed."
-    said = cwd.parent / f"{cwd.name}.said"
-    gc.freeze()  # so that the child copies fewer pages
-    pid = os.fork()
-    if not pid:
-        _child(world, cwd, which, argv, end, kill_at, said)
-    status = os.waitpid(pid, 0)[1]
+    "Run a command in another process; `end` says what the heavy step does, `kill_at` before which call the process is killed."
     COUNTS["kill" if kill_at else end] += 1
+    said = cwd.parent / f"{cwd.name}.said"
+    if kill_at:
+        code = _killed(world, cwd, which, argv, end, kill_at, said)
+    else:
+        code = _worker(world, which)(cwd, argv, end, said)
     lines = said.read_text(errors="replace").splitlines()
     worked, count = (
         any(x == "@heavy" for x in lines),
         next((int(x.split()[1]) for x in lines if x.startswith("@calls")), 0),
     )
     return SimpleNamespace(
-        code=os.waitstatus_to_exitcode(status),
+        code=code,
         said="\n".join(x for x in lines if not x.startswith("@")),
         worked=worked,
         calls=count,
     )
 
 
-def _child(world, cwd, which, argv, end, kill_at, said) -> None:
-    code, seen = 70, [0]
-    try:
-        gc.disable()
+def _killed(world, cwd, which, argv, end, kill_at, said) -> int:
+    "The status of one case in a process of its own."
+    gc.freeze()  # so that the child copies fewer pages
+    pid = os.fork()
+    if not pid:
+        try:
+            gc.disable()
+            os._exit(_cases(world, which)(cwd, argv, end, said, kill_at))
+        finally:
+            os._exit(70)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _worker(world, which):
+    "A forked process that takes one case of a command after another: none of these ends it."
+    if (kept := world.workers.get(which.name)) is None:
+        gc.freeze()
+        here, there = multiprocessing.Pipe()
+        if not (pid := os.fork()):
+            try:
+                here.close()
+                one = _cases(world, which)
+                while True:
+                    there.send(one(*there.recv()))
+            finally:
+                os._exit(70)
+        there.close()
+        kept = world.workers[which.name] = (pid, here)
+
+    def one(*case) -> int:
+        kept[1].send(case)
+        return kept[1].recv()
+
+    return one
+
+
+def _dismiss(world) -> None:
+    "End the processes that took cases."
+    while world.workers:
+        pid, pipe = world.workers.popitem()[1]
+        pipe.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _cases(world, which):
+    "Called in a forked process: what runs a case there and gives its status."
+    state = SimpleNamespace(end="done", kill_at=0, seen=0)
+
+    def heavy() -> None:
+        os.write(2, b"\n@heavy\n")
+        if state.end == "error":
+            raise ValueError("the heavy step failed")
+        if state.end == "term":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def counted(real):
+        def wrapper(*args, **options):
+            state.seen += 1
+            if state.seen == state.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **options)
+
+        return wrapper
+
+    os.fsync = lambda fd: None  # a kill loses nothing that was handed to the system
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    files._exchange = counted(files._exchange)
+    stand_in(world, which.name, heavy)
+
+    def one(cwd, argv, end, said, kill_at=0) -> int:
+        state.end, state.kill_at, state.seen, code = end, kill_at, 0, 70
         signal.alarm(60)
         os.chdir(cwd)
         fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(fd, 1), os.dup2(fd, 2)
+        os.dup2(fd, 1), os.dup2(fd, 2), os.close(fd)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        try:
+            code = _main(world, which, argv, heavy)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            state.kill_at = 0
+            with suppress(Exception):
+                sys.stdout.flush(), sys.stderr.flush()
+            os.write(2, b"\n@calls %d\n" % state.seen)
+            signal.alarm(0)
+        return code
 
-        def heavy() -> None:
-            os.write(2, b"\n@heavy\n")
-            if end == "error":
-                raise ValueError("the heavy step failed")
-            if end == "term":
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        def counted(real):
-            def wrapper(*args, **options):
-                seen[0] += 1
-                if seen[0] == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(*args, **options)
-
-            return wrapper
-
-        os.fsync = lambda fd: None  # a kill loses nothing that was handed to the system
-        for name in CALLS:
-            setattr(os, name, counted(getattr(os, name)))
-        files._exchange = counted(files._exchange)
-        stand_in(world, which.name, heavy)
-        code = _main(world, which, argv, heavy)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush(), sys.stderr.flush()
-        os.write(2, b"\n@calls %d\n" % seen[0])
-        os._exit(code)
+    return one
 
 
 def _main(world, which, argv, heavy) -> int:
@@ -341,8 +402,6 @@ def _main(world, which, argv, heavy) -> int:
     if which.name == "evidence":
         from attrood.evidence import store
 
-        real = store.EmbeddingScores.fit_log
-        store.EmbeddingScores.fit_log = lambda *args, **options: (heavy(), real(*args, **options))[1]
         cli.app = lambda: store.add_evidence_to_files(argv[1], world.text, argv[-1])
     sys.argv = ["attrood", *argv]
     try:
@@ -474,6 +533,22 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
         own = ours() - {target.relative_to(folder).as_posix()}
         target.write_bytes(b"edited by hand")
         return out, "any" if infer and not again else "refused", own | ({out} if single and infer else set())
+    if kind == "ours, with a word of theirs":  # a change that keeps the mark
+        target = path if single else path / next(p for p in sorted(os.listdir(path)) if (path / p).suffix in WORDS)
+        WORDS[target.suffix](target)
+        return (
+            out,
+            "any" if infer and not again else "refused",
+            ours() - {target.relative_to(folder).as_posix()},
+        )
+    if kind == "ours, looked at":
+        own, where = ours(), path if not single else folder / "out.scores"
+        for name in (".DS_Store", "._axes.json", "figures/Thumbs.db", "empty/deep/desktop.ini"):
+            theirs(where / name, "of a file manager")
+        return out, "done", own
+    if kind == "a folder that was looked at":
+        theirs(path / ".DS_Store", "of a file manager")
+        return out, "refused" if single else "done", set()
     if kind.startswith("ours, with theirs"):
         own, where = ours(), path if not single else folder / "out.scores"
         name = {
@@ -525,6 +600,18 @@ def placed(which: Command, folder: Path, kind: str) -> tuple[str, str, set[str]]
     raise ValueError(kind)
 
 
+def column_of_theirs(path: Path) -> None:
+    "A column more in Parquet, its metadata kept."
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("mine", [list(range(len(table)))]), path)
+
+
+WORDS = {  # suffix → a small change as a user would make it
+    ".json": lambda path: path.write_text(path.read_text().replace("{", '{\n "remark": "mine",', 1)),
+    ".html": lambda path: path.write_text(path.read_text().replace("<head>", "<head><!-- mine -->")),
+    ".parquet": column_of_theirs,
+    ".csv": lambda path: path.write_text(path.read_text() + "mine,1\n"),
+}
 KINDS = [
     "nothing",
     "in a new folder",
@@ -547,6 +634,9 @@ KINDS = [
     "ours",
     "a link to ours",
     "ours, edited",
+    "ours, with a word of theirs",
+    "ours, looked at",
+    "a folder that was looked at",
     "ours, with theirs",
     "ours, with theirs below",
     "ours, with theirs like ours",
@@ -560,7 +650,9 @@ KINDS = [
 
 def applies(which: Command, kind: str) -> bool:
     "Whether a command can meet a kind of path."
-    within = kind.startswith(("ours, with", "ours, of"))
+    within = kind.startswith(("ours, with ", "ours, of")) and kind != "ours, with a word of theirs"
+    if kind == "ours, looked at" and which.single and not which.name.startswith("infer"):
+        return False
     if which.single:
         return (
             not within
@@ -596,8 +688,7 @@ def check(
                 done.code == 2 and not done.worked and done.said.strip().startswith("attrood: ") and after == before
             ), name
         elif due == "done" and not kill_at:
-            error = 2 if which.name == "report" else 1  # a report that fails is put down to its folder
-            wanted = {"done": 0, "error": error, "term": 143}[end]
+            wanted = {"done": 0, "error": 1, "term": 143}[end]
             assert done.code == (wanted if done.worked else 0), name
         if not kill_at:
             assert [k for k in after if ".attrood-part-" in k and k not in before] == [], name
@@ -684,6 +775,7 @@ def test_every_output_path(world, tmp_path, name):
         points = range(1, n + 2) if FULL else () if first.due == "refused" else sorted(k for k in some if k > 0)
         for k in points:
             check(world, tmp_path, which, kind, "done", k)
+    _dismiss(world)
 
 
 # ---- a few of them end to end, as processes
@@ -759,7 +851,7 @@ LONG_CARD = (
 @pytest.mark.parametrize("shell", ["{} >&-", "{} | true", "{} 2>&- >/dev/null", "{} >/dev/full"])
 def test_closed_standard_streams(tmp_path, shell):
     "No traceback; without a reader there is nobody to tell, on a full device the one line says so. No file of ours takes the number of a closed stream."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     program = f'{sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" fit log.parquet -o axes.json --json'
     done = subprocess.run(
         ["bash", "-c", "set -o pipefail; " + shell.format(program)],
@@ -781,7 +873,7 @@ def test_closed_standard_streams(tmp_path, shell):
 )
 def test_a_full_disk_leaves_what_was_there(tmp_path, args):
     "The largest size of a file stands for the end of the disk."
-    write_log(bundled_log().select(np.arange(0, 1400, 20)), tmp_path / "log.parquet")
+    write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
     (tmp_path / "axes.json").write_text('{"card_version": 1}')
     before = tree(tmp_path)
     program = f'ulimit -f 64; exec {sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" {" ".join(args)}'

@@ -185,7 +185,7 @@ def test_commands_show_what_is_typed_and_choices_their_values():
     assert (
         "attrood fit [OPTIONS] LOG\n\n$ attrood fit animals" in text
         and "| `-o, --out` | `Path` | `axes.json` |" in text
-        and "| `--mode` | `default or paper` | `default` |" in text
+        and "| `--mode` | `default, many or paper` | `default` |" in text
     )
     text = reference.entry("Colour", "entrance.cli", Colour, lambda s: s)
     assert "```" not in text and "| `red` | `'rot'` |" in text

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ def coordinates(
     return z
 
 # %% ../../nbs/05_axes/10_card.ipynb #91fe7056
-Mode = Literal["default", "paper"]  # the mended method, or the paper's to the letter
+Mode = Literal["default", "many", "paper"]  # few axes, one an idea; axes of all evidence; the paper's to the letter
 
 # %% ../../nbs/05_axes/10_card.ipynb #05a25703
 QUANTILES = (
@@ -289,7 +289,7 @@ def _checked_names(raw: Mapping[str, Any], e: Any, a: Any) -> tuple[Labels, tupl
     names = tuple(_texts([v["name"] for v in e], "names of the evidence", True))
     if unknown := sorted({n for v in a for n in v["weights"]} - set(names)):
         raise ValueError(f"an axis has a weight for {unknown[0]!r}, which is no evidence of the card")
-    if raw["mode"] not in ("default", "paper") or not (
+    if raw["mode"] not in get_args(Mode) or not (
         isinstance(raw["standardize"], bool) or raw["standardize"] in ("id", "all")
     ):
         raise ValueError(f"mode {raw['mode']!r} and standardize {raw['standardize']!r} are not known")
@@ -362,7 +362,7 @@ class _Parts:
     levels: np.ndarray  # (L,) of the quantiles, from 0 to 1
     quantiles: np.ndarray  # (k, L) of the ID coordinates
     evidence_quantiles: np.ndarray  # (M, L) of the ID evidence
-    mode: Mode  # "default" or "paper"
+    mode: Mode  # "default", "many" or "paper"
     standardize: bool | str  # whether differences are divided by `unit`: False, "id" or "all", which says whose it is
     alpha: float  # penalty
     dropped: Mapping[str, str]  # evidence that no axis may use -> why

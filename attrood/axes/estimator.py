@@ -8,7 +8,7 @@ __all__ = ['AttributionAxes', 'fit_rows', 'fit_axes']
 # %% ../../nbs/05_axes/11_estimator.ipynb #12d44659
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from .card import QUANTILES, AxisCard, Mode, coordinates, id_quantiles, origin
 from .features import PAPER_EVIDENCE, difference_features, id_mask, id_reference
+from .few import CORE_GROUPS, core_evidence, few_stages, id_rows, idea_columns
 from .guard import KINDS, check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
 from .moments import moments
@@ -26,7 +27,7 @@ from .paper import choose_1se, paper_cv, paper_fit
 from .selection import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
 from ..evidence import available_evidence, evidence_frame
-from ..ground import files
+from ..ground import defaults, files
 from ..log import Log, LogError
 from ..log import rows as log_rows
 
@@ -79,7 +80,8 @@ def _paper_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], i
 def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarray | None) -> Selection:
     "The chosen axes; the grid grows as long as it is left open and no fit is good enough."
     auto, tries = est.max_components == "auto", []
-    for top in (12, 16, 20) if auto else (int(est.max_components),):
+    grid = defaults.settled("axis_grid") if est.mode == "many" else (defaults.settled("most_axes"),)
+    for top in grid if auto else (int(est.max_components),):
         ks = (
             range(min(rank, est.min_components), min(rank, top) + 1)
             if est.n_components == "auto"
@@ -109,11 +111,12 @@ def _widened(est: "AttributionAxes", X: np.ndarray, rank: int, strata: np.ndarra
             break
     chosen, said = tries[-1 if met else 0]
     for w in said:
-        warnings.warn(w.message, w.category, stacklevel=2)
+        if est.mode == "many" or not auto or "largest k" not in str(w.message):  # six are the end by intent
+            warnings.warn(w.message, w.category, stacklevel=2)
     return chosen
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #ea257bb3
-def _default_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
+def _many_stages(est: "AttributionAxes", X: np.ndarray, names: Sequence[str], is_id: np.ndarray) -> dict[str, Any]:
     "The same stages mended: the guard, moments instead of rows, a rule that does not favour large k, one-to-one names."
     report, keep = _kept(est, X, names, KINDS)
     chosen = _widened(est, X[:, keep], report["rank"], is_id if est.stratify and not is_id.all() else None)
@@ -140,18 +143,18 @@ class _Settings(BaseEstimator):
         n_components: int | Literal["auto"] = "auto",  # k, or chosen from the data
         alpha: float | Literal["auto"] = "auto",  # penalty, or chosen from the data
         *,
-        mode: Mode = "default",  # "default" or "paper": the stages mended, or the paper's to the letter
+        mode: Mode = "default",  # few axes, "many" that explain every column, or those of "paper" to the letter
         standardize: Literal[False, "id", "all"]
         | None = None,  # unit: none, the sd of ID rows or of all; None: by mode
         groups: Mapping[str, str] | None = None,  # evidence -> group, wins over the registry
         n_components_grid: Sequence[int] = (1, 2, 3, 4),  # candidates for k (K of the paper's (29)), paper mode
         alpha_grid: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0),  # for alpha (A of the paper's (29)), paper mode
-        rule: Rule = "coverage",  # how k and alpha are chosen, default mode: a name in `RULES`, see `select_axes`
+        rule: Rule = "coverage",  # how k and alpha are chosen, many mode: a name in `RULES`, see `select_axes`
         coverage: float = 0.95,  # share of every feature's variance that the axes must explain, rule "coverage"
         agreement: float = 0.95,  # least cosine between the axes of disjoint halves of the rows, rule "coverage"
-        min_components: int = 4,  # fewest axes, default mode; where the rank is smaller, the rank
-        max_components: int | Literal["auto"] = "auto",  # most axes to try, default mode; "auto" grows from 12 to 20
-        rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, default mode
+        min_components: int = 4,  # fewest axes, many mode; where the rank is smaller, the rank
+        max_components: int | Literal["auto"] = "auto",  # most axes to try, many mode; "auto" grows from 12 to 20
+        rank_correlation: float = 0.97,  # columns that order the rows alike beyond this are one, many mode
         n_folds: int = 5,  # number of folds; the paper leaves it open
         stratify: bool = True,  # folds hold ID and OoD in proportion; the paper leaves it open
         fold_seed: int = 42,  # of the folds; the paper leaves it open
@@ -238,24 +241,39 @@ def _marks(y: npt.ArrayLike | None, n: int) -> np.ndarray:
     return id_mask(marks, n)
 
 
+def _stages(
+    est: AttributionAxes, X: np.ndarray, names: Sequence[str], is_id: np.ndarray, core: Mapping[str, str]
+) -> dict[str, Any]:
+    "Stages 4 to 8 of the mode."
+    if est.mode == "paper":
+        return _paper_stages(est, X, names, is_id)
+    if not core:
+        return _many_stages(est, X, names, is_id)
+    k = None if est.n_components == "auto" else int(est.n_components)
+    alpha = None if est.alpha == "auto" else float(est.alpha)
+    return few_stages(X[is_id], names, core, k, alpha)
+
+
 def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> AttributionAxes:
     "Stages 3 to 8, in one thread so that the numbers do not depend on how many there are."
-    if est.mode not in ("default", "paper"):
-        raise ValueError(f"mode must be 'default' or 'paper', got {est.mode!r}")
+    if est.mode not in get_args(Mode):
+        raise ValueError(f"mode must be 'default', 'many' or 'paper', got {est.mode!r}")
     E = validate_data(est, X, dtype=np.float64, ensure_min_samples=2)
     names, is_id = list(getattr(est, "feature_names_in_", [f"x{m}" for m in range(E.shape[1])])), _marks(y, len(E))
-    usual: Literal[False, "id", "all"] = False if est.mode == "paper" else "all"
+    core = idea_columns(names) if est.mode == "default" else {}
+    usual: Literal[False, "id", "all"] = False if est.mode == "paper" else "id" if core else "all"
     standardize = usual if est.standardize is None else est.standardize
     with threadpool_limits(1):
         reference = id_reference(E, is_id, standardize or "id")  # (16)
         features = difference_features(E, reference, standardize)
-        stages = (_paper_stages if est.mode == "paper" else _default_stages)(est, features, names, is_id)
+        stages = _stages(est, features, names, is_id, core)
         z = coordinates(features, stages["components"])
     stages["selection"] = files.plain(stages["selection"])
+    groups = evidence_groups(names, est.groups, "paper" if est.mode == "paper" else "default")
     est.card_ = AxisCard(
         **stages,
         evidence=tuple(names),
-        evidence_groups=tuple(evidence_groups(names, est.groups, est.mode)),
+        evidence_groups=tuple(CORE_GROUPS.get(core.get(n, ""), g) for n, g in zip(names, groups, strict=True)),
         mean=reference.mean,
         unit=reference.scale,
         levels=np.array(QUANTILES),
@@ -263,7 +281,7 @@ def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> Att
         evidence_quantiles=id_quantiles(E[is_id]),
         mode=est.mode,
         standardize=standardize,
-        provenance={"rows": len(E), "id_rows": reference.rows},
+        provenance={"rows": reference.rows if core else len(E), "id_rows": reference.rows},
     )
     return est
 
@@ -290,22 +308,26 @@ def fit_rows(
 
 # %% ../../nbs/05_axes/11_estimator.ipynb #59dd7d00
 def fit_axes(
-    log: Log,  # with ID rows and at least one OoD domain
-    mode: Mode = "default",  # "default" (mended) or "paper" (to the letter)
-    evidence: Sequence[str] | None = None,  # names; None: the paper's five in paper mode, else all the log can give
+    log: Log,  # with at least 30 ID rows; with an OoD domain in the modes "many" and "paper"
+    mode: Mode = "default",  # "default" (few axes, one an idea), "many" (all evidence) or "paper" (to the letter)
+    evidence: Sequence[str] | None = None,  # names; None: the ideas' scores, all the log can give, the paper's five
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> AxisCard:  # fitted axes
     "Fit axes to a log (paper stages 3 to 8)."
-    mask = fit_rows(log)
-    rows = log.select(mask)
-    known = available_evidence(rows) if table is None else [str(n) for n in table]
-    names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
-    E = evidence_frame(rows, names) if table is None else table.loc[mask, names].reset_index(drop=True)
+    left_out: dict[str, str] = {}
+    if mode == "default" and not evidence:
+        E, _, left_out = core_evidence(log, table)
+        mask = id_rows(log)
+    else:
+        mask = id_rows(log) if mode == "default" and log.is_id.all() else fit_rows(log)
+        known = available_evidence(log.select(mask)) if table is None else [str(n) for n in table]
+        names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
+        E = evidence_frame(log.select(mask), names) if table is None else table.loc[mask, names].reset_index(drop=True)
     groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
-    card = (
-        AttributionAxes(mode=mode, **{"groups": groups or None, **params})
-        .fit(E, np.where(rows.is_id, "id", "ood"))
-        .card_
+    y = np.where(log.is_id[mask], "id", "ood")
+    card = AttributionAxes(mode=mode, **{"groups": groups or None, **params}).fit(E, y).card_
+    made = {**card.provenance, "log_fingerprint": log.fingerprint(), **origin(log)}
+    return card.with_parts(
+        selection={**card.selection, "left_out": left_out} if left_out else card.selection, provenance=made
     )
-    return card.with_parts(provenance={**card.provenance, "log_fingerprint": log.fingerprint(), **origin(log)})

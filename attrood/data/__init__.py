@@ -6,7 +6,7 @@
 __all__ = ['Source', 'Sample', 'open_source', 'check_sources', 'Preprocessing', 'thumbnails', 'members', 'pictures']
 
 # %% ../../nbs/01_data/00_data.ipynb #c9566517
-from . import members, pictures
+from . import members, parquet, pictures, tar  # kinds of archives register themselves
 from .pictures import Preprocessing
 from .sources import Sample, Source
 from .specs import check_sources, open_source

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .members import RAW, SUFFIXES, composed, expand, file_stamps, picture_files
-from .sources import TAR, FolderSource, ParquetSource, Source, TarSource
+from .sources import ARCHIVES, FolderSource, Source
 
 # %% ../../nbs/01_data/02_specs.ipynb #36695df8
 _SPEC = re.compile(
@@ -147,12 +147,6 @@ class TFDSSource(_TfdsReaders):
         return super().describe() | {"version": self.version, "license": self.license}
 
 # %% ../../nbs/01_data/02_specs.ipynb #b8f2ea5e
-_ARCHIVES = (
-    ((".parquet", ".pq"), ParquetSource),
-    (TAR, TarSource),
-)  # endings -> source; a further kind of archive is a line here
-
-
 def _named_part(where: str, split: str) -> tuple[str, str]:
     "For files, the part `name[a:b]` of a folder becomes the sub-folder or the files of that name, and the slice."
     name, bracket, rest = split.partition("[")
@@ -175,7 +169,7 @@ def _source_class(where: str) -> type[Source]:
         else expand(where, (), folders=True)
     )
     number: dict[type[Source], int] = {
-        cls: sum(n.lower().endswith(endings) for n in names) for endings, cls in _ARCHIVES
+        cls: sum(n.lower().endswith(cls.endings) for n in names) for cls in ARCHIVES.values()
     }
     if not any(number.values()):
         return FolderSource
@@ -183,7 +177,7 @@ def _source_class(where: str) -> type[Source]:
         number[FolderSource] = len(picture_files(where)[1])
     first, second = sorted(number, key=lambda c: number[c], reverse=True)[:2]
     if number[first] == number[second]:
-        wanted = next(e[0] for e, cls in _ARCHIVES if number[cls])
+        wanted = next(cls.endings[0] for cls in ARCHIVES.values() if number[cls])
         raise ValueError(
             f"{where} holds as many {first.kind} as {second.kind} files ({number[first]}): name one kind, such as "
             f"{Path(where, f'*{wanted}')}"
@@ -196,7 +190,7 @@ def _domain(where: str) -> str:
     path, pattern = Path(where), re.compile(r"[-_.]?[{*?\[].*")
     if os.path.isdir(where):
         return path.name or path.resolve().name
-    endings = (*SUFFIXES, *RAW, *(e for known, _ in _ARCHIVES for e in known))
+    endings = (*SUFFIXES, *RAW, *(e for cls in ARCHIVES.values() for e in cls.endings))
     name = path.stem if path.suffix.lower() in endings else path.name
     if os.path.exists(where):
         return name
@@ -221,7 +215,8 @@ def open_source(
             (None, spec, "", None) if os.path.exists(spec) else (domain, spec.partition("=")[2], "", None)
         )
     options: dict[str, Any] = dict(role=role, sample=sample, seed=seed)
-    is_files = os.path.exists(where) or any(c in where for c in "{*?[") or where.endswith((".parquet", ".pq", ".tar"))
+    endings = tuple(e for cls in ARCHIVES.values() for e in cls.endings)
+    is_files = os.path.exists(where) or any(c in where for c in "{*?[") or where.endswith(endings)
     if not is_files:
         if not _TFDS_NAME.fullmatch(where):
             raise ValueError(f"{where}: no such file or folder")

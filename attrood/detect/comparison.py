@@ -305,6 +305,7 @@ def evaluate_detectors(
     plane: Sequence[str] | None = None,  # names of two axes, such as `z_u` and `z_c`, for the line in their plane
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
     detectors: Sequence[str] = (
+        "additive",
         "mahalanobis",
         "one_class_svm",
         "density",

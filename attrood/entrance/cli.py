@@ -48,6 +48,7 @@ class ModeOption(StrEnum):
     "Which axes to fit."
 
     default = "default"
+    many = "many"
     paper = "paper"
 
 
@@ -63,6 +64,7 @@ class RunMode(StrEnum):
 
     both = "both"
     default = "default"
+    many = "many"
     paper = "paper"
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #0b10f353
@@ -269,7 +271,12 @@ def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -
 def run_command(
     log: RunLogArgument = None,
     out: ResultsOption = Path("attrood-out"),
-    mode: Annotated[RunMode, typer.Option(help="Default axes, the paper's to the letter, or both.")] = RunMode.both,
+    mode: Annotated[
+        RunMode,
+        typer.Option(
+            help="Few axes (default), axes of all evidence (many), the paper's to the letter, or few and the paper's (both)."
+        ),
+    ] = RunMode.both,
     images: ImagesOption = None,
     preset: PresetOption = None,
     model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
@@ -302,30 +309,33 @@ def run_command(
 # %% ../../nbs/10_entrance/05_cli.ipynb #4b55977b
 @app.command(
     "fit",
-    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --few   |   "
+    epilog="Examples:  attrood fit animals -o axes.json   |   attrood fit my_log/ --mode many   |   "
     "attrood fit my_log/ --mode paper --k 3 --alpha 1 -o axes.json",
 )
 def fit_command(
     log: LogArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The axis card to write.")] = Path("axes.json"),
-    mode: Annotated[ModeOption, typer.Option(help="Default axes, or the paper's to the letter.")] = ModeOption.default,
-    k: Annotated[int | None, typer.Option(min=1, help="Number of axes; chosen from the data if not given.")] = None,
-    alpha: Annotated[float | None, typer.Option(min=0, help="Penalty; chosen from the data if not given.")] = None,
+    mode: Annotated[
+        ModeOption,
+        typer.Option(
+            help="Few axes, one an idea, from ID rows (default); axes of all evidence (many); the paper's to the letter."
+        ),
+    ] = ModeOption.default,
+    k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of axes; one for each idea, or chosen from the data, if not given."),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=0, help="Penalty; settled, or chosen from the data, if not given.")
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the paper's cross-validation.")] = 5,
     evidence: Annotated[
         list[str] | None,
         typer.Option(
-            help="Evidence to use; repeat for more. If not given, the paper's five in paper mode, "
-            "else all that the log has."
+            help="Evidence to use; repeat for more. If not given, two scores an idea; the paper's five in paper mode, "
+            "all that the log has in many."
         ),
     ] = None,
-    few: Annotated[
-        bool,
-        typer.Option(
-            "--few",
-            help="A few named axes from ID rows alone, with a decision whose parts are its reasons; OoD rows are not read.",
-        ),
-    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     "Fit axes to a log and write them as an axis card."
@@ -334,15 +344,6 @@ def fit_command(
     outputs.check_output(out, "axis card", [log])
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
-    if few:
-        from attrood.entrance.cli_few import few_card, few_text
-
-        if mode is not ModeOption.default or alpha is not None or evidence:
-            raise ValueError("--few takes --k alone: its evidence and its penalty are fixed, and it has no paper mode")
-        card = few_card(load_log(log), k)
-        card.write(out)
-        say(f"{few_text(card)}\n\nwritten to {out}")
-        return emit(card.to_dict(), as_json)
     done = analyse(
         log_source(log),
         mode.value,

@@ -436,7 +436,7 @@ def _origin(card: AxisCard) -> list[dict[str, Any]]:
 # %% ../../nbs/10_entrance/02_report.ipynb #93e5f98e
 DETECTOR_TEXT = (
     "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar ones. "
-    "AUROC is 1 for perfect and 0.5 for chance. Mahalanobis was shown familiar images alone, logistic both kinds. "
+    "AUROC is 1 for perfect and 0.5 for chance. The sum (additive) and Mahalanobis were shown familiar images alone, logistic both kinds. "
     "Everything was fitted to 60 % of the images, the single score chosen on 20 %, "
     "and these numbers come from the 20 % that were held out."
 )  # above the table of detectors
@@ -457,6 +457,7 @@ def fact_tables(
 def lead_lines(
     found: Digest,  # of the scores
     axes: int,  # how many
+    decided: bool = False,  # whether the card has a decision, which is the verdict
 ) -> list[str]:  # the headline first
     "The first sentences."
     tally = found.tally
@@ -467,7 +468,11 @@ def lead_lines(
     how = (
         f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, "
         "it differs from the familiar ones. "
-        "It stands out if it leaves their usual range on at least one axis."
+        + (
+            "It stands out if, on all axes together, it is farther off than nearly all of them."
+            if decided
+            else "It stands out if it leaves their usual range on at least one axis."
+        )
     )
     met = (
         f"A model met {found.rows:,} images: {ids:,} familiar ones (in distribution, ID"
@@ -582,7 +587,7 @@ def render_report(
     return template.render(
         title=visible(title),
         subtitle=_subtitle(card, found.rows),
-        lead=lead_lines(found, len(axes)),
+        lead=lead_lines(found, len(axes), card.decision is not None),
         domains=domains,
         axes=axes,
         beside="" if comparison is None else comparison_lead(comparison),

@@ -17,6 +17,7 @@ from attrood.evidence import (  # their scores register themselves
     picture,
     picture_causes,
     registry,
+    row_scores,
     vocabulary,
 )
 from .from_embeddings import log_from_embeddings

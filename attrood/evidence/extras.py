@@ -47,7 +47,8 @@ def measure_columns(
     known = [m for m in MEASURES if m in table]
     if not known:
         raise ValueError(
-            f"picture must be a table of measures ({', '.join(list(MEASURES)[:3])}, …), got columns {', '.join(map(str, table.columns[:3]))}"
+            f"picture must be a table of measures ({', '.join(list(MEASURES)[:3])}, …), "
+            f"got columns {', '.join(map(str, table.columns[:3]))}"
         )
     if images is not None and len(table) != images:
         raise ValueError(f"picture must have one row per image ({images}), got {len(table)}")
@@ -123,7 +124,7 @@ def check_words(
     if len(class_words(words, classes, word_embeddings, text_embeddings)) == len(words):
         raise ValueError(f"words must hold one that means no class, got {len(words)} that all do")
 
-
+# %% ../../nbs/03_evidence/18_extras.ipynb #e1aff2b5
 def fit_extras(
     image_embeddings: npt.ArrayLike,  # (n, d) of the ID reference; not looked at without words
     text_embeddings: npt.ArrayLike,  # (C, d) of the classes
@@ -141,7 +142,7 @@ def fit_extras(
         fitted = fit_words(image_embeddings, text_embeddings, class_names, words, word_embeddings, logit_scale)
     return Extras(fitted, None if measures is None else PictureReference.fit(measures))
 
-
+# %% ../../nbs/03_evidence/18_extras.ipynb #c05d4e7d
 def fit_extras_log(
     parts: Iterable[Log | Path],  # of a log; with the column image_embedding for words, with measures for the picture
     text_embeddings: npt.ArrayLike,  # (C, d) the text embeddings that the log was made with
@@ -163,7 +164,8 @@ def fit_extras_log(
     )  # one order, whatever the files
     if len(known) < LEAST:
         warnings.warn(
-            f"{len(known)} reference rows are too few to learn words or pictures from ({LEAST} would do): they are left out",
+            f"{len(known)} reference rows are too few to learn words or pictures from ({LEAST} would do): "
+            "they are left out",
             stacklevel=2,
         )
         return Extras()

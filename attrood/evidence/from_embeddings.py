@@ -37,7 +37,8 @@ def _reference(log: Log, given: Any) -> np.ndarray:
     if isinstance(given, EmbeddingScores):
         if not log.manifest.asks_with(given.text):
             raise ValueError(
-                "reference holds scores that were fitted with other text_embeddings: classes, prompts and model must be the same"
+                "reference holds scores that were fitted with other text_embeddings: "
+                "classes, prompts and model must be the same"
             )
         return np.zeros(len(log), bool)
     if given is False:
@@ -48,7 +49,8 @@ def _reference(log: Log, given: Any) -> np.ndarray:
         share = reference_share(int(log.is_id.sum()), classes)
         if not share:
             warnings.warn(
-                f"{log.is_id.sum()} ID images are too few to fit scores on a fifth of them ({max(100, 10 * classes)} would do for {classes} classes): "
+                f"{log.is_id.sum()} ID images are too few to fit scores on a fifth of them "
+                f"({max(100, 10 * classes)} would do for {classes} classes): "
                 "scores that need ID images are left out; mark some with reference=, or say reference=False",
                 stacklevel=4,
             )
@@ -56,7 +58,8 @@ def _reference(log: Log, given: Any) -> np.ndarray:
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != (len(log),):
         raise ValueError(
-            f"reference must be ({len(log)},) bool, one per image, None, False or fitted scores, got {mask.dtype} of shape {mask.shape}"
+            f"reference must be ({len(log)},) bool, one per image, None, False or fitted scores, "
+            f"got {mask.dtype} of shape {mask.shape}"
         )
     if (odd := mask & ~log.is_id).any():
         raise ValueError(f"reference must mark ID rows alone, row {int(odd.argmax())} has the role 'ood'")
@@ -92,42 +95,39 @@ def log_from_embeddings(
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
     pixels = {} if picture is None else measure_columns(picture, len(np.asarray(image_embeddings)))
-    log = make.bare_log(
-        image_embeddings,
-        text_embeddings,
-        class_names,
-        logit_scale,
-        logit_bias,
-        ids=ids,
-        domains=domains,
-        roles=roles,
-        labels=labels,
-        columns={**columns, **pixels},
-        keep_embeddings=keep_embeddings,
-        **manifest,
-    )
+    given: dict[str, Any] = {"ids": ids, "domains": domains, "roles": roles, "labels": labels}
+    given |= {"columns": {**columns, **pixels}, "keep_embeddings": keep_embeddings}
+    log = make.bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, **given, **manifest)
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:
         return log
+    options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
+    learn = (words, word_embeddings, picture is not None)
+    return _with_evidence(log, image_embeddings, text_embeddings, reference, options, learn)
+
+# %% ../../nbs/03_evidence/10_from_embeddings.ipynb #acce94c7
+def _with_evidence(
+    log: Log,
+    images: npt.ArrayLike,
+    text: npt.ArrayLike,
+    reference: Any,
+    options: dict[str, Any],
+    learn: tuple[Any, Any, bool],
+) -> Log:
+    "A log with all evidence that its embeddings allow."
     mask, order = _reference(log, reference), np.argsort(log.array("id"), kind="stable")
-    rows, x, mask = (
-        log.select(order),
-        unit_rows(image_embeddings, "image_embeddings")[order],
-        mask[order],
-    )  # one order to compute in, whatever the caller's
+    rows, x = log.select(order), unit_rows(images, "image_embeddings")[order]
+    mask = mask[order]  # one order to compute in, whatever the caller's
     if isinstance(reference, EmbeddingScores):
         scores = reference
     else:
-        known = rows.array("label")[mask]
+        known, m = rows.array("label")[mask], rows.manifest
         y = known if all(v is not None for v in known) else None
-        options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
-        scores = EmbeddingScores.fit(x[mask], text_embeddings, y, logit_scale, logit_bias, **options)
-    if words is not None or picture is not None and not isinstance(reference, EmbeddingScores):
-        scores = replace(
-            scores,
-            extras=_extras(rows, reference, x, mask, text_embeddings, words, word_embeddings, picture is not None),
-        )
+        scores = EmbeddingScores.fit(x[mask], text, y, m.logit_scale, m.logit_bias, **options)
+    words, _, picture = learn
+    if words is not None or picture and not isinstance(reference, EmbeddingScores):
+        scores = replace(scores, extras=_extras(rows, reference, x, mask, text, *learn))
     return add_extras(_with_columns(rows, scores, x, mask), scores.extras, x).select(np.argsort(order))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #e8436d56
@@ -136,7 +136,7 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
     with np.errstate(all="ignore"):
         found = scores.columns(x, mask)
     if bad := [n for n, v in found.items() if not np.isfinite(v).all()]:
-        warnings.warn(f"left out, since they are not finite for some image: {', '.join(bad)}", stacklevel=3)
+        warnings.warn(f"left out, since they are not finite for some image: {', '.join(bad)}", stacklevel=4)
     entries = {n: e for n, e in scores.entries().items() if n not in bad}
     columns: dict[str, Any] = {n: found[n] for n in entries} | ({"reference": mask} if mask.any() else {})
     old = {n: rows.array(n) for n in rows.table.column_names if n not in columns}
@@ -159,7 +159,8 @@ def _extras(
     what, least = ("words", 30) if words is not None else ("picture", LEAST)
     if mask.sum() < least:
         raise ValueError(
-            f"{what} need{'s' if words is None else ''} at least {least} reference rows to learn from, got {mask.sum()}: mark some with reference="
+            f"{what} need{'s' if words is None else ''} at least {least} reference rows to learn from, "
+            f"got {mask.sum()}: mark some with reference="
         )
     vocabulary = words if words is None or isinstance(words, Vocabulary) else Vocabulary.of(list(words))
     measures = measures_of(rows.select(mask)) if picture else None

@@ -350,7 +350,8 @@ DEFAULTS |= {
         0.08,
         "higher: more familiar images get a reason, fewer strange ones are called familiar",
         "another log",
-        "one in ten with `reason_between`; shares of kinds on the real sets animals, pets, food had been seen at limits of 0.025 to 0.05 each",
+        "one in ten with `reason_between`; shares of kinds on the real sets animals, pets, food had been "
+        "seen at limits of 0.025 to 0.05 each",
         ("why.limits:OUTSIDE",),
     ),
     "reason_between": Default(
@@ -364,7 +365,8 @@ DEFAULTS |= {
         0.1,
         "lower: probabilities from p-values trust the test more",
         "another log",
-        "finds three in four at p = 0.05; the mean over all exponents, tried first, stated 0.69 where 0.95 was right on pets and food",
+        "finds three in four at p = 0.05; the mean over all exponents, tried first, stated 0.69 where 0.95 "
+        "was right on pets and food",
         ("why.limits:FOUND",),
     ),
     "reason_least": Default(
@@ -399,11 +401,18 @@ DEFAULTS |= {
         "what a person keeps in mind",
         ("axes.few:count_ideas.most",),
     ),
+    "least_ideas": Default(
+        3,
+        "higher: fewer tables that were not made here get axes of ideas",
+        "argument",
+        "two ideas may stand in a table by chance, such as the paper's five columns",
+        ("axes.few:idea_columns.least",),
+    ),
     "least_id_rows": Default(
-        30,
+        (30, 20),
         "lower: quantiles and units of chance",
         "argument",
-        "the least at which a 95 % point is inside the sample",
+        "twenty rows are the least at which a 95 % point is inside the sample; of thirty a fifth may be a reference",
         ("axes.few:LEAST_ROWS",),
     ),
     "same_axis": Default(
@@ -417,7 +426,8 @@ DEFAULTS |= {
         3.0,
         "higher: one far coordinate counts for more",
         "argument",
-        "the logistic law with this median and median deviation; that law and not a cut at 0 was taken after the nine problems, where the two lie within 0.02",
+        "the logistic law with this median and median deviation; that law and not a cut at 0 was taken after "
+        "the nine problems, where the two lie within 0.02",
         ("detect.additive:surprise.base",),
     ),
 }

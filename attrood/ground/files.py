@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .marks import UNSEALED, seal
 from attrood.ground.outputs import (
     LOCK,
     PART,
@@ -35,6 +36,7 @@ from attrood.ground.outputs import (
     check_folder,
     check_output,
     is_in_work,
+    litter,
     name_in,
     read_record,
     real_path,
@@ -182,6 +184,8 @@ def atomic_path(
         with _workplace(target) as place:
             part = place / target.name
             yield part
+            if kind not in UNSEALED:
+                seal(part)
             with open(part, "rb+") as f:
                 os.fsync(f.fileno())
             if record:
@@ -247,6 +251,19 @@ def _swap(new: Path, target: Path) -> None:
         os.rename(old, new)
 
 
+def _keep(old: Path, new: Path) -> None:
+    "What file managers have left in a folder also in the one that takes its place."
+    for name in litter(old):
+        here, there = old / name, new / name
+        if os.path.lexists(there):
+            continue
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(here, there)
+        except OSError:  # a file system without hard links
+            shutil.copy2(here, there)
+
+
 def _settle(out: str | Path, new: Path, target: Path, kind: str) -> None:
     "Move a finished folder to its place; what stands there must be ours, also at the last moment."
     try:
@@ -256,12 +273,14 @@ def _settle(out: str | Path, new: Path, target: Path, kind: str) -> None:
         if e.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not target.is_dir():
             raise
     check_folder(out, target, kind)
+    _keep(target, new)
     _swap(new, target)
     if (stranger := next(strangers(new, kind), None)) is not None:
         _swap(new, target)
         raise ValueError(
             f"{out} got other files ({stranger!r}) while the output was made: give a new or empty folder for the output"
         )
+    _keep(new, target)  # what has come in the last moment
 
 # %% ../../nbs/00_ground/02_files.ipynb #09f8c916
 @contextmanager

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from . import prompts
 from .encoder import Encoder
 from .options import InferOptions
-from .plan import infer, open_sources
+from .plan import infer
+from .run import open_sources
 
 if TYPE_CHECKING:
     from attrood.inference.model import load_vlm

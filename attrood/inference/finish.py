@@ -25,7 +25,8 @@ def _usable(
 ) -> EmbeddingScores:
     "Without the scores that are not finite on their own reference rows."
     with np.errstate(all="ignore"):
-        values = scores.columns(scores.fitted["knn"].bank) if "knn" in scores.fitted else {}  # type: ignore[attr-defined]
+        known = scores.fitted.get("knn")
+        values = scores.columns(known.bank) if known is not None else {}  # type: ignore[attr-defined]
     return replace(
         scores,
         fitted={name: s for name, s in scores.fitted.items() if name not in values or np.isfinite(values[name]).all()},
@@ -88,6 +89,7 @@ def earlier_scores(
     found, text = EmbeddingScores.load(folder), unit_rows(text_embeddings, "text_embeddings")
     if found.text.shape != text.shape or not np.allclose(found.text, text, atol=1e-6):
         raise ValueError(
-            f"the run of {log} asks about other classes, prompts or another model than this one: its scores do not apply"
+            f"the run of {log} asks about other classes, prompts or another model than this one: "
+            "its scores do not apply"
         )
     return found, hashlib.sha256(b"".join(f.read_bytes() for f in sorted(folder.glob("*.npz")))).hexdigest()

@@ -11,7 +11,6 @@ import csv
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -260,13 +259,24 @@ def check_run(
         )
 
 # %% ../../nbs/04_inference/05_folder.ipynb #a6ccb2a3
+def _empty(folder: Path) -> None:
+    "Remove a folder without strangers, but for what file managers have left in it."
+    kept = {folder / name for name in outputs.litter(folder)}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path not in kept and not path.is_dir():
+            path.unlink()
+    for place in [*(p for p in sorted(folder.rglob("*"), reverse=True) if p.is_dir()), folder]:
+        with suppress(OSError):
+            place.rmdir()
+
+
 def clear_run(
     run: RunFolder,  # of the run
 ) -> None:
     "Remove a run: shards, record, rejects, scores, the joined file; `ValueError` if there is anything else."
     check_run(run, restart=True)
     if run.scores_path.is_dir():
-        shutil.rmtree(outputs.real_path(run.scores_path))
+        _empty(outputs.real_path(run.scores_path))
     for p in [
         run.rejects_path,
         *_recorded(run),
@@ -349,7 +359,7 @@ def finish_run(
         REJECTS_KEY: outputs.digest(run.rejects_path).encode(),
     }
     schema = pq.read_schema(files[0]).with_metadata(meta)
-    with atomic_path(run.out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with atomic_path(run.out, KIND) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for file in files:
             writer.write_table(pq.read_table(file).cast(schema).replace_schema_metadata(meta), row_group_size=65536)
     _tidy(run)

@@ -35,12 +35,12 @@ class Prepared(NamedTuple):
     seconds: dict[str, float]  # read, decode, preprocess; and measure, if anything was measured
     measures: dict[str, np.ndarray] = {}  # name to (n,) float32, what was measured of the original pixels
 
-# %% ../../nbs/04_inference/03_loader.ipynb #fe23d95b
+# %% ../../nbs/04_inference/03_loader.ipynb #dba67d2e
 MeasurePixels = Callable[
     [np.ndarray, bytes], Mapping[str, float]
 ]  # original pixels (h, w, 3) and encoded file to named numbers
 
-
+# %% ../../nbs/04_inference/03_loader.ipynb #fe23d95b
 def prepare(
     batch: Batch,  # its place in the run
     samples: Sequence[Sample],  # its images, encoded
@@ -119,6 +119,24 @@ def _work(then: Callable[[Prepared], Any] | None, *args: Any) -> Any:
     ready = prepare(*args)
     return then(ready) if then else ready
 
+# %% ../../nbs/04_inference/03_loader.ipynb #586e3757
+def _feed(
+    sources: Sequence[Source],
+    batches: Sequence[Batch],
+    submit: Callable[[Batch, Sequence[Sample], float], Any],
+    queue: Queue[Any],
+    stop: threading.Event,
+) -> None:
+    "What the reading thread does: read batches, give them to the workers, and queue what is to come."
+    try:
+        for b in batches:
+            samples, seconds = _read(sources, b)
+            if not _offer(queue, submit(b, samples, seconds), stop):
+                return
+        _offer(queue, None, stop)
+    except BaseException as e:  # raised again by the consumer
+        _offer(queue, e, stop)
+
 # %% ../../nbs/04_inference/03_loader.ipynb #151da219
 def load_batches(
     sources: Sequence[Source],  # to read from
@@ -140,19 +158,10 @@ def load_batches(
     queue: Queue[Any] = Queue(workers + 2)
     stop, pool = threading.Event(), _pool(workers, processes, setup)
 
-    def feed() -> None:
-        try:
-            for b in batches:
-                samples, seconds = _read(sources, b)
-                if not _offer(
-                    queue, pool.submit(_work, then, b, samples, preprocessing, max_pixels, seconds, measure), stop
-                ):
-                    return
-            _offer(queue, None, stop)
-        except BaseException as e:  # raised again by the consumer
-            _offer(queue, e, stop)
+    def submit(b: Batch, samples: Sequence[Sample], seconds: float) -> Any:
+        return pool.submit(_work, then, b, samples, preprocessing, max_pixels, seconds, measure)
 
-    reader = threading.Thread(target=feed, name="attrood-read", daemon=True)
+    reader = threading.Thread(target=_feed, args=(sources, batches, submit, queue, stop), daemon=True)
     reader.start()
     try:
         while (item := queue.get()) is not None:

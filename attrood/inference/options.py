@@ -23,7 +23,7 @@ def setting(
     choices: Sequence[str] = (),  # allowed values
     least: float | None = None,  # smallest allowed value
     flag: str = "",  # its name on the command line, if another than the field's
-    bare: str = "",  # what its value stands for in the help, if it may be left out on the command line, which means True
+    bare: str = "",  # what its value stands for in the help, if it may be left out on the command line: then True
 ) -> Any:  # a dataclass field
     "A field of `InferOptions`."
     return field(
@@ -39,14 +39,15 @@ def setting(
         },
     )
 
-# %% ../../nbs/04_inference/11_options.ipynb #40d4c25a
+# %% ../../nbs/04_inference/11_options.ipynb #4eba4d6d
 @dataclass(frozen=True)
-class InferOptions:
-    "Settings of `infer`; the command line makes its options of these fields."
+class _Asked:
+    "What the images are compared with."
 
     classes: str | Sequence[str] | None = setting(
         None,
-        "Class names: a file with one a line, a,b,c, or a named list (food101, imagenet, …). Default: those of --scores, else labels of the ID sources.",
+        "Class names: a file with one a line, a,b,c, or a named list (food101, imagenet, …). "
+        "Default: those of --scores, else labels of the ID sources.",
         cli=str,
     )
     templates: str | Sequence[str] | None = setting(
@@ -57,45 +58,69 @@ class InferOptions:
     )
     reference: str | Source | Sequence[str | Source] = setting(
         (),
-        "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.",
+        "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. "
+        "Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.",
         cli=list[str],
     )
     scores: str | Path | None = setting(
         None,
-        "An earlier log: take over the scores that were fitted there, and its classes and prompts if none are given, so that its axes apply.",
+        "An earlier log: take over the scores that were fitted there, and its classes and prompts if none are given, "
+        "so that its axes apply.",
         cli=Path,
     )
+
+# %% ../../nbs/04_inference/11_options.ipynb #6389e0d1
+@dataclass(frozen=True)
+class _Stored(_Asked):
+    "Which evidence is stored."
+
     evidence: bool = setting(True, "Store every score that image vectors allow.", rows=True)
     patches: bool = setting(False, "GL-MCM too, from the patch tokens of a vision transformer.", rows=True)
     words: bool | str | Path = setting(
         False,
-        "Words that are no classes as evidence, and the word each image shows: the packaged vocabulary, or a list of your own (a .json, or one a line). Learnt from the reference images.",
+        "Words that are no classes as evidence, and the word each image shows: the packaged vocabulary, "
+        "or a list of your own (a .json, or one a line). Learnt from the reference images.",
         cli=str,
         bare="[FILE]",
     )
     picture: bool = setting(
         False,
-        "The state of the picture as evidence (sharpness, noise, compression, light, colour, …), measured on the original pixels. Learnt from the reference images.",
+        "The state of the picture as evidence (sharpness, noise, compression, light, colour, …), "
+        "measured on the original pixels. Learnt from the reference images.",
     )
     embeddings: bool = setting(
         False, "Store image vectors too (float16), from which any score can be redone.", rows=True
     )
+
+# %% ../../nbs/04_inference/11_options.ipynb #cc411d08
+@dataclass(frozen=True)
+class _Engine(_Stored):
+    "What does the work."
+
     batch_size: int | None = setting(None, "Images a batch; found if not given.", least=1)
     workers: int | None = setting(
         None,
-        "Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); by the cores if not given.",
+        "Workers side by side: decoding, and on a CPU the model too (with --engine ray: model actors); "
+        "by the cores if not given.",
         least=0,
     )
     processes: bool = setting(False, "Decode in processes instead of threads.", cli=False)
     precision: str = setting(
         "auto",
-        "Of the image tower; auto is bf16 on a GPU (fp16 on older ones), fp32 on a CPU, where bf16 is faster on processors that have it.",
+        "Of the image tower; auto is bf16 on a GPU (fp16 on older ones), fp32 on a CPU, "
+        "where bf16 is faster on processors that have it.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     device: str = setting("auto", "torch device: auto, cpu, cuda, cuda:1, mps.")
     compile: bool = setting(False, "torch.compile the image tower.")
     engine: str = setting("local", "This process, or Ray Data.", choices=("local", "ray"))
     ray_address: str | None = setting(None, "Address of a Ray cluster; a local one is started if not given.")
+
+# %% ../../nbs/04_inference/11_options.ipynb #40d4c25a
+@dataclass(frozen=True)
+class InferOptions(_Engine):
+    "Settings of `infer`; the command line makes its options of these fields."
+
     max_rejects: float = setting(
         0.1, "Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.", least=0
     )
@@ -112,9 +137,8 @@ class InferOptions:
         for f in fields(self):
             value, choices, least = getattr(self, f.name), f.metadata["choices"], f.metadata["least"]
             if choices and value not in choices:
-                raise ValueError(
-                    f"{f.name} must be {' or '.join(map(repr, choices)) if len(choices) == 2 else 'one of ' + ', '.join(choices)}, got {value!r}"
-                )
+                allowed = " or ".join(map(repr, choices)) if len(choices) == 2 else "one of " + ", ".join(choices)
+                raise ValueError(f"{f.name} must be {allowed}, got {value!r}")
             if least is not None and value is not None and not value >= least:
                 raise ValueError(f"{f.name} must be >= {least:g}, got {value}")
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import files
+from .columns import plain_table
 from .files import Log
 from .schema import LogError, Manifest
 
@@ -164,7 +165,7 @@ class LogFiles:
         for file in self.files:
             first = 0
             for table in _tables(file, read, size):
-                log = Log(files._plain_table(table, file), self.manifest, str(file))
+                log = Log(plain_table(table, file), self.manifest, str(file))
                 if check:
                     files.check_log(log, first)
                     ids.add(log.array("id"))
@@ -211,7 +212,7 @@ def open_log(
             except (pa.ArrowException, OSError, ValueError) as e:
                 raise LogError(f"{file} cannot be read to its end: it is damaged; write it again") from e
             if head is not None:
-                table = files._plain_table(pa.Table.from_batches([head]), file)
+                table = plain_table(pa.Table.from_batches([head]), file)
                 log = files.check_log(Log(table, manifest, str(file)))
                 empty.append(replace(log, table=log.table.slice(0, 0)))
     if not rows:
@@ -327,16 +328,18 @@ RARE = 2_000  # rows of each domain that an even choice of a log holds at least,
 def some_rows(
     log: Log | LogFiles,  # in memory or in files
     watch: Callable[[Log], Any] | None = None,  # shown every batch
-    most: int = SMALL,  # rows, beside those of rare domains
+    most: int = SMALL,  # rows, beside those of rare domains and further ID rows
     size: int = BATCH,  # rows at a time
 ) -> Log:  # the log itself if it has no more rows
     "All rows of a small log, an even choice of a large one: the same in any order, in memory and in files."
-    even = EvenRows(most, min(RARE, most // 4))
+    even, known = EvenRows(most, min(RARE, most // 4)), SmallestRows(most // 4)
     for batch in log_batches(log, size=size):
         if watch is not None:
             watch(batch)
         if len(log) > most:
             even.add(batch.table, batch.array("domain"))
+            known.add(batch.table, np.where(batch.is_id, id_hash(batch.array("id")).astype(float), np.inf))
     if len(log) > most:
-        return Log(even.rows()[0].combine_chunks(), log.manifest, log.name)
+        table = joined_rows(even.all, even.each, known)[0]
+        return Log(table.combine_chunks(), log.manifest, log.name)
     return log if isinstance(log, Log) else files.read_log(log.name)

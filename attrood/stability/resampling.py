@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..axes import AxisCard, fit_rows, matching, moments, sparse_pca
+from ..axes import AxisCard, few, fit_rows, matching, moments, sparse_pca
 from ..ground import defaults, style
 from ..log import Log
 from .seeds import seed_stability
@@ -307,14 +307,19 @@ def _check(
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #01d63bea
 def _resampled(
-    blocks: moments.Moments, fit: AxisFit, W: np.ndarray, domains: np.ndarray, X: np.ndarray | None, s: dict[str, Any]
+    blocks: moments.Moments,
+    fits: tuple[AxisFit, AxisFit],
+    W: np.ndarray,
+    domains: np.ndarray,
+    X: np.ndarray | None,
+    s: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:  # parts of a report, and how the null was made
     "Fits of every kind, compared with the axes W."
-    total, seed = moments.pool(blocks), s["seed"]
+    (fit, by_chance), total, seed = fits, moments.pool(blocks), s["seed"]
     boot = np.asarray(fit(moments.bootstrap_moments(blocks, s["n_boot"], strata=domains, seed=seed)), float)
     first, second = _halves(blocks, domains, s["n_half"], seed + 1, fit, float(total.count))
     null, again, kind = _null(total, X, s["n_null"], seed + 2)
-    chance, chance_again = np.asarray(fit(null), float), np.asarray(fit(again), float)
+    chance, chance_again = np.asarray(by_chance(null), float), np.asarray(by_chance(again), float)
     left_out = _leave_out(blocks, domains, fit, float(total.count))
     matched, random = matching.match_axes(W, boot).apply(boot), matching.match_axes(W, chance).apply(chance)
     low, high = np.quantile(matched, [(1 - s["level"]) / 2, (1 + s["level"]) / 2], axis=0)
@@ -341,6 +346,7 @@ def block_stability(
     *,
     components: npt.ArrayLike | None = None,  # (k, m) the axes in question; None: the fit to all blocks
     X: npt.NDArray[np.float64] | None = None,  # (n, m) the rows, for a null from permuted rows
+    null_fit: AxisFit | None = None,  # how permuted data are fitted; None: as the rows are
     n_boot: int = defaults.settled("n_boot"),  # bootstrap replicates
     n_half: int = defaults.settled("n_half"),  # half splits
     n_null: int = defaults.settled("n_null"),  # null fits
@@ -358,7 +364,7 @@ def block_stability(
         refit = np.asarray(fit(total), float)
         W = refit if components is None else np.asarray(components, float)
         _warn_unlike(W, refit)
-        parts, kind = _resampled(blocks, fit, W, domains, X, s)
+        parts, kind = _resampled(blocks, (fit, null_fit or fit), W, domains, X, s)
     settings = {"rows": float(total.count), "n_blocks": len(blocks), **s, "null": kind, **t}
     report = StabilityReport(list(names), _rounded(W), **parts, settings=settings, verdicts=[])
     return replace(report, verdicts=[_verdict(j, report, t) for j in range(len(W))])
@@ -451,20 +457,39 @@ def plot_stability_null(
     return ax
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #094060a5
+def _groups(log: Log, rows: np.ndarray) -> np.ndarray | None:
+    "ID domains of rows; of one domain alone fifths of its classes, by what the model said; None where one is too small."
+    domain, said = log.array("domain")[rows].astype(str), log.array("prediction")[rows].astype(str)
+    if len(set(domain)) == 1:
+        place = np.unique(said, return_inverse=True)[1] % 5
+        domain = np.array([f"classes {p + 1} of 5" for p in place])
+    return domain if np.unique(domain, return_counts=True)[1].min() >= 4 else None
+
+
 def judge(
     card: AxisCard,  # fitted axes
     log: Log,  # what they were fitted on
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> dict[str, Any]:  # for the card
     "Stability of fitted axes: over seeds in paper mode (paper (45) to (47)), over resampled data otherwise."
-    mask = fit_rows(log)
+    ideas = card.selection.get("rule") == "ideas"
+    mask = few.id_rows(log) if ideas else fit_rows(log)
     keep = np.array([e not in card.dropped for e in card.evidence])
-    X, k = card.features(card.evidence_of(log, table).loc[mask])[:, keep], len(card.names)
+    X, k = card.features(card.evidence_of(log, table).loc[mask]), len(card.names)
     if card.mode == "paper":
-        return {"method": "solver seeds (paper section 7.4)", **seed_stability(X, k, card.alpha).to_dict()}
+        return {
+            "method": "solver seeds (paper section 7.4)",
+            **seed_stability(X[:, keep], k, card.alpha).to_dict(),
+        }
+    if ideas:
+        settings: dict[str, Any] = {"components": card.components, "null_fit": few.few_fit(card, 0)}
+        report = stability(X, few.few_fit(card), card.evidence, _groups(log, mask), **settings)
+        how = "each with the standard beside it, and a null without"
+        return {"method": f"bootstrap, half splits and left-out parts, {how}", **report.to_dict()}
     kept = [e for e, stays in zip(card.evidence, keep, strict=True) if stays]
-    domains = log.array("domain")[mask]
-    report = stability(X, axis_fit(k, card.alpha, relative=True), kept, domains, components=card.components[:, keep])
+    fit = axis_fit(k, card.alpha, relative=True)
+    domains, components = log.array("domain")[mask], card.components[:, keep]
+    report = stability(X[:, keep], fit, kept, domains, components=components)
     return {"method": "bootstrap, half splits, left-out domains and a null", **report.to_dict()}
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #8cbc6f8b

@@ -89,8 +89,8 @@ FAULTS_EN = {
 ENGLISH = Language(
     {
         "said": "Predicted '{prediction}'. ",
-        "inside": "Every axis stays in the range of the ID images "
-        "(the largest, {axis}, at {reach:.1f} times their reach). ",
+        "inside": "Taken together it stays in the range of the ID images "
+        "(most unusual is {axis}, at {reach:.1f} times their reach). ",
         "reason": "The main reason is axis {axis} ({meaning}): {where}, {reach:.1f} times the reach of the ID images. ",
         "parts": "It comes from {parts}. ",
         "and": " and ",
@@ -107,6 +107,8 @@ ENGLISH = Language(
         "energy": ("weak match to all classes", "strong match to all classes"),
         "geometry": ("far from the familiar images", "close to the familiar images"),
         "text": ("unusual relation to the class names", "usual relation to the class names"),
+        "words": ("another word fits better", "no other word comes near"),
+        "picture": ("unusual pixels", "usual pixels"),
         "perturbation": ("unstable under small changes", "stable under small changes"),
     },
     {
@@ -187,7 +189,7 @@ FAULTS_JA = {
 JAPANESE = Language(
     {
         "said": "「{prediction}」と予測。",
-        "inside": "どの軸でも ID 画像の範囲内（最大は {axis}、ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
+        "inside": "全体として ID 画像の範囲内（最も普通でないのは {axis}、ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
         "reason": "主な理由は軸 {axis}（{meaning}）：{where}（ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
         "parts": "内訳は {parts}。",
         "and": "、",
@@ -204,6 +206,8 @@ JAPANESE = Language(
         "energy": ("全クラスとの一致が弱い", "全クラスとの一致が強い"),
         "geometry": ("見慣れた画像から遠い", "見慣れた画像に近い"),
         "text": ("クラス名との関係が普通でない", "クラス名との関係は普通"),
+        "words": ("クラス名でない言葉がよく合う", "ほかの言葉は合わない"),
+        "picture": ("画素が普通でない", "画素は普通"),
         "perturbation": ("小さな変化に不安定", "小さな変化に安定"),
     },
     {
