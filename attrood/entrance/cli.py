@@ -26,7 +26,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from .cli_diff import add_commands
+from .cli_act import add_acts
+from .cli_diff import FailIfOption, add_commands, raise_alarms, read_alarms
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
@@ -289,21 +290,24 @@ def run_command(
 ) -> None:
     """Do the whole job: axes, stability, scores, figures, report.
     On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
-    from attrood.entrance.job import run
-    from attrood.entrance.presets import PRESETS
+    from attrood.entrance import drawing
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = log_source(log)
     _say_log(log, table)
-    done = run(
-        table,
-        out,
-        mode.value,
-        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
-        bool(preset and PRESETS[preset].published),
-        found,
-    )
+    with drawing.ahead(mode is RunMode.both):
+        from attrood.entrance.job import run
+        from attrood.entrance.presets import PRESETS
+
+        done = run(
+            table,
+            out,
+            mode.value,
+            lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+            bool(preset and PRESETS[preset].published),
+            found,
+        )
     _say_results(done, out, start, as_json)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #4b55977b
@@ -364,20 +368,26 @@ def score_command(
     axes: Annotated[Path, typer.Option(help="The axis card.")] = Path("axes.json"),
     out: Annotated[Path, typer.Option("-o", "--out", help="The scores to write, Parquet.")] = Path("scores.parquet"),
     any_model: AnyModelOption = False,
+    fail_if: FailIfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
     from attrood.axes import AxisCard
     from attrood.entrance.job import write_scores
+    from attrood.entrance.sets import set_lines
     from attrood.why import scoring
 
     outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
+    asked = read_alarms(fail_if, card.names)
     source, means = log_source(log), scoring.DomainMeans(card)
     write_scores(means.through(tracked(scoring.score_batches(card, source, any_model), len(source), "score")), out)
+    if (said := means.said()) is not None:
+        say("\n".join(set_lines(said)))
     say(means.table().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(source)} rows written to {out}")
     emit({"rows": len(source), "out": str(out), "axes": list(card.names)}, as_json)
+    raise_alarms(asked, out)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #fc299e48
 @app.command(
@@ -432,13 +442,16 @@ def explain_command(
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
-    from attrood.why import explain, scoring
+    from attrood.entrance.sets import known_sets, set_lines
+    from attrood.why import explain, scoring, set_reasons
 
     card, source = AxisCard.read(axes), log_source(log)
     if not id:
-        profile = scoring.profile_batches(card, source, any_model)
-        say(profile.round(3).to_string(index=False))
-        emit({"domains": profile.to_dict("records")}, as_json)
+        profile, said = scoring.profile_batches(card, source, any_model)
+        lines = [] if said is None else set_lines(said, language.value)
+        say("\n".join([*lines, profile.round(3).to_string(index=False)]))
+        sets = set_reasons.plain_sets(known_sets(said))
+        emit({"domains": profile.to_dict("records"), "sets": sets}, as_json)
         return
     rows = scoring.rows_of(source, id)
     found = [explain(card, rows, i, None, any_model) for i in id]
@@ -554,6 +567,7 @@ app.command(
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
     "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
+add_acts(app)
 add_commands(app)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #74cfca25

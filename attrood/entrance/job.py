@@ -21,22 +21,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib.externals.loky import get_reusable_executor
 
 from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
+from . import drawing
 from .digest import digest
 from .few_text import few_lines
 from .published import compare_published
 from .report import report_images, write_report
+from .sets import set_lines, write_sets
 from ..evidence import evidence_frame
 from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
 from ..log import rows as log_rows
 from ..stability import resampling
-from ..why import score_log, scoring
+from ..why import log_reasons, score_log, scoring
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Analysis:
         None  # detectors against the best single score on held-out rows; None if there are too few
     )
     whole: Log | log_rows.LogFiles | None = None  # the log, where the scores are of an even choice of its rows
+    said: pd.DataFrame | None = None  # then reasons of all rows, counted by `reason_tally`
     profile: pd.DataFrame | None = None  # then `domain_profile` of all rows, once they have been scored
 
 # %% ../../nbs/10_entrance/01_job.ipynb #26675fc9
@@ -119,6 +121,7 @@ def analyse(
         card = card.with_parts(
             stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
         )
+        card = log_reasons.with_reasons(card, log)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     if len(whole) > len(log):
@@ -260,10 +263,15 @@ def _domain_text(analysis: Analysis) -> list[str]:
 def summary(
     analysis: Analysis,  # of a log
 ) -> str:  # several lines
-    "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
+    "What each set shows, what was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, profile = analysis.card, domain_profile(analysis)
     known = int(profile.loc[profile["role"] == "id", "images"].sum())
-    lines = _fit_lines(card, int(profile["images"].sum()), known) + _stability_text(card) + _domain_text(analysis)
+    lines = (
+        set_lines(analysis.scores if analysis.said is None else analysis.said)
+        + _fit_lines(card, int(profile["images"].sum()), known)
+        + _stability_text(card)
+        + _domain_text(analysis)
+    )
     if (t := analysis.detectors) is not None:
         pooled = t[t["domain"] == comparison.POOLED].sort_values("auroc", ascending=False)
         found = [f"  {r.auroc:.3f} [{r.auroc_low:.3f}, {r.auroc_high:.3f}]  {r.detector}" for r in pooled.itertuples()]
@@ -330,12 +338,14 @@ def write_analysis(
     if analysis.whole is None:
         write_scores(analysis.scores, folder / "scores.parquet")
     else:
-        sums = ProfileSums(analysis.card.names)
-        write_scores(sums.through(scoring.score_batches(analysis.card, analysis.whole)), folder / "scores.parquet")
-        analysis = replace(analysis, profile=sums.table())
+        sums, means = ProfileSums(analysis.card.names), scoring.DomainMeans(analysis.card)
+        frames = means.through(sums.through(scoring.score_batches(analysis.card, analysis.whole)))
+        write_scores(frames, folder / "scores.parquet")
+        analysis = replace(analysis, profile=sums.table(), said=means.said())
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
+    write_sets(analysis.scores if analysis.said is None else analysis.said, folder / "summary.json", analysis.notes)
     figures(analysis, log, folder / "figures")
     return analysis
 
@@ -423,28 +433,16 @@ def _analyse_into(
     return write_analysis(analysis, rows, folder, figures)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _drawing_job(parent: int, *job: Any) -> None:
-    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
-    ground_files.end_with_parent(parent)
-    if job:
-        _draw(*job)
-    else:
-        style.pyplot()
-
-
 @contextmanager
 def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
     "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
     if not beside or (os.cpu_count() or 1) == 1:
         yield write_figures
         return
-    parent, ended = os.getpid(), False
-    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
-    jobs = [executor.submit(_drawing_job, parent)]
+    executor, ended = drawing.worker(), False
+    jobs = [executor.submit(drawing.warm)]
     try:
-        yield lambda analysis, log, folder: jobs.append(
-            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
-        )
+        yield lambda analysis, log, folder: jobs.append(executor.submit(_draw, *_to_draw(analysis, log), folder))
         for job in jobs:
             job.result()
         ended = True

@@ -8,6 +8,7 @@ __all__ = ['SIGNS', 'score_log', 'score_batches', 'DomainMeans', 'profile_batche
 # %% ../../nbs/08_why/02_scoring.ipynb #f45e435a
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,9 @@ from ..detect import evaluation
 from ..evidence import registry
 from ..log import Log, LogError
 from ..log import rows as log_rows
-from . import domains
+from . import domains, set_reasons
 from .explainer import Explainer, Explanation
+from .log_reasons import action_of, reason_columns, row_reasons, row_text
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d23ff887
 def score_log(
@@ -30,8 +32,10 @@ def score_log(
 ) -> (
     pd.DataFrame
 ):  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
-    "Coordinates, dominant axis, suggested action and decision for every row of a log."
+    "Coordinates, dominant axis, reason in words, suggested action and decision for every row of a log."
     scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
+    if (why := reason_columns(card, log)) is not None:  # one suggestion a row: that of its reason
+        scores = pd.concat([scores.drop(columns="action"), why], axis=1)
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
     return (
         frame
@@ -81,13 +85,14 @@ def score_batches(
 
 # %% ../../nbs/08_why/02_scoring.ipynb #622cf91c
 class DomainMeans:
-    "Mean coordinates of the domains, of scores that pass by."
+    "Mean coordinates of the domains and counts of reasons, of scores that pass by."
 
     def __init__(
         self,
         card: AxisCard,  # fitted axes
     ) -> None:
         self.names, self.sums = list(card.names), pd.DataFrame()
+        self.counts: list[pd.DataFrame] = []
 
     def through(
         self,
@@ -97,6 +102,8 @@ class DomainMeans:
         for frame in frames:
             grouped = frame.groupby("domain")[self.names]
             part = grouped.sum().assign(rows=grouped.size())
+            if "reason" in frame:
+                self.counts.append(set_reasons.reason_tally(frame))
             self.sums = part if self.sums.empty else self.sums.add(part, fill_value=0)
             yield frame
 
@@ -104,19 +111,25 @@ class DomainMeans:
         "The means of what has passed."
         return self.sums[self.names].div(self.sums["rows"], axis=0)
 
+    def said(self) -> pd.DataFrame | None:  # as `reason_tally`; None where the scores know no reasons
+        "The reasons of what has passed."
+        return pd.concat(self.counts, ignore_index=True) if self.counts else None
+
 # %% ../../nbs/08_why/02_scoring.ipynb #58fb0190
 def profile_batches(
     card: AxisCard,  # fitted axes
     log: Log | log_rows.LogFiles,  # in memory, or files from `open_log`
     any_model: bool = False,  # take a log of another model or text side too
     size: int = log_rows.BATCH,  # rows at a time
-) -> pd.DataFrame:  # as `domain_profiles` of the coordinates
-    "Mean coordinates of every domain with intervals, of a log of any number of rows."
-    sums = domains.DomainSums()
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # as `domain_profiles` of the coordinates, and as `reason_tally`
+    "Mean coordinates of every domain with intervals, and its reasons, of a log of any number of rows."
+    sums, said = domains.DomainSums(), []
     for batch in log_rows.log_batches(log, size=size):
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
         sums.add(z, batch.array("domain"), batch.is_id, card.names)
-    return sums.profiles()
+        if (why := reason_columns(card, batch)) is not None:
+            said.append(set_reasons.reason_tally(batch.frame()[["domain", "role"]].join(why)))
+    return sums.profiles(), pd.concat(said, ignore_index=True) if said else None
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d74e7db4
 def rows_of(
@@ -149,4 +162,8 @@ def explain(
         if table is None
         else card.evidence_of(log, table, any_model).iloc[rows[:1]]
     )
-    return Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]))
+    found = row_reasons(card, log.select(rows[:1]))
+    said = {code: row_text(r, code) for code, r in found.items()}
+    known = Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]), said or None)
+    first = found.get("en", [])
+    return replace(known, reasons=tuple(map(asdict, first)), action=action_of(first[0])) if first else known
