@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attrood.act import adapt as adapt
+    from attrood.act import whatif as whatif
     from attrood.axes import AttributionAxes as AttributionAxes
     from attrood.axes import AxisCard as AxisCard
     from attrood.axes import fit_axes as fit_axes
@@ -63,6 +65,8 @@ _DOOR = {  # name: the room whose door has it, and what it is for; a line here a
     "score_log": ("why", "coordinates of each row, and what stands out"),
     "explain": ("why", "why a row lies where it lies, in words"),
     "evaluate_log": ("detect", "detectors on axes against single scores, held out"),
+    "whatif": ("act", "what other classes would change"),
+    "adapt": ("act", "class vectors tuned on a few labelled rows"),
     "run": ("entrance", "the whole job, from a log to a report"),
 }
 

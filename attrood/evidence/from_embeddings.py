@@ -95,9 +95,9 @@ def log_from_embeddings(
 ) -> Log:  # rows in the order given
     "A log from image and text embeddings of any CLIP-like model, with all evidence that they allow."
     pixels = {} if picture is None else measure_columns(picture, len(np.asarray(image_embeddings)))
-    model = (image_embeddings, text_embeddings, class_names, logit_scale, logit_bias)
-    given = {"ids": ids, "domains": domains, "roles": roles, "labels": labels}
-    log = make.bare_log(*model, **given, columns={**columns, **pixels}, keep_embeddings=keep_embeddings, **manifest)
+    given: dict[str, Any] = {"ids": ids, "domains": domains, "roles": roles, "labels": labels}
+    given |= {"columns": {**columns, **pixels}, "keep_embeddings": keep_embeddings}
+    log = make.bare_log(image_embeddings, text_embeddings, class_names, logit_scale, logit_bias, **given, **manifest)
     if (words is None) != (word_embeddings is None):
         raise ValueError("words and word_embeddings must be given together, got one of them")
     if not evidence:

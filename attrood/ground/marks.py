@@ -139,10 +139,11 @@ MARKS: dict[str, Callable[[Path], bool]] = {  # kind of a single file → whethe
     "words": _words,
     "figure": _figure,
     "weights": _starts(b'"attrood":', 65536),
+    "class vectors": _starts(b'\\"kind\\": \\"class_vectors\\"', 1 << 24),
     "cache entry": lambda file: True,
     "": lambda file: False,
 }
-UNSEALED = ("weights", "cache entry", "")  # kinds that need no seal: nobody writes in them by hand
+UNSEALED = ("weights", "class vectors", "cache entry", "")  # kinds that need no seal: nobody writes in them by hand
 
 # %% ../../nbs/00_ground/06_marks.ipynb #143ce1b1
 def is_marked(

@@ -56,6 +56,11 @@ class _Asked:
         cli=list[str],
         flag="--template",
     )
+    vectors: str | Path | None = setting(
+        None,
+        "Class vectors that attrood adapt wrote: they bring classes and prompts, and are asked with instead of them.",
+        cli=Path,
+    )
     reference: str | Source | Sequence[str | Source] = setting(
         (),
         "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. "

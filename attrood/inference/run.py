@@ -17,12 +17,13 @@ import numpy as np
 
 from ..data import Source, check_sources, open_source, pictures
 from ..evidence import EVIDENCE, EmbeddingScores, extras, from_embeddings, vocabulary
-from .encoder import Encoder, class_vectors, word_vectors
+from .encoder import Encoder, word_vectors
 from .encoding import Encoded
 from .finish import earlier_scores
 from .folder import Batch, plan_batches
 from .options import InferOptions
-from .prompts import class_list, readable, template_list
+from .prompts import readable
+from .vectors import asked_with
 from ..log import Log, make, rows
 
 # %% ../../nbs/04_inference/12_run.ipynb #4c3c2a13
@@ -246,9 +247,8 @@ class Run(_Written):
         "Decide everything that a run depends on, and encode its class texts."
         known = [s for s in sources[: len(sources) - references] if s.role == "id"]
         labels = [(c, _data_set(s)) for s in known for c in s.class_names()]
-        names = class_list(options.classes, labels if options.classes is None else ())
-        prompts, described = template_list(options.templates), [s.describe() for s in sources]
-        texts = class_vectors(vlm, names, prompts, options.cache)
+        names, prompts, texts = asked_with(vlm, options, labels)
+        described = [s.describe() for s in sources]
         fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
         images, classes = sum(map(len, known)), len(set(labels)) or len(names)
         share = 0.0 if references or fitted else from_embeddings.reference_share(images, classes)
@@ -259,6 +259,7 @@ class Run(_Written):
         size = options.batch_size or 32
         record = _record(vlm, names, prompts, described, size, references, digest, options)
         record |= {} if fitted else _learnt(words, picture)
+        record |= {"vectors": make.text_hash(texts)} if options.vectors else {}
         if options.patches:
             _try_patches(vlm, texts)
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)

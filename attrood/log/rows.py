@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import files
+from .columns import plain_table
 from .files import Log
 from .schema import LogError, Manifest
 
@@ -146,7 +147,7 @@ class LogFiles:
         for file in self.files:
             first = 0
             for table in _tables(file, read, size):
-                log = Log(files._plain_table(table, file), self.manifest, str(file))
+                log = Log(plain_table(table, file), self.manifest, str(file))
                 if check:
                     files.check_log(log, first)
                     ids.add(log.array("id"))
@@ -192,7 +193,7 @@ def open_log(
             except (pa.ArrowException, OSError, ValueError) as e:
                 raise LogError(f"{file} cannot be read to its end: it is damaged; write it again") from e
             if head is not None:
-                table = files._plain_table(pa.Table.from_batches([head]), file)
+                table = plain_table(pa.Table.from_batches([head]), file)
                 log = files.check_log(Log(table, manifest, str(file)))
                 empty.append(replace(log, table=log.table.slice(0, 0)))
     if not rows:
