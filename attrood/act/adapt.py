@@ -168,7 +168,9 @@ class Adapted:
 def adapt(
     log: Log,  # with image vectors and labelled ID rows
     shots: int = 16,  # labelled rows of each class, at most
-    weights: Weights = Weights(),  # noqa: B008 - of the terms of the loss
+    weights: Weights
+    | Mapping[str, float]
+    | None = None,  # of the terms of the loss: bound, warmth, between, keep, ridge
     salt: str = "adapt",  # another salt, another draw of rows
     axes: bool = True,  # judge the detector on axes too, which takes the most time
     judge: bool = True,  # say what it does on other rows
@@ -181,6 +183,7 @@ def adapt(
             f"{log.name} keeps no image vectors, which tuning learns from: write it with `attrood infer --embeddings`, "
             "or keep_embeddings=True"
         )
+    weights = weights if isinstance(weights, Weights) else Weights(**(weights or {}))
     known, used = texts_of(log, **texts), chosen_rows(log, shots, salt)
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
     names = {c: i for i, c in enumerate(log.manifest.class_names)}
