@@ -91,7 +91,7 @@ def steps(name: str) -> None:
     from attrood.detect import fit_decision
     from attrood.entrance.cli import load_log
     from attrood.evidence import evidence_frame
-    from attrood.stability import judge
+    from attrood.stability.resampling import judge
     from attrood.why import score_log
 
     log = clock("read the log", lambda: load_log(name))

@@ -26,7 +26,8 @@ from attrood.log import Log
 from attrood.log.make import bare_log
 from attrood.log.rows import reference_rows
 from attrood.why.known_classes import calibration_error, known_classes
-from attrood.why.reasons import KINDS, Reasons, reason_table, reasons
+from attrood.why.log_reasons import reason_table
+from attrood.why.reasons import KINDS, Reasons, reasons
 from attrood.why.set_words import set_sentence, set_words
 
 

@@ -3,8 +3,9 @@
 Usage: python tools/make_bundled_log.py CLIP_VITB32_PHOTOS.npz
 
 The input holds embeddings of OpenAI CLIP ViT-B/32 (image_embeddings, text_embeddings, class_names, label, source, shift, sample_id). Only what is
-computed from them is kept: scalars, the ten best cosines and every evidence that the embeddings allow, no embedding and no image. A fifth of the ID
-rows, chosen by a hash of their ids, is the reference that distances are fitted on; the column `reference` marks them.
+computed from them is kept: scalars, the ten best cosines, every evidence that the embeddings allow, and the best of the package's words that are no
+classes (assets/words_vitb32.npz), no embedding and no image. A fifth of the ID rows, chosen by a hash of their ids, is the reference that distances
+and words are fitted on; the column `reference` marks them.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attrood.evidence import log_from_embeddings
+from attrood.evidence import log_from_embeddings, vocabulary
 from attrood.log import write_log
 from attrood.log.rows import reference_rows
 
@@ -35,6 +36,7 @@ def main(npz: Path, out: Path) -> None:
         for d in sorted(WHAT)
     ]
     reference = reference_rows(z["sample_id"].tolist(), roles)
+    words, vectors, _ = vocabulary.bundled_bank()
     log = log_from_embeddings(
         z["image_embeddings"],
         z["text_embeddings"],
@@ -46,11 +48,14 @@ def main(npz: Path, out: Path) -> None:
         labels=z["label"].tolist(),
         columns={"shift": z["shift"]},
         reference=reference,
+        words=words,
+        word_embeddings=vectors,
         sources=sources,
         model={"name": "ViT-B-32-quickgelu", "pretrained": "openai", "weights": "OpenAI CLIP ViT-B/32"},
         templates=["a {}"],
         precision="fp16 embeddings",
-        notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0).",
+        notes="84 animal names as classes; text embeddings: https://github.com/facebookresearch/Detic (Apache-2.0). "
+        "Words that are no classes: assets/words_vitb32.npz of the package, which names its sources.",
     )
     write_log(log.canonical(), out)
     print(f"{out}: {len(log)} rows, {out.stat().st_size / 1e3:.0f} kB, fingerprint {log.fingerprint()[:12]}")

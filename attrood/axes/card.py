@@ -45,17 +45,8 @@ def coordinates(
 Mode = Literal["default", "many", "paper"]  # few axes, one an idea; axes of all evidence; the paper's to the letter
 
 # %% ../../nbs/05_axes/10_card.ipynb #05a25703
-QUANTILES = (
-    0.0,
-    0.001,
-    0.0025,
-    0.005,
-    *(i / 100 for i in range(1, 100)),
-    0.995,
-    0.9975,
-    0.999,
-    1.0,
-)  # levels of the ID quantiles that an axis card keeps
+# levels of the ID quantiles that an axis card keeps
+QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)
 
 
 def id_quantiles(
@@ -144,7 +135,7 @@ def card_to_dict(
     card: Any,  # an `AxisCard`
 ) -> dict[str, Any]:  # plain types only
     "The axis card as JSON has it."
-    parts = {k: getattr(card, k) for k in ("stability", "decision", "notes") if getattr(card, k) is not None}
+    parts = {k: getattr(card, k) for k in ("stability", "decision", "reasons", "notes") if getattr(card, k) is not None}
     return files.plain(
         {
             "card_version": CARD_VERSION,
@@ -343,6 +334,7 @@ def _checked_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
         "provenance": _checked_provenance(raw),
         "stability": _mapping(raw, "stability", False),
         "decision": _mapping(raw, "decision", False),
+        "reasons": _mapping(raw, "reasons", False),
         "notes": None if notes is None else tuple(_texts(notes, "notes")),
         "version": str(raw.get("attrood", "")),
     }
@@ -370,6 +362,9 @@ class _Parts:
     provenance: Mapping[str, Any]  # rows, id_rows, and what is known of the log
     stability: Mapping[str, Any] | None = None  # do the axes come back?
     decision: Mapping[str, Any] | None = None  # an ID-only detector with its threshold
+    reasons: Mapping[str, Any] | None = (
+        None  # what familiar rows told of words and pictures, as `Reasons.to_dict` gives it
+    )
     notes: tuple[str, ...] | None = None  # warnings of the run
     version: str = __version__  # of attrood, that made it
 

@@ -316,15 +316,16 @@ def fit_axes(
 ) -> AxisCard:  # fitted axes
     "Fit axes to a log (paper stages 3 to 8)."
     left_out: dict[str, str] = {}
+    groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
     if mode == "default" and not evidence:
         E, _, left_out = core_evidence(log, table)
         mask = id_rows(log)
     else:
         mask = id_rows(log) if mode == "default" and log.is_id.all() else fit_rows(log)
         known = available_evidence(log.select(mask)) if table is None else [str(n) for n in table]
+        known = [n for n in known if groups.get(n) not in ("words", "picture")] or known  # these have their own reasons
         names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
         E = evidence_frame(log.select(mask), names) if table is None else table.loc[mask, names].reset_index(drop=True)
-    groups = {n: e["group"] for n, e in log.manifest.evidence.items() if "group" in e}
     y = np.where(log.is_id[mask], "id", "ood")
     card = AttributionAxes(mode=mode, **{"groups": groups or None, **params}).fit(E, y).card_
     made = {**card.provenance, "log_fingerprint": log.fingerprint(), **origin(log)}

@@ -31,7 +31,7 @@ def paper_fit(
     X: npt.ArrayLike,  # (n, m) drop/gain features, one row per image
     k: int,  # number of axes, >= 1
     alpha: float,  # L1 penalty, >= 0, not scaled by n
-    seed: int = 42,  # solver seed; it only touches axes the data do not use
+    seed: int | np.random.RandomState = 42,  # solver seed; it only touches axes the data do not use
     *,
     method: Literal["lars", "cd"] = "lars",  # lasso solver
     ridge_alpha: float = 0.01,  # shrinkage of the projection, >= 0

@@ -48,13 +48,14 @@ def _t(a: np.ndarray) -> np.ndarray:
 
 def _code_step(U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     "Lasso sweeps: U (p, r, k) with unit columns or zero ones, V (p, k, m), R (p, r, m), alpha (p,) -> V."
-    V, cross, k, alpha = V.copy(), _t(U) @ R, U.shape[2], alpha[:, None]
+    V, cross, k = V.copy(), _t(U) @ R, U.shape[2]
+    bound = 1.0 if (alpha == 1).all() else alpha[:, None]
     off = _t(U) @ U
     off[:, np.arange(k), np.arange(k)] = 0
     for _ in range(2 if k > 1 else 1):
         for j in range(k):
             z = cross[:, j] - (off[:, j, None] @ V)[:, 0] if k > 1 else cross[:, 0]
-            V[:, j] = z - np.minimum(np.maximum(z, -alpha), alpha)
+            V[:, j] = z - np.clip(z, -bound, bound)
     return V
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #8c47a773
@@ -62,15 +63,19 @@ def _dictionary_step(
     U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray, total: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     "Unit vectors for fixed V, one after the other; U and the objective at (U, V)."
-    U, cross, gram = U.copy(), R @ _t(V), V @ _t(V)
+    T, cross, gram = _t(U).copy(), V @ _t(R), V @ _t(V)  # rows of T lie side by side in memory
     for j in range(V.shape[1]):
-        size = gram[:, j, j, None]
-        u = cross[:, :, j] - (U @ gram[:, :, j, None])[:, :, 0] + size * U[:, :, j]
-        norm = np.maximum(np.sqrt((u * u).sum(1, keepdims=True)), size)
-        U[:, :, j] = np.where(size > 0, u / np.where(norm > 0, norm, 1), U[:, :, j])
-    fit = 0.5 * np.einsum("pij,pij->p", _t(U) @ U, gram) - np.einsum("pij,pij->p", cross, U)
+        size = gram[:, j, j]
+        u = cross[:, j] - (gram[:, j, None] @ T)[:, 0] + size[:, None] * T[:, j]
+        norm = np.maximum(np.sqrt(np.einsum("pi,pi->p", u, u)), size)
+        unused = size <= 0
+        u *= (1 / np.where(norm > 0, norm, 1))[:, None]
+        if unused.any():
+            u[unused] = T[unused, j]
+        T[:, j] = u
+    fit = 0.5 * np.einsum("pij,pij->p", T @ _t(T), gram) - np.einsum("pij,pij->p", cross, T)
     value = 0.5 * total + fit + alpha * np.abs(V).reshape(len(V), -1).sum(1)
-    return U, value
+    return _t(T), value
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #5892dc21
 def _unit(a: np.ndarray, axis: int) -> np.ndarray:
@@ -95,6 +100,23 @@ def _round(state: dict[str, np.ndarray], tol: float) -> np.ndarray:  # (p,) bool
     s["calm"] = np.where(still & ~back, s["calm"] + 1, 0)
     return s["calm"] >= 2
 
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #83eba7d0
+_LOOK = (8, 12, 16, 24, 32, 48, 64)  # rounds after which starts are compared
+
+
+def _alike(s: dict[str, np.ndarray], group: np.ndarray, near: float = 0.01) -> np.ndarray:  # (p,) bool
+    "Starts that are where a lower one of the same problem, `group`, is."
+    image = s["U"] @ s["V"]
+    mark = np.concatenate([np.abs(s["V"]).sum(1), np.sqrt((image * image).sum(1)), (image * s["R"]).sum(1)], 1)
+    order, out = np.lexsort((s["f"], group)), np.zeros(len(group), bool)
+    group, mark, f = group[order], mark[order], s["f"][order]
+    for lag in range(1, int(np.bincount(group).max())):
+        same = group[lag:] == group[:-lag]
+        same &= f[lag:] - f[:-lag] <= near * f[:-lag]
+        close = np.abs(mark[lag:] - mark[:-lag]).max(1) <= near * np.abs(mark[lag:]).max(1)
+        out[order[lag:][same & close]] = True
+    return out
+
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #751f2dd3
 def _alternate(
     R: np.ndarray,  # (p, r, m)
@@ -103,8 +125,9 @@ def _alternate(
     alpha: np.ndarray,  # (p,)
     max_iter: int,
     tol: float,
+    group: np.ndarray | None = None,  # (p,) problem that each is a start of
 ) -> dict[str, np.ndarray]:  # U, V, f (objective), n (rounds) and ok (came to rest) of every problem
-    "Rounds until every problem has come to rest."
+    "Rounds until every problem has come to rest; of starts of one problem that come to one place, all but one get f = inf."
     p = len(R)
     out = {"U": U.copy(), "V": V.copy(), "f": np.full(p, np.inf), "n": np.zeros(p, int), "ok": np.zeros(p, bool)}
     state = {"R": R, "U": U, "V": V, "Ue": U, "Ve": V, "alpha": alpha, "total": (R * R).sum((1, 2))}
@@ -112,10 +135,12 @@ def _alternate(
     live: np.ndarray = np.arange(p)
     for it in range(1, max_iter + 1):
         done = _round(state, tol)
-        if it < max_iter and not done.any():
+        twin = _alike(state, group[live]) & ~done if group is not None and it in _LOOK else np.zeros(len(live), bool)
+        if it < max_iter and not (done | twin).any():
             continue
-        leave = done | (it == max_iter)
+        leave = done | twin | (it == max_iter)
         at = live[leave]
+        state["f"][twin] = np.inf
         for name in ("U", "V", "f"):
             out[name][at] = state[name][leave]
         out["n"][at], out["ok"][at] = it, done[leave]
@@ -163,11 +188,11 @@ def _polish(
 
 
 def _settle(
-    R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, p: int, max_iter: int, tol: float
+    R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, group: np.ndarray, max_iter: int, tol: float
 ) -> np.ndarray:
-    "The best run of each of p problems; one that does not rest is polished, in place, until the best one does."
+    "The best run of each problem; one that does not rest is polished, in place, until the best one does."
     for _ in range(6):
-        best = run["f"].reshape(-1, p).argmin(0) * p + np.arange(p)
+        best = np.lexsort((run["f"], group))[np.unique(np.sort(group), return_index=True)[1]]
         restless = best[~run["ok"][best] & (run["f"][best] > 0)]
         for i in restless:
             U, V = _polish(R[i], run["U"][i], run["V"][i], run["f"][i], alpha[i], max_iter)
@@ -229,18 +254,20 @@ def _revive(R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, max_it
 def _solve(R: np.ndarray, alpha: np.ndarray, starts: np.ndarray, max_iter: int, tol: float) -> dict[str, np.ndarray]:
     "Race the starts (t, p, r, k), finish the best four and the SVD, keep the best one."
     t, p, r, k = starts.shape
-    index = np.tile(np.arange(p), t)
-    run = {"U": starts.reshape(-1, r, k), "V": np.zeros((t * p, k, R.shape[-1]))}
-    pick = np.arange(t * p)
+    group = np.tile(np.arange(p), t)
+    run, pick = {"U": starts.reshape(-1, r, k), "V": np.zeros((t * p, k, R.shape[-1]))}, np.arange(t * p)
     if t > 4:
-        run = _alternate(R[index], run["U"], run["V"], alpha[index], 30, tol)
-        order = np.argsort(run["f"].reshape(t, p), axis=0, kind="stable")
-        order = np.concatenate([order[:4], np.zeros((1, p), int)])
-        pick = (order * p + np.arange(p)).ravel()
-    index = index[pick]
-    run = _alternate(R[index], run["U"][pick], run["V"][pick], alpha[index], max_iter, tol)
-    _revive(R[index], run, alpha[index], max_iter, tol)
-    best = _settle(R[index], run, alpha[index], p, max_iter, tol)
+        run = _alternate(R[group], run["U"], run["V"], alpha[group], 30, tol, group)
+        f = run["f"].reshape(t, p)
+        good = f <= np.sort(f, axis=0)[3]
+        good[0] = True
+        pick = np.flatnonzero(good.ravel() & np.isfinite(run["f"]))
+    group = group[pick]
+    run = _alternate(R[group], run["U"][pick], run["V"][pick], alpha[group], max_iter, tol, group)
+    keep = np.isfinite(run["f"])
+    pick, group, run = pick[keep], group[keep], {name: value[keep] for name, value in run.items()}
+    _revive(R[group], run, alpha[group], max_iter, tol)
+    best = _settle(R[group], run, alpha[group], group, max_iter, tol)
     return {name: value[best] for name, value in run.items()} | {"start": pick[best] // p}
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #50b136b5
@@ -321,17 +348,20 @@ def _fit_chunk(
     "Fits of problems with one number of axes."
     R, scale = _root(S)
     scale1 = np.where(scale > 0, scale, 1)
+    far = a > 1e-90 * scale1  # on the scale of alpha, but where it is nothing
+    unit, alpha = np.where(far, a, scale1), np.where(far, 1.0, a / scale1)
+    R = R * (scale1 / unit)[:, None, None]
     if given is None:
         starts = _starts(R, k, n_starts, seed)
     else:
         first = _unit(R @ _t(given), 1)[None]
         starts = first if n_starts == 1 else np.concatenate([first, _starts(R, k, n_starts - 1, seed)])
-    run = _solve(R, a / scale1, starts, max_iter, tol)
+    run = _solve(R, alpha, starts, max_iter, tol)
     components, strength = _canonical(_join_twins(run))
     return {
         "components": components,
-        "strength": strength * scale[:, None],
-        "objective": run["f"] * scale1**2 * (scale > 0),
+        "strength": strength * (unit * (scale > 0))[:, None],
+        "objective": run["f"] * unit**2 * (scale > 0),
         "converged": run["ok"] | (scale == 0),
         "n_iter": run["n"],
         "start": run["start"],

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import betaincinv
 from scipy.stats import binomtest, norm, rankdata
 
 from .metrics import auroc, check_scores
@@ -214,11 +215,14 @@ def rate_interval(
     method: str = "clopper-pearson",  # "clopper-pearson" or "wilson"
 ) -> Interval:  # rate and limits
     """Return a share with its binomial interval."""
-    names = {"clopper-pearson": "exact", "wilson": "wilson"}
-    if method not in names:
-        raise ValueError(f"method must be one of {', '.join(names)}, got {method!r}")
+    if method not in ("clopper-pearson", "wilson"):
+        raise ValueError(f"method must be one of clopper-pearson, wilson, got {method!r}")
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"count must lie in [0, n] with n at least 1, got {count} of {n}")
-    test = binomtest(int(count), int(n))
-    limits = test.proportion_ci(check_level(level), method=names[method])  # type: ignore[arg-type]
-    return Interval(count / n, float(limits.low), float(limits.high))
+    k, tail = int(count), (1 - check_level(level)) / 2
+    if method == "wilson":
+        limits = binomtest(k, int(n)).proportion_ci(level, method="wilson")
+        return Interval(k / n, float(limits.low), float(limits.high))
+    low = betaincinv(k, n - k + 1, tail) if k else 0.0
+    high = betaincinv(k + 1, n - k, 1 - tail) if k < n else 1.0
+    return Interval(k / n, float(low), float(high))

@@ -6,7 +6,19 @@
 __all__ = ['run', 'analyse']
 
 # %% ../../nbs/10_entrance/00_entrance.ipynb #30283599
-from .job import analyse, run
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attrood.entrance.job import analyse, run
 
 # %% ../../nbs/10_entrance/00_entrance.ipynb #1e1eb2cc
 _all_ = ["run", "analyse"]
+
+
+def __getattr__(name: str) -> Any:
+    "The whole job, imported when it is asked for: the command line starts without it."
+    if name in ("run", "analyse"):
+        from attrood.entrance import job
+
+        return getattr(job, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,7 +27,7 @@ import typer
 
 from .. import __version__
 from .cli_act import add_acts
-from .cli_diff import add_commands
+from .cli_diff import FailIfOption, add_commands, raise_alarms, read_alarms
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
@@ -264,21 +264,24 @@ def run_command(
 ) -> None:
     """Do the whole job: axes, stability, scores, figures, report.
     On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
-    from attrood.entrance.job import run
-    from attrood.entrance.presets import PRESETS
+    from attrood.entrance import drawing
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = load_log(log)
     _say_log(log, table)
-    done = run(
-        table,
-        out,
-        mode.value,
-        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
-        bool(preset and PRESETS[preset].published),
-        found,
-    )
+    with drawing.ahead(mode is RunMode.both):
+        from attrood.entrance.job import run
+        from attrood.entrance.presets import PRESETS
+
+        done = run(
+            table,
+            out,
+            mode.value,
+            lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+            bool(preset and PRESETS[preset].published),
+            found,
+        )
     _say_results(done, out, start, as_json)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #4b55977b
@@ -339,20 +342,25 @@ def score_command(
     axes: Annotated[Path, typer.Option(help="The axis card.")] = Path("axes.json"),
     out: Annotated[Path, typer.Option("-o", "--out", help="The scores to write, Parquet.")] = Path("scores.parquet"),
     any_model: AnyModelOption = False,
+    fail_if: FailIfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
     from attrood.axes import AxisCard
     from attrood.entrance.job import write_scores
+    from attrood.entrance.sets import set_lines
     from attrood.why import score_log
 
     outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
+    asked = read_alarms(fail_if, card.names)
     scores, names = score_log(card, load_log(log), any_model=any_model), list(card.names)
     write_scores(scores, out)
+    say("\n".join(set_lines(scores)))
     say(scores.groupby("domain")[names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
     say(f"\n{len(scores)} rows written to {out}")
     emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
+    raise_alarms(asked, out)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #fc299e48
 @app.command(
@@ -404,14 +412,16 @@ def explain_command(
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
+    from attrood.entrance.sets import explained_sets
     from attrood.why import domains, explain
 
     card, table = AxisCard.read(axes), load_log(log)
     evidence = card.evidence_of(table, any_model=any_model)
     if not id:
         profile = domains.domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
-        say(profile.round(3).to_string(index=False))
-        emit({"domains": profile.to_dict("records")}, as_json)
+        said, sets = explained_sets(card, table, language.value)
+        say("\n".join([*said, profile.round(3).to_string(index=False)]))
+        emit({"domains": profile.to_dict("records"), "sets": sets}, as_json)
         return
     found = [explain(card, table, i, evidence, any_model) for i in id]
     for e in found:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from .presets import PRESETS
-from ..inference import InferOptions, infer
+from ..inference import InferOptions
 from ..log import files
 from ..log import rows as log_rows
 
@@ -179,6 +179,8 @@ def infer_command(
         settings.pop("reference", None),
         use,
     )
+    from attrood.inference import infer
+
     try:
         done = infer(**given, out=out, **settings)
     except RuntimeError as e:  # `InferenceError` is one

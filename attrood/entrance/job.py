@@ -20,21 +20,22 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib.externals.loky import get_reusable_executor
 
 from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
+from . import drawing
 from .digest import digest
 from .few_text import few_lines
 from .published import compare_published
 from .report import report_images, write_report
+from .sets import set_lines, write_sets
 from ..evidence import evidence_frame
 from ..ground import atomic_path, outputs, style
 from ..ground import files as ground_files
 from ..log import Log
 from ..stability import resampling
-from ..why import score_log
+from ..why import log_reasons, score_log
 
 # %% ../../nbs/10_entrance/01_job.ipynb #f818b96c
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def analyse(
         card = card.with_parts(
             stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
         )
+        card = log_reasons.with_reasons(card, log)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     return Analysis(card.with_parts(notes=tuple(notes)), scores, notes, detectors)
@@ -215,10 +217,11 @@ def _domain_text(analysis: Analysis) -> list[str]:
 def summary(
     analysis: Analysis,  # of a log
 ) -> str:  # several lines
-    "What was chosen, the axes as formulas, how stable they are, and where the domains lie."
+    "What each set shows, what was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, images = analysis.card, len(analysis.scores)
     lines = (
-        _fit_lines(card, images, int((analysis.scores["role"] == "id").sum()))
+        set_lines(analysis.scores)
+        + _fit_lines(card, images, int((analysis.scores["role"] == "id").sum()))
         + _stability_text(card)
         + _domain_text(analysis)
     )
@@ -278,6 +281,7 @@ def write_analysis(
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
     (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
+    write_sets(analysis.scores, folder / "summary.json", analysis.notes)
     figures(analysis, log, folder / "figures")
 
 # %% ../../nbs/10_entrance/01_job.ipynb #6ab43e8a
@@ -360,28 +364,16 @@ def _analyse_into(
     return analysis
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
-def _drawing_job(parent: int, *job: Any) -> None:
-    "Figures, or without any the start of what draws them, in a process that ends with the one that started it."
-    ground_files.end_with_parent(parent)
-    if job:
-        _draw(*job)
-    else:
-        style.pyplot()
-
-
 @contextmanager
 def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
     "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
     if not beside or (os.cpu_count() or 1) == 1:
         yield write_figures
         return
-    parent, ended = os.getpid(), False
-    executor = get_reusable_executor(1, initializer=ground_files.end_with_parent, initargs=(parent,))
-    jobs = [executor.submit(_drawing_job, parent)]
+    executor, ended = drawing.worker(), False
+    jobs = [executor.submit(drawing.warm)]
     try:
-        yield lambda analysis, log, folder: jobs.append(
-            executor.submit(_drawing_job, parent, *_to_draw(analysis, log), folder)
-        )
+        yield lambda analysis, log, folder: jobs.append(executor.submit(_draw, *_to_draw(analysis, log), folder))
         for job in jobs:
             job.result()
         ended = True

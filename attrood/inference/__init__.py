@@ -6,16 +6,17 @@
 __all__ = ['infer', 'InferOptions', 'Encoder', 'open_sources', 'load_vlm', 'prompts', 'vectors']
 
 # %% ../../nbs/04_inference/00_inference.ipynb #8c823eb8
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import prompts, vectors
-from .encoder import Encoder
 from .options import InferOptions
-from .plan import infer
-from .run import open_sources
 
 if TYPE_CHECKING:
+    from attrood.inference.encoder import Encoder
     from attrood.inference.model import load_vlm
+    from attrood.inference.plan import infer
+    from attrood.inference.run import open_sources
 
 # %% ../../nbs/04_inference/00_inference.ipynb #16e2a022
 _all_ = [
@@ -29,10 +30,11 @@ _all_ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    "OpenCLIP's models, and with them torch, when they are asked for (PEP 562)."
-    if name == "load_vlm":
-        from attrood.inference.model import load_vlm
+_HOME = {"infer": "plan", "Encoder": "encoder", "open_sources": "run", "load_vlm": "model"}  # name -> its module
 
-        return load_vlm
+
+def __getattr__(name: str) -> Any:
+    "What runs a model, and with OpenCLIP's torch, when it is asked for (PEP 562): a command line that lists options needs none of it."
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -258,7 +258,9 @@ def infer(
     o = _taken_over(_options(options, settings))
     apart: list[str | Source] = list(o.reference)  # type: ignore[arg-type]
     sources, folder = open_sources(id, ood, o.seed, o.data_dir, o.download, apart), RunFolder(out)
-    files = (n for n in (o.classes, o.words, o.vectors, pretrained, model) if isinstance(n, str | Path) and os.path.isfile(n))
+    files = (
+        n for n in (o.classes, o.words, o.vectors, pretrained, model) if isinstance(n, str | Path) and os.path.isfile(n)
+    )
     check_run(folder, o.restart, [*outputs.source_paths(sources), o.scores, *files])
     if isinstance(model, str):
         from attrood.inference.model import load_vlm

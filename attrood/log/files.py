@@ -257,6 +257,13 @@ def log_files(
         raise LogError(f"{path} holds no .parquet file: give a log file, or the folder that `attrood infer` wrote")
     return files
 
+# %% ../../nbs/02_log/03_files.ipynb #ad0b7ed2
+def _adopted(schema: pa.Schema, manifest: Manifest) -> Manifest:
+    "The manifest with the columns that were added to the file by hand, as the user's own."
+    known = {*REQUIRED, *manifest.evidence, *manifest.columns, "image_embedding", "reference"}
+    added = {f.name: str(f.type) for f in schema if f.name not in known}
+    return replace(manifest, columns={**manifest.columns, **added}) if added else manifest
+
 # %% ../../nbs/02_log/03_files.ipynb #55927e3e
 def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
     "Open one Parquet file of a log and read its manifest."
@@ -273,7 +280,7 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
             "attrood.log_from_embeddings"
         )
     try:
-        return parquet, Manifest.from_json(meta[MANIFEST_KEY])
+        return parquet, _adopted(parquet.schema_arrow, Manifest.from_json(meta[MANIFEST_KEY]))
     except LogError as e:
         raise LogError(f"{file}: {e}") from e
 

@@ -93,6 +93,7 @@ class Explanation:
     outside: bool  # the verdict, as in scores
     action: str  # key of `ACTIONS`
     text: dict[str, str] = field(default_factory=dict)  # the sentence, by language
+    reasons: tuple[dict[str, Any], ...] = ()  # in words, the first one first: kind, name, probability, evidence, action
 
     def sentence(self, language: str = "en") -> str:
         "The explanation in words."
@@ -104,7 +105,7 @@ class Explanation:
         plain = {
             k: getattr(self, k)
             for k in ("id", "prediction", "dominant", "runner_up", "margin", "outside", "action", "text")
-        }
+        } | {"reasons": [dict(r) for r in self.reasons]}
         tables = {
             k: {str(i): dict(row) for i, row in getattr(self, k).to_dict("index").items()}
             for k in ("evidence", "coordinates", "contributions")
@@ -194,6 +195,7 @@ class Explainer:
         evidence: Any,  # a DataFrame with the axes' columns, or (n, M) values in their order
         predictions: Sequence[str | None] | None = None,  # (n,) what the model said
         language: str = "en",  # code of the language
+        known: Sequence[str] = (),  # (n,) reasons of the rows in words, in that language; none: the axes speak alone
     ) -> list[str]:  # (n,)
         "The sentence of every row."
         language_of(language)
@@ -201,11 +203,19 @@ class Explainer:
         said = [None] * len(e) if predictions is None else list(predictions)
         if len(said) != len(e):
             raise ValueError(f"predictions must have {len(e)} entries like evidence, got {len(said)}")
-        return [sentence(facts, language) for facts in _facts(self.card, self.table(e), e, said)]
+        facts = _facts(self.card, self.table(e), e, said)
+        first = known or [""] * len(facts)
+        return [sentence(f | {"reasons": r}, language) for f, r in zip(facts, first, strict=True)]
 
-    def explain(self, evidence: Any, id: str = "", prediction: str | None = None) -> Explanation:
-        "Explain one row in full: a Series, a mapping, a one-row DataFrame or (M,) values in the card's order."
-        return explanation(self, evidence, id, prediction)
+    def explain(
+        self,
+        evidence: Any,  # one row: a Series, a mapping, a one-row DataFrame or (M,) values in the card's order
+        id: str = "",  # of the row
+        prediction: str | None = None,  # what the model said
+        known: Mapping[str, str] | None = None,  # its reasons in words, by language
+    ) -> Explanation:  # tables, and the sentence in each language
+        "Explain one row in full."
+        return explanation(self, evidence, id, prediction, known)
 
 # %% ../../nbs/08_why/01_explain.ipynb #065e747d
 def explanation(
@@ -213,6 +223,7 @@ def explanation(
     evidence: Any,  # one row
     id: str = "",  # of the row
     prediction: str | None = None,  # what the model said
+    known: Mapping[str, str] | None = None,  # its reasons in words, by language
 ) -> Explanation:  # tables, and the sentence in each language
     "One row explained in full."
     card = explainer.card
@@ -236,7 +247,8 @@ def explanation(
         index=list(card.names),
     )
     parts = pd.DataFrame(card.contributions(e)[0], list(card.names), list(card.evidence))
-    text = {code: explainer.reasons(e, [prediction], code)[0] for code in LANGUAGES}
+    said = known or dict.fromkeys(LANGUAGES, "")
+    text = {code: explainer.reasons(e, [prediction], code, [said[code]])[0] for code in LANGUAGES}
     short = {k: t[k] for k in ("dominant", "runner_up")} | {
         "margin": float(t["margin"]),
         "outside": bool(t["outside"]),

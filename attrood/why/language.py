@@ -56,6 +56,42 @@ REASONS_EN = {
     "semicolon": "; ",
     "part": "{name} ({a} % against {b} %)",
     "none": "No word tells these {n} images from the {m} others.",
+    "also": "Also: ",
+    "sure": "{said} (probability {p}): {evidence}. ",
+    "row_familiar": "It looks familiar",
+    "row_not_in_list": "It shows '{name}', which no class names",
+    "row_fault": "The picture is {name}",
+    "row_medium": "It is another kind of picture, '{name}'",
+    "row_look": "It looks different from the familiar images, though no other thing is seen in it",
+    "row_between_classes": "It lies between {name}",
+    "row_unclear": "It is unusual, and why is unclear",
+    "set_familiar": "{n} look familiar",
+    "set_not_in_list": "{n} show what no class names: {names}",
+    "set_fault": "{n} have a fault of the picture: {names}",
+    "set_medium": "{n} are another kind of picture: {names}",
+    "set_look": "{n} look different from the familiar images, though no other thing is seen in them",
+    "set_between_classes": "{n} lie between two classes: {names}",
+    "set_unclear": "{n} are unusual, and why is unclear",
+    "is_familiar": "look familiar",
+    "is_not_in_list": "show what no class names",
+    "is_fault": "have a fault of the picture",
+    "is_medium": "are another kind of picture",
+    "is_look": "look different, though no other thing is seen",
+    "is_between_classes": "lie between two classes",
+    "is_unclear": "are unusual, why is unclear",
+    "share_of": "{name} {n}",
+    "head_ood": "Of {images} unfamiliar images {what}.",
+    "head_id": "Of {images} familiar ones {what}.",
+    "head_part": "{n} {what}",
+    "space": " ",
+    "page_set": "set",
+    "page_is": "is",
+    "page_read_as": "the model reads",
+    "page_why": "why",
+    "page_sure": "probability {p}",
+    "page_do_it": "what to do",
+    "page_axes": "on the axes",
+    "do_classes": "add classes: {names}",
 }  # parts of a reason
 
 FAULTS_EN = {
@@ -100,6 +136,9 @@ ENGLISH = Language(
         "all": "every ID image",
         "percent": "{n} % of the ID images",
         "action": "Suggestion: {action}.",
+        "axes": "On the axes: ",
+        "most": "most on {axis} ({meaning}): {where}, {reach:.1f} times the reach of the ID images. ",
+        "calm": "inside the range of the ID images on all (the largest, {axis}, at {reach:.1f} times their reach). ",
     },
     {
         "confidence": ("loss of confidence", "more confident than usual"),
@@ -117,6 +156,8 @@ ENGLISH = Language(
         "class": "add a class: none of the list fits",
         "retake": "retake the picture: the picture itself is strange",
         "fine-tune": "fine-tune on such images: the model is sure although they look strange",
+        "adapt": "exclude such pictures, or adapt to them",
+        "look": "look at it",
     },
     REASONS_EN,
     FAULTS_EN,
@@ -156,6 +197,42 @@ REASONS_JA = {
     "semicolon": "、",
     "part": "{name}（{a} %、他は {b} %）",
     "none": "この {n} 枚を他の {m} 枚から分ける語はない。",
+    "also": "ほかに：",
+    "sure": "{said}（確率 {p}）：{evidence}。",
+    "row_familiar": "見慣れた画像と変わらない",
+    "row_not_in_list": "どのクラスにもない「{name}」が写っている",
+    "row_fault": "画像の不具合：{name}",
+    "row_medium": "別の種類の画像（{name}）",
+    "row_look": "見慣れた画像と写りが違うが、別の物は見えない",
+    "row_between_classes": "{name} の間で決まらない",
+    "row_unclear": "普通でないが、理由は不明",
+    "set_familiar": "{n} は見慣れた画像と変わらない",
+    "set_not_in_list": "{n} はどのクラスにもない物が写っている：{names}",
+    "set_fault": "{n} は画像に不具合がある：{names}",
+    "set_medium": "{n} は別の種類の画像：{names}",
+    "set_look": "{n} は見慣れた画像と写りが違うが、別の物は見えない",
+    "set_between_classes": "{n} は二つのクラスの間で決まらない：{names}",
+    "set_unclear": "{n} は普通でないが、理由は不明",
+    "is_familiar": "見慣れた画像と変わらない",
+    "is_not_in_list": "どのクラスにもない物",
+    "is_fault": "画像の不具合",
+    "is_medium": "別の種類の画像",
+    "is_look": "写りが違うが、別の物は見えない",
+    "is_between_classes": "二つのクラスの間",
+    "is_unclear": "普通でないが、理由は不明",
+    "share_of": "{name} {n}",
+    "head_ood": "見慣れない画像 {images} 枚のうち{what}。",
+    "head_id": "見慣れた画像 {images} 枚のうち{what}。",
+    "head_part": "{n} は{what}",
+    "space": "",
+    "page_set": "集合",
+    "page_is": "正解",
+    "page_read_as": "モデルの答え",
+    "page_why": "理由",
+    "page_sure": "確率 {p}",
+    "page_do_it": "対応",
+    "page_axes": "軸の上では",
+    "do_classes": "クラスを追加する：{names}",
 }  # 理由の言葉
 
 FAULTS_JA = {
@@ -199,6 +276,9 @@ JAPANESE = Language(
         "all": "すべて",
         "percent": " {n} % ",
         "action": "提案：{action}。",
+        "axes": "軸では、",
+        "most": "{axis}（{meaning}）が最大：{where}（ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
+        "calm": "どれも ID 画像の範囲内（最大は {axis}、ID の中央値から {end} % 点までの距離の {reach:.1f} 倍）。",
     },
     {
         "confidence": ("確信度の低下", "普段より高い確信度"),
@@ -216,6 +296,8 @@ JAPANESE = Language(
         "class": "クラスを追加する：一覧のどれにも当てはまらない",
         "retake": "撮り直す：画像そのものが普通でない",
         "fine-tune": "こうした画像で微調整する：普通でないのにモデルが自信を持っている",
+        "adapt": "こうした画像を除くか、適応させる",
+        "look": "目で確かめる",
     },
     REASONS_JA,
     FAULTS_JA,
@@ -247,7 +329,7 @@ def meaning(
 def sentence(
     facts: Mapping[
         str, Any
-    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction
+    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction; reasons if known
     language: str = "en",  # code of the language
 ) -> str:
     "The sentence of a row from its facts."
@@ -264,12 +346,15 @@ def sentence(
         "meaning": meaning(facts["group"], high, language),
     }
     said = t["said"].format(prediction=facts["prediction"]) if facts["prediction"] is not None else ""
+    known = facts.get("reasons")  # in words: they come first, and theirs is the suggestion
     if not facts["outside"]:
-        core = t["inside"].format(**values)
+        core = t["calm" if known else "inside"].format(**values)
     else:
-        core = t["reason"].format(**values)
+        core = t["most" if known else "reason"].format(**values)
         if facts["parts"]:
             core += t["parts"].format(parts=t["and"].join(f"{name} ({100 * s:.0f} %)" for name, s in facts["parts"]))
         if facts["next"]:
             core += t["next"].format(axis=facts["next"][0], reach=facts["next"][1])
+    if known:
+        return (said + known + t["axes"] + core).rstrip()
     return said + core + t["action"].format(action=words.actions[facts["action"]])

@@ -57,12 +57,13 @@ class Question:
         made = cls(centre.tolist(), np.maximum(high - centre, 1e-9).tolist(), [])
         levels = np.sort(made.values(x))
         return replace(
-            made, levels=(levels if len(levels) <= KEPT else np.quantile(levels, np.linspace(0, 1, KEPT))).tolist()
+            made,
+            levels=(levels if len(levels) <= KEPT else np.quantile(levels, np.linspace(0, 1, KEPT)).round(6)).tolist(),
         )
 
     def values(self, x: np.ndarray) -> np.ndarray:
-        "(n,) answers, rounded: a batch moves no last digit."
-        return np.round(((x - self.centre) / self.scale).mean(axis=1), 9)
+        "(n,) answers, rounded: a batch moves no last digit, and a card stays small."
+        return np.round(((x - self.centre) / self.scale).mean(axis=1), 6)
 
     def strengths(self, values: np.ndarray) -> np.ndarray:
         "(n,) answers where 0 is usual and 1 the limit; only what exceeds 1 counts."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'DISTANCES', 'LEAST', 'FAULT_OF', 'Reason', 'asked_of', 'capped', 'Reasons', 'kind_probabilities', 'kinds_of',
-           'reasons', 'reason_table']
+           'reasons']
 
 # %% ../../nbs/08_why/10_reasons.ipynb #24ca9871
 import math
@@ -149,7 +149,7 @@ class Reasons:
         return cls(questions, int(use.sum()), picture=picture, causes=causes)
 
     def answers(self, log: Log, pixels: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-        "Strengths and p-values, a column per question."
+        "Strengths and p-values, a column per question; measures that the log keeps are read from there."
         x = asked_of(log, pixels, self.picture, self.causes)
         if missing := [q for q in self.questions if q not in x]:
             raise ValueError(
@@ -217,9 +217,9 @@ def kind_probabilities(
     look = against["far"] / 3 / (1 + 3 * (word + pixels))
     made = {
         "not_in_list": word,
-        "picture": pixels if seen else look,
+        "picture": look if "word" in p and not seen else pixels,
         "between_classes": against["between"] / 3 / (1 + 3 * (word + pixels + look)),
-        "unclear": look if seen else none,
+        "unclear": none if "word" in p and not seen else look,
     }
     if fitted.weights:
         x = np.c_[np.ones(len(p)), capped(strengths[fitted.inputs].to_numpy())]
@@ -243,7 +243,8 @@ def kinds_of(
         for q in ("word", "far", "between", "picture", "cause")
     }
     seen = out["picture"] | out["cause"] | out["word"] & by_medium
-    look = np.full(len(none), "unclear" if "picture" in strengths else "picture", object)
+    known = "word" in strengths and "picture" not in strengths  # no other thing is seen, and pixels were not looked at
+    look = np.full(len(none), "picture" if known else "unclear", object)
     kinds = np.select(
         [out["word"] & ~by_medium, seen, out["far"], out["between"]],
         ["not_in_list", "picture", look, "between_classes"],
@@ -372,21 +373,3 @@ def reasons(
 ) -> list[list[Reason]]:  # for each row its reasons, the first one first
     "Why each row is as it is."
     return _rows(fitted if fitted is not None else Reasons.fit(log), log, pixels, language)
-
-
-def reason_table(
-    log: Log,  # rows to explain
-    fitted: Reasons | None = None,  # None: fitted on the log's own ID rows
-    pixels: pd.DataFrame | None = None,  # measures of its pictures, a row each
-    language: str = "en",  # code of the language
-) -> pd.DataFrame:  # (n rows) reason, reason_name, reason_probability, action
-    "The first reason of each row, as columns beside the scores."
-    first = [r[0] for r in reasons(log, fitted, pixels, language)]
-    return pd.DataFrame(
-        {
-            "reason": [r.kind for r in first],
-            "reason_name": [r.name for r in first],
-            "reason_probability": [r.probability for r in first],
-            "action": [r.action for r in first],
-        }
-    )

@@ -6,6 +6,8 @@
 __all__ = ['score_log', 'explain']
 
 # %% ../../nbs/08_why/02_scoring.ipynb #f45e435a
+from dataclasses import asdict, replace
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ from ..axes import AxisCard
 from ..detect import evaluation
 from ..log import Log, LogError
 from .explainer import Explainer, Explanation
+from .log_reasons import action_of, reason_columns, row_reasons, row_text
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d23ff887
 def score_log(
@@ -23,8 +26,10 @@ def score_log(
 ) -> (
     pd.DataFrame
 ):  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
-    "Coordinates, dominant axis, suggested action and decision for every row of a log."
+    "Coordinates, dominant axis, reason in words, suggested action and decision for every row of a log."
     scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
+    if (why := reason_columns(card, log)) is not None:  # one suggestion a row: that of its reason
+        scores = pd.concat([scores.drop(columns="action"), why], axis=1)
     frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
     return (
         frame
@@ -49,4 +54,8 @@ def explain(
         if table is None
         else card.evidence_of(log, table, any_model).iloc[rows[:1]]
     )
-    return Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]))
+    found = row_reasons(card, log.select(rows[:1]))
+    said = {code: row_text(r, code) for code, r in found.items()}
+    known = Explainer(card).explain(evidence, id, str(log.array("prediction")[rows[0]]), said or None)
+    first = found.get("en", [])
+    return replace(known, reasons=tuple(map(asdict, first)), action=action_of(first[0])) if first else known

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..axes import AxisCard, fit_axes, fit_rows
-from ..evidence import EmbeddingScores, evidence_frame
+from ..evidence import EmbeddingScores, evidence_frame, extras, vocabulary
 from ..ground import unit_rows
 from ..log import Log, make, merge_logs
 from .benchmark import compare_inputs, effect_matrix
@@ -101,10 +101,12 @@ class _Part:
     labels: Sequence[str | None]  # (n,)
     embeddings: npt.NDArray[np.float64]  # (n, d)
     text: npt.ArrayLike | None = None  # (C, d); None for the good text
+    measures: pd.DataFrame | None = None  # of the pictures, by the log's columns; None where they were not looked at
 
     def log(self, scores: EmbeddingScores, class_names: Sequence[str]) -> Log:
         "As a log, with all evidence that the embeddings allow."
-        scores = scores if self.text is None else replace(scores, text=unit_rows(self.text, f"texts of {self.cause}"))
+        scores = scores if self.text is None else _asked(scores, unit_rows(self.text, f"texts of {self.cause}"))
+        pixels = {} if self.measures is None else {n: v.to_numpy(np.float32) for n, v in self.measures.items()}
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {
@@ -113,7 +115,7 @@ class _Part:
             "image": list(self.keys),
             "reference": fitted,
         }
-        return make.bare_log(
+        made = make.bare_log(
             self.embeddings,
             scores.text,
             class_names,
@@ -122,9 +124,17 @@ class _Part:
             domains=shown,
             roles="id" if plain else "ood",
             labels=self.labels,
-            columns=columns | scores.columns(self.embeddings, fitted),
+            columns=columns | pixels | scores.columns(self.embeddings, fitted),
             evidence=scores.entries(),
         )
+        return extras.add_extras(made, scores.extras, self.embeddings)
+
+
+def _asked(scores: EmbeddingScores, text: npt.NDArray[np.float64]) -> EmbeddingScores:
+    "Scores with other text in place of the good one; the words are the same."
+    words = scores.extras.words
+    known = scores.extras if words is None else replace(scores.extras, words=replace(words, classes=text.astype("f4")))
+    return replace(scores, text=text, extras=known)
 
 # %% ../../nbs/08_why/06_study.ipynb #8e6649bd
 def _reference(keys: Sequence[str], share: float, seed: int) -> npt.NDArray[np.bool_]:
@@ -137,11 +147,13 @@ def _reference(keys: Sequence[str], share: float, seed: int) -> npt.NDArray[np.b
 
 
 def _semantic_and_text(
-    origin: _Part, others: Mapping[str, npt.NDArray[np.float64]], texts: Mapping[tuple[str, int], npt.ArrayLike]
+    origin: _Part,
+    others: Mapping[str, tuple[npt.NDArray[np.float64], pd.DataFrame | None]],
+    texts: Mapping[tuple[str, int], npt.ArrayLike],
 ) -> Iterator[_Part]:
     "Rows of other pictures, and of the originals asked with other text."
-    for cause, x in others.items():
-        yield _Part(cause, 1, [f"{cause}/{i:05d}" for i in range(len(x))], [None] * len(x), x)
+    for cause, (x, measures) in others.items():
+        yield _Part(cause, 1, [f"{cause}/{i:05d}" for i in range(len(x))], [None] * len(x), x, measures=measures)
     for (cause, severity), text in texts.items():
         yield replace(origin, cause=cause, severity=severity, text=text)
 
@@ -173,11 +185,16 @@ def _original_parts(
     known: npt.NDArray[np.object_],
     listed: npt.NDArray[np.bool_],
     fitted: npt.NDArray[np.bool_],
+    measures: pd.DataFrame | None,
 ) -> list[_Part]:
     "Rows of the images as they are: the reference, the originals under study, and those of a class that is not listed."
     named = np.array(keys, dtype=object)
     chosen = {"reference": fitted, "none": listed & ~fitted, "missing_class": ~listed & ~fitted}
-    return [_Part(c, 0, named[r].tolist(), known[r].tolist(), x[r]) for c, r in chosen.items() if r.any()]
+    return [
+        _Part(c, 0, named[r].tolist(), known[r].tolist(), x[r], measures=None if measures is None else measures[r])
+        for c, r in chosen.items()
+        if r.any()
+    ]
 
 
 def _changed_parts(
@@ -185,6 +202,7 @@ def _changed_parts(
     pictures: Sequence[Any],
     plan: Sequence[tuple[str, int]],
     run: Callable[[Iterable[Any]], npt.NDArray[np.float64]],
+    look: Callable[[Iterable[Any]], pd.DataFrame | None],
     step: Callable[[str], None],
     seed: int,
     options: Mapping[str, Any],
@@ -193,8 +211,8 @@ def _changed_parts(
     names = [str(k) for k in origin.keys]
     for cause, s in plan:
         step(f"{cause} {s}")
-        x = run(changed_copies(pictures, names, cause, s, seed, **options))
-        yield replace(origin, cause=cause, severity=s, keys=names, embeddings=x)
+        copies = list(changed_copies(pictures, names, cause, s, seed, **options))
+        yield replace(origin, cause=cause, severity=s, keys=names, embeddings=run(copies), measures=look(copies))
 
 # %% ../../nbs/08_why/06_study.ipynb #8851151d
 def study_causes(
@@ -213,6 +231,8 @@ def study_causes(
     logit_scale: float = 100.0,  # factor from cosine to logit
     batch_size: int = 256,  # pictures at a time
     step: Callable[[str], None] = lambda text: None,  # told what is being done
+    picture: bool = False,  # measure the pictures too
+    words: tuple[vocabulary.Vocabulary, npt.ArrayLike] | None = None,  # words with (W, d) text embeddings
     **options: Any,  # for `perturb`: `text` of the overlays
 ) -> CauseStudy:  # the log and the embeddings
     "Make the causes, encode, and put everything into one log."
@@ -228,17 +248,26 @@ def study_causes(
     def run(some: Iterable[Any]) -> npt.NDArray[np.float64]:
         return unit_rows(in_batches(some, encode, batch_size), "embeddings")
 
-    parts = _original_parts(run(pictures), keys, known, listed, fitted)
+    def look(some: Iterable[Any]) -> pd.DataFrame | None:
+        return pd.DataFrame([extras.log_measures(np.asarray(p)) for p in some]) if picture else None
+
+    parts = _original_parts(run(pictures), keys, known, listed, fitted, look(pictures))
     origin = next(p for p in parts if p.cause == "none")
     kept = [p for p, keep in zip(pictures, listed & ~fitted, strict=True) if keep]
-    parts += _changed_parts(origin, kept, plan, run, step, seed, options)
+    parts += _changed_parts(origin, kept, plan, run, look, step, seed, options)
     step(", ".join([*others, *(c for c, _ in texts)]))
-    parts += _semantic_and_text(origin, {c: run(map(as_image, v)) for c, v in others.items()}, texts)
-    return _study(parts, unit_rows(text_embeddings, "text_embeddings"), class_names, logit_scale, tuple(others))
+    shown = {c: [as_image(p) for p in v] for c, v in others.items()}
+    parts += _semantic_and_text(origin, {c: (run(v), look(v)) for c, v in shown.items()}, texts)
+    return _study(parts, unit_rows(text_embeddings, "text_embeddings"), class_names, logit_scale, tuple(others), words)
 
 # %% ../../nbs/08_why/06_study.ipynb #fd8d1c82
 def _study(
-    parts: list[_Part], text: npt.NDArray[np.float64], class_names: Sequence[str], scale: float, semantic: Sequence[str]
+    parts: list[_Part],
+    text: npt.NDArray[np.float64],
+    class_names: Sequence[str],
+    scale: float,
+    semantic: Sequence[str],
+    words: tuple[vocabulary.Vocabulary, npt.ArrayLike] | None,
 ) -> CauseStudy:  # the log and the embeddings
     "The log of all parts, and the embeddings beside it."
     fitted = next((p for p in parts if p.cause == "reference"), None)
@@ -249,6 +278,7 @@ def _study(
         scores = EmbeddingScores.fit(
             fitted.embeddings, text, fitted.labels if all(v is not None for v in fitted.labels) else None, scale
         )
+    scores = _with_extras(scores, fitted, class_names, words)
     logs = [p.log(scores, class_names) for p in parts]
     log = merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
     kind = {c: "semantic" for c in semantic} | {n: c.kind for n, c in CAUSES.items()}
@@ -265,6 +295,17 @@ def _study(
         tuple(class_names),
         float(scale),
     )
+
+
+def _with_extras(
+    scores: EmbeddingScores, fitted: _Part | None, class_names: Sequence[str], words: Any
+) -> EmbeddingScores:
+    "Scores that know the words and pictures of the reference."
+    if fitted is None or words is None and fitted.measures is None:
+        return scores
+    seen = None if fitted.measures is None else fitted.measures.rename(columns=lambda n: n.removeprefix(extras.MEASURE))
+    known = extras.fit_extras(fitted.embeddings, scores.text, class_names, scores.scale, *(words or (None, None)), seen)
+    return replace(scores, extras=known)
 
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35
 def cause_tables(
@@ -361,6 +402,7 @@ def run_causes(
     far: Mapping[str, str | Path] | None = None,  # semantic cause → source of its pictures
     synonyms: Mapping[str, str] | None = None,  # other names of some classes
     severities: Sequence[int] = (3,),  # of the camera causes and of the wrong templates
+    words: Sequence[str] | vocabulary.Vocabulary = (),  # that no class may name, embedded by the same model and prompts
     **options: Any,  # of `study_causes`
 ) -> CauseStudy:  # the log and the embeddings
     "The study of causes on anyone's images with an OpenCLIP model."
@@ -381,6 +423,9 @@ def run_causes(
         [v for v, o in zip(values, near, strict=True) if not o] for values in (pictures, keys, named)
     )
     given: dict[str, Any] = {"severities": severities, "others": others, "texts": texts, "logit_scale": vlm.logit_scale}
+    if len(words):
+        some = words if isinstance(words, vocabulary.Vocabulary) else vocabulary.Vocabulary.of(list(words))
+        given["words"] = (some, vlm.text_embeddings(some.names, asked))
 
     def encode(p: list[Any]) -> npt.ArrayLike:
         return vlm.encode_images(np.stack([vlm.preprocessing.pixels(i) for i in p]))
