@@ -1,6 +1,6 @@
 """Few axes on many sets: standard axes, the additive detector and what it loses. Run: python benchmarks/study_axes.py SETS [part ...]
 
-SETS is the folder that study_sets.py wrote. Every set is measured with a standard of the other families only. Parts: table, recur, rows, delete, causes, card.
+SETS is the folder that study_sets.py wrote. Every set is measured with a standard of the other families only. Parts: table, forms, recur, rows, delete, causes, held, kernels, standard, card.
 
 The table takes some minutes for each set; ONLY=animals,pets limits it. The part card writes the correlations that ship as attrood/assets/standard_axes.json.
 """
@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, rankdata
+from scipy.stats import beta, betabinom, rankdata
 from threadpoolctl import threadpool_limits
 
 from attrood.axes.few import (
@@ -31,6 +31,8 @@ from attrood.axes.few import (
 from attrood.axes.matching import match_axes
 from attrood.axes.sparse_pca import coverage
 from attrood.detect.additive import fit_additive, surprise
+from attrood.detect.detectors import FITTERS
+from attrood.detect.intervals import delong_test
 from attrood.detect.threshold import choose_threshold
 
 # ------------------------------------------------------------------------------------------------ the study
@@ -72,6 +74,8 @@ FAMILY = {
     "food101": "pocket",
     "food101w": "pocket",
     "newcomer": "pocket",
+    "newcomer_log": "pocket",
+    "newcomer_plain": "pocket",
 }
 STANDARD_SETS = ("animals", "pets", "food", "objects", "pets84", "food75")
 
@@ -113,12 +117,12 @@ def load(folder, names):
     return out
 
 
-ALL = [n for names in IDEAS.values() for n in names]
+ALL = [n for idea, names in IDEAS.items() for n in names if idea != "picture"]  # the standard has no pixels
 
 
 def id_correlation(p, rows=None):
     "Correlations of core evidence on ID rows, NaN where the set lacks it."
-    core = core_columns(p.E.columns)
+    core = {n: c for n, c in core_columns(p.E.columns).items() if n in ALL}
     R = np.full((len(ALL), len(ALL)), np.nan)
     at = [ALL.index(n) for n in core]
     R[np.ix_(at, at)] = np.corrcoef(p.E.loc[p.idr if rows is None else rows, list(core.values())].to_numpy().T)
@@ -135,15 +139,22 @@ def standard(problems, without=None):
     return R
 
 
+def known(R0, core):
+    "The standard for the scores of a problem; one that it has not counts as unrelated."
+    own = [i for i, n in enumerate(core) if n in ALL]
+    at, out = [ALL.index(list(core)[i]) for i in own], np.eye(len(core))
+    out[np.ix_(own, own)] = R0[np.ix_(at, at)]
+    return out
+
+
 def fit(p, rows, R0, weight=3000.0, k=None, alpha=0.3):
     "Features, axes and reach from ID rows; returns a function from rows of E to excess, with the axes."
     core = core_columns(p.E.columns)
-    at = [ALL.index(n) for n in core]
     V = p.E[list(core.values())].to_numpy(float)
     mean, sd = V[rows].mean(0), V[rows].std(0)
     n = len(V[rows])
-    own = np.corrcoef(V[rows].T) if n > 2 else np.eye(len(at))
-    R = shrunk_correlation(np.nan_to_num(own), n, R0[np.ix_(at, at)], weight)
+    own = np.corrcoef(V[rows].T) if n > 2 else np.eye(len(core))
+    R = shrunk_correlation(np.nan_to_num(own), n, known(R0, core), weight)
     W = few_axes(R, k or count_ideas(list(core)), alpha)
     z = (V - mean) / sd @ W.T
     return z, W, Reach.fit(z[rows]), own, list(core)
@@ -204,6 +215,33 @@ def mean_auc(name, out, domains, doms, best, o, id_weights=None, ood_weights=Non
     return np.mean(total)
 
 
+def supervised(p, R0, best, F=5):
+    "Mean AUROC over OoD domains of a logistic regression on axes and on all evidence, held out, less the best single score; DeLong's interval is of all domains together."
+    i, o = np.flatnonzero(p.idr), np.flatnonzero(p.ood & ~p.ref)
+    rows, y = np.r_[i, o], np.r_[np.zeros(len(i)), np.ones(len(o))]
+    f, E = folds_of(rows, F, 1), p.E.to_numpy(float)
+    score = {"axes": np.zeros(len(rows)), "all evidence": np.zeros(len(rows))}
+    for a in range(F):
+        z = fit(p, i[f[: len(i)] != a], R0)[0]
+        for name, x in (("axes", z), ("all evidence", E)):
+            d = FITTERS["logistic"](x[rows][f != a], y[f != a])
+            score[name][f == a] = d.score(x[rows][f == a])
+    single, doms = p.E[best].to_numpy()[rows], p.domain[rows]
+
+    def mean(s):
+        return np.mean([auc(s[y == 0], s[(y == 1) & (doms == d)]) for d in p.domains])
+
+    t = delong_test(y.astype(bool), score["axes"], single)
+    return {
+        "logistic": mean(score["axes"]),
+        "logistic diff": mean(score["axes"]) - mean(single),
+        "pooled diff": t.difference,
+        "pooled low": t.low,
+        "pooled high": t.high,
+        "lost to all": mean(score["axes"]) - mean(score["all evidence"]),
+    }
+
+
 def table_part(P, boots=200, weights=(3000.0,)):
     rows = []
     for n, p in P.items():
@@ -243,6 +281,7 @@ def table_part(P, boots=200, weights=(3000.0,)):
             t = choose_threshold(s[i_all[f == b]], 0.95)
             acc.append((s[i_all[f == a]] <= t.value).sum())
             prom.append(t.rank / (t.n_id + 1))
+        told = supervised(p, R0, best)
         z, W, reach, own, core = fit(p, i_all, R0)
         refit = few_axes(own, len(W))
         cov, cov0 = coverage(W, own), coverage(refit, own)
@@ -264,12 +303,67 @@ def table_part(P, boots=200, weights=(3000.0,)):
                 "high": high,
                 "promised": np.mean(prom),
                 "realised": np.sum(acc) / len(i_all),
+                **told,
             }
         )
         print(rows[-1], flush=True)
     T = pd.DataFrame(rows).set_index("set")
     print(T.round(4).to_string())
     return T
+
+
+def reached(level):
+    "The logistic surprise with the ID reach up to a level as its unit, in place of the median deviation."
+
+    def score(z, rows):
+        median = np.median(z[rows], 0)
+        t = (z - median) / (np.quantile(z[rows], level, axis=0) - median)
+        return np.logaddexp(0, np.log(1 / (1 - level) - 1) * t).sum(1)
+
+    return score
+
+
+def fisher(z, rows, tail=0.1):
+    "Sum of -log p, p from the ID rows, with an exponential tail beyond their 90 % point."
+    out = np.zeros_like(z)
+    for j in range(z.shape[1]):
+        known = np.sort(z[rows, j])
+        u = np.quantile(known, 1 - tail)
+        beyond = tail * np.exp(-np.maximum(z[:, j] - u, 0) / (known[known > u] - u).mean())
+        p = (len(known) - np.searchsorted(known, z[:, j], "right") + 1) / (len(known) + 1)
+        out[:, j] = -np.log(np.where(z[:, j] > u, beyond, np.maximum(p, tail)))
+    return out.sum(1)
+
+
+def unshared(z, rows):
+    "The sum with each axis weighted by what it does not share with the others over ID rows."
+    weight = 1 / np.abs(np.corrcoef(z[rows].T)).sum(1)
+    return surprise(Reach.fit(z[rows]).excess(z)) @ weight
+
+
+FORMS = {
+    "sum": lambda z, rows: surprise(Reach.fit(z[rows]).excess(z)).sum(1),
+    "reach 90 %": reached(0.9),
+    "reach 99 %": reached(0.99),
+    "Fisher": fisher,
+    "largest": lambda z, rows: Reach.fit(z[rows]).excess(z).max(1),
+    "unshared": unshared,
+}
+
+
+def forms_part(P):
+    "Other forms of the detector, less the best single score, three folds of ID rows."
+    rows = []
+    for n, p in P.items():
+        out, o = crossed(p, standard(P, n), {k: lambda u, z, r, f=f: f(z, r) for k, f in FORMS.items()}, 3)
+        doms, i = p.domain[o], np.flatnonzero(p.idr)
+
+        def mean(s, p=p, o=o, i=i, doms=doms):
+            return np.mean([auc(s[i], s[o][doms == d]) for d in p.domains])
+
+        best = max(mean(p.E[c].to_numpy()) for c in p.E)
+        rows.append({"set": n} | {k: mean_auc(k, out, p.domains, doms, None, o) - best for k in FORMS})
+    print(pd.DataFrame(rows).set_index("set").round(4).to_string())
 
 
 def recur_part(P):
@@ -298,12 +392,9 @@ def recur_part(P):
             R0 = standard(P, n)
             i = np.flatnonzero(p.idr)
             z, W, reach, own, core = fit(p, i, R0, weight)
-            at = [ALL.index(c) for c in core]
-            full = np.zeros((len(W), len(cc)))
-            full[:, at] = W
-            S = few_axes(G[np.ix_(at, at)], len(W))
+            S, groups = few_axes(known(G, core), len(W)), [CORE_GROUPS[c] for c in core]
             m = match_axes(S, W)
-            names, ties = name_axes(W, [gn[a] for a in at], S, name_axes(S, [gn[a] for a in at])[0])
+            names, ties = name_axes(W, groups, S, name_axes(S, groups)[0])
             V = p.E.loc[i, [core_columns(p.E.columns)[c] for c in core]].to_numpy()
             fixed = len(W)
             half = np.ones(len(W))
@@ -313,7 +404,7 @@ def recur_part(P):
                         shrunk_correlation(
                             np.nan_to_num(np.corrcoef(V[rng.integers(len(V), size=len(V))].T)),
                             len(V),
-                            R0[np.ix_(at, at)],
+                            known(R0, core),
                             weight,
                         )
                         for _ in range(60)
@@ -327,9 +418,7 @@ def recur_part(P):
                     H.append(
                         np.stack(
                             [
-                                shrunk_correlation(
-                                    np.nan_to_num(np.corrcoef(V[x].T)), len(V), R0[np.ix_(at, at)], weight
-                                )
+                                shrunk_correlation(np.nan_to_num(np.corrcoef(V[x].T)), len(V), known(R0, core), weight)
                                 for x in (h, ~h)
                             ]
                         )
@@ -453,6 +542,126 @@ def causes_part(P):
         print(T.round(3).to_string(), flush=True)
 
 
+def standard_part(P):
+    "ID rows alone: the standard of other families as it is, beside axes that the set's own rows have a part in; AUROC, and the rate of new ID rows that a threshold accepts."
+    rows = []
+    for n, p in P.items():
+        R0, ids = standard(P, n), np.flatnonzero(p.idr)
+        f, out = folds_of(ids), {"set": n}
+        for name, weight in (("standard", np.inf), ("refitted", 3000.0)):
+            accepted, inside, found = 0, [], []
+            for a in range(5):
+                b = (a + 1) % 5
+                z, _, reach, _, _ = fit(p, ids[(f != a) & (f != b)], R0, weight)
+                s = additive(reach.excess(z))[0]
+                t, new = choose_threshold(s[ids[f == b]], 0.95), s[ids[f == a]]
+                law = betabinom(len(new), t.rank, t.n_id + 1 - t.rank)
+                k = int((new <= t.value).sum())
+                accepted += k
+                inside.append(law.cdf(k) > 0.025 and law.sf(k - 1) > 0.025)
+                found.append(np.mean([auc(new, s[p.domain == d]) for d in p.domains]))
+            out |= {
+                f"{name} AUROC": np.mean(found),
+                f"{name} realised": accepted / len(ids),
+                f"{name} folds in interval": np.mean(inside),
+            }
+        rows.append(out)
+    print(pd.DataFrame(rows).set_index("set").round(4).to_string())
+
+
+def loads_part(P):
+    "Axes and names of every set, in the order of rows and mixed: for the part kernels."
+    found = {}
+    for n, p in P.items():
+        R0, i = standard(P, n), np.flatnonzero(p.idr)
+        for order, rows in (("as it is", i), ("mixed", np.random.default_rng(5).permutation(i))):
+            W, core = (fit(p, rows, R0)[k] for k in (1, 4))
+            S, groups = few_axes(known(R0, core), len(W)), [CORE_GROUPS[c] for c in core]
+            found[f"{n}, {order}"] = (name_axes(W, groups, S, name_axes(S, groups)[0])[0], W)
+    pd.to_pickle(found, os.environ["LOADS"])
+
+
+def kernels_part(P):
+    "Names and loadings under four kernels of OpenBLAS and another order of rows; a kernel that the processor lacks falls back to one that it has."
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as td:
+        made = {}
+        for kernel in ("Haswell", "Zen", "SkylakeX", "Nehalem"):
+            env = os.environ | {"OPENBLAS_CORETYPE": kernel, "LOADS": f"{td}/{kernel}"}
+            subprocess.run([sys.executable, __file__, sys.argv[1], "loads"], env=env, check=True)
+            made[kernel] = pd.read_pickle(f"{td}/{kernel}")
+    first = made["Haswell"]
+    same, off = True, 0.0
+    for found in made.values():
+        for key, (names, W) in found.items():
+            base = first[f"{key.split(', ')[0]}, as it is"]
+            same &= names == base[0]
+            off = max(off, float(np.abs(W - base[1]).max()))
+    print(
+        f"{len(made)} kernels, 2 orders, {len(P)} sets: names {'equal' if same else 'DIFFER'}, largest difference of a loading {off:.1e}"
+    )
+
+
+def held_part(P, F=5, most=500):
+    "What each axis sees of classes that were held out of the list and of the reference, ID rows alone; and a sum weighted by it."
+    from study_sets import word_columns
+
+    from attrood.evidence import EmbeddingScores
+    from attrood.evidence.registry import array_evidence
+
+    rows = []
+    for n, p in P.items():
+        if p.raw.get("x") is None or p.raw.get("words") is None:
+            continue
+        x, text, words, scale = (np.asarray(p.raw[k], float) for k in ("x", "text", "words", "scale"))
+        x, idr = x / np.linalg.norm(x, axis=1, keepdims=True), np.flatnonzero(p.idr)
+        said = np.where(~p.ood, (x @ text.T).argmax(1), -1)
+        used, counts = np.unique(said[~p.ood], return_counts=True)
+        used, R0, seen = used[np.argsort(-counts, kind="stable")][:40], standard(P, n), []
+        W, core = (fit(p, idr, R0)[k] for k in (1, 4))
+        for a in range(min(F, len(used))):
+            out = used[np.arange(len(used)) % F == a]
+            keep, rng = np.setdiff1d(np.arange(len(text)), out), np.random.default_rng(0)
+            gone = np.isin(said, out)
+            ref = np.flatnonzero(p.ref & ~p.ood & ~gone)
+            old, new = (rng.permutation(idr[m])[:most] for m in (~gone[idr], gone[idr]))
+            if min(len(ref), len(new)) < 10 or len(old) < 20:
+                continue
+            at = np.r_[ref, old, new]
+            mask = np.arange(len(at)) < len(ref)
+            E = array_evidence(x[at] @ text[keep].T, float(scale))
+            for name, v in (
+                EmbeddingScores.fit(x[ref], text[keep], logit_scale=float(scale)).columns(x[at], mask).items()
+            ):
+                E[name] = v
+            for name, v in word_columns(x[at], text[keep], words, mask)[0].items():
+                E[name] = v
+            V = E[[core_columns(E.columns)[c] for c in core]].to_numpy(float)[~mask]
+            z = (V - V[: len(old)].mean(0)) / V[: len(old)].std(0) @ W.T
+            seen.append([auc(z[: len(old), j], z[len(old) :, j]) for j in range(len(W))])
+        sees = np.mean(seen, 0)
+        z, _, reach, _, _ = fit(p, idr, R0)
+        parts, o = surprise(reach.excess(z)), np.flatnonzero(p.ood & ~p.ref)
+
+        def mean(s, p=p, idr=idr, o=o):
+            return np.mean([auc(s[idr], s[o][p.domain[o] == d]) for d in p.domains])
+
+        best = max(mean(p.E[c].to_numpy()) for c in p.E)
+        weight = np.maximum(2 * sees - 1, 0) ** 2
+        rows.append(
+            {
+                "set": n,
+                "held-out classes": " ".join(f"{v:.2f}" for v in sees),
+                "real OoD": " ".join(f"{mean(z[:, j]):.2f}" for j in range(len(W))),
+                "even": mean(parts.sum(1)) - best,
+                "weighted": mean(parts @ weight) - best,
+            }
+        )
+    print(pd.DataFrame(rows).set_index("set").round(4).to_string())
+
+
 def card_part(P):
     "Write the standard: correlations, axes, names, titles, completeness, and how far the axes move without each family."
     import json
@@ -501,6 +710,21 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     parts = sys.argv[2:] or ["table"]
     with threadpool_limits(1):
-        P = load(folder, ["animals", "pets", "food", "objects", "pets84", "food75", "food101", "food101w", "newcomer"])
+        P = load(
+            folder,
+            [
+                "animals",
+                "pets",
+                "food",
+                "objects",
+                "pets84",
+                "food75",
+                "food101",
+                "food101w",
+                "newcomer",
+                "newcomer_log",
+                "newcomer_plain",
+            ],
+        )
         for part in parts:
             globals()[f"{part}_part"](P)

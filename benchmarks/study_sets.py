@@ -224,6 +224,17 @@ def pocket_problem(path):
     )
 
 
+def log_problems(path):
+    "The log's own evidence, with the package's columns of words and of the picture, and without either."
+    log = read_log(path)
+    E, ref = evidence_frame(log), np.zeros(len(log), bool)
+    if "reference" in log.table.column_names:
+        ref = log.array("reference").astype(bool)
+    plain = [c for c in E if not c.startswith(("picture", "word"))]
+    base = {"ood": ~log.is_id, "domain": log.array("domain").astype(str), "ref": ref, "x": None}
+    return {"log": base | {"E": E}, "plain": base | {"E": E[plain]}}
+
+
 def report(name, p, out):
     pd.to_pickle(p, out / f"{name}.pkl")
     print(name, p["E"].shape, "ID", int((~p["ood"] & ~p["ref"]).sum()), "reference", int(p["ref"].sum()), flush=True)
@@ -250,6 +261,8 @@ def main(out, *pocket):
     for given in pocket:
         name, _, path = given.partition("=")
         report(name, pocket_problem(path), out)
+        for kind, p in log_problems(path).items():
+            report(f"{name}_{kind}", p, out)
 
 
 if __name__ == "__main__":

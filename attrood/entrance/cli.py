@@ -264,24 +264,21 @@ def run_command(
 ) -> None:
     """Do the whole job: axes, stability, scores, figures, report.
     On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
-    from attrood.entrance import drawing
+    from attrood.entrance.job import run
+    from attrood.entrance.presets import PRESETS
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = load_log(log)
     _say_log(log, table)
-    with drawing.ahead(mode is RunMode.both):
-        from attrood.entrance.job import run
-        from attrood.entrance.presets import PRESETS
-
-        done = run(
-            table,
-            out,
-            mode.value,
-            lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
-            bool(preset and PRESETS[preset].published),
-            found,
-        )
+    done = run(
+        table,
+        out,
+        mode.value,
+        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+        bool(preset and PRESETS[preset].published),
+        found,
+    )
     _say_results(done, out, start, as_json)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #4b55977b

@@ -26,7 +26,7 @@ from ..data import Source, thumbnails
 from ..detect import comparison, evaluate_log, fit_decision
 from . import drawing
 from .digest import digest
-from .few_text import few_lines
+from .few_text import few_lines, tried_lines
 from .published import compare_published
 from .report import report_images, write_report
 from .sets import set_lines, write_sets
@@ -139,22 +139,6 @@ def stability_lines(
         f"{n}: {v.verdict} ({v.reason})" for n, v in zip(card.names, report.verdicts, strict=True)
     ] + report.summary().splitlines()[-1:]
 
-# %% ../../nbs/10_entrance/01_job.ipynb #dbf58a65
-def _selection_lines(card: AxisCard) -> list[str]:
-    "The cell of least error for each k, and the chosen one, as a table."
-    if (tried := card.table()) is None:
-        return []
-    tried = tried[[c for c in tried if not str(c).startswith("fold_")]]
-    best = tried.sort_values(["k", "mse"]).groupby("k").head(1) if "mse" in tried else tried
-    chosen = tried[(tried["k"] == len(card.names)) & np.isclose(tried["alpha"], card.alpha)]
-    shown = pd.concat([best, chosen[~chosen.index.isin(best.index)]])
-    shown = shown.assign(chosen=np.where(shown.index.isin(chosen.index), "*", ""))
-    text = shown.to_string(index=False, na_rep="-", float_format=lambda v: f"{v:.4g}")
-    lines = ["", "selection, the cell of least error for each k, and the chosen one:", text]
-    if "agreement" in shown and shown["agreement"].isna().any():
-        lines.append("(agreement of halves is measured only for k that explain enough of every feature)")
-    return lines
-
 # %% ../../nbs/10_entrance/01_job.ipynb #072cbeeb
 def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
     "What the axes were fitted on, what was left out, what was chosen, and the axes as formulas."
@@ -173,7 +157,7 @@ def _fit_lines(card: AxisCard, images: int, known: int) -> list[str]:
         more = [f"  … and {len(left) - 5} more, with reasons in the axis card"] if len(left) > 5 else []
         lines += [f"left out: {len(left)} columns", *left[:5], *more]
     reason = f" ({choice['reason']})" if choice.get("reason") else ""
-    lines += [*_selection_lines(card), "", f"chosen: k = {len(card.names)}, alpha = {card.alpha:g}{reason}"]
+    lines += [*tried_lines(card), "", f"chosen: k = {len(card.names)}, alpha = {card.alpha:g}{reason}"]
     formulas = [f"  {card.explained[j]:6.1%}  {card.formula(j, 2)}" for j in range(len(card.names))]
     return [
         *lines,
@@ -252,7 +236,8 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
-    return _draw(*_to_draw(analysis, log), folder)
+    card, *rows = _to_draw(analysis, log)
+    return _save(card_figures, folder, card, *rows) + _save(resampling.stability_figures, folder, card)
 
 
 def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.ndarray, np.ndarray]:
@@ -260,13 +245,10 @@ def _to_draw(analysis: Analysis, log: Log) -> tuple[AxisCard, np.ndarray, np.nda
     return analysis.card, analysis.scores[list(analysis.card.names)].to_numpy(), log.array("domain"), log.is_id
 
 
-def _draw(card: AxisCard, z: np.ndarray, domains: np.ndarray, is_id: np.ndarray, folder: Path) -> list[Path]:
-    "Draw and write all figures."
+def _save(figures: Callable[..., Iterator[tuple[str, Any]]], folder: Path, *what: Any) -> list[Path]:
+    "Draw and write figures, one after the other."
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, figure in [*card_figures(card, z, domains, is_id), *resampling.stability_figures(card)]:
-        files += style.save_figure(figure, folder / name)
-    return files
+    return [file for name, figure in figures(*what) for file in style.save_figure(figure, folder / name)]
 
 # %% ../../nbs/10_entrance/01_job.ipynb #0ac3d746
 def write_analysis(
@@ -366,19 +348,24 @@ def _analyse_into(
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
 @contextmanager
 def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
-    "A function that draws figures, in a process of its own if asked and where there is a second core; none is left behind."
+    "A function that draws figures, in processes of their own if asked and where there is a second core; none is left behind."
     if not beside or (os.cpu_count() or 1) == 1:
         yield write_figures
         return
-    executor, ended = drawing.worker(), False
-    jobs = [executor.submit(drawing.warm)]
+    executor, jobs, ended = drawing.workers(), [], False
+
+    def figures(analysis: Analysis, log: Log, folder: Path) -> None:
+        card, *rows = _to_draw(analysis, log)
+        jobs.append(executor.submit(_save, card_figures, folder, card, *rows))
+        jobs.append(executor.submit(_save, resampling.stability_figures, folder, card))
+
     try:
-        yield lambda analysis, log, folder: jobs.append(executor.submit(_draw, *_to_draw(analysis, log), folder))
+        yield figures
         for job in jobs:
             job.result()
         ended = True
     finally:
-        executor.shutdown(wait=True, kill_workers=not ended)
+        drawing.end(executor, now=not ended)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
