@@ -222,7 +222,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
-    def analyse_into(log, mode, folder, table, figures):
+    def analyse_into(log, mode, folder, *rest):
         heavy()
         fake_analysis(folder)
         return SimpleNamespace(card=card)
@@ -249,7 +249,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
         lambda *args: {"x": b"picture"},
     )
     job.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
-    attrood.why.score_log = lambda *args, **options: (heavy(), scores)[1]
+    attrood.why.scoring.score_batches = lambda *args, **options: iter([(heavy(), scores)[1]])
     attrood.detect.evaluate_log, attrood.detect.evaluation.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
         setattr(attrood.detect.evaluation, plot, lambda *args, **options: picture)
