@@ -105,9 +105,20 @@ class _Described(_Set):
 # %% ../../nbs/01_data/01_sources.ipynb #a09d311d
 ARCHIVES: dict[str, type["Source"]] = {}  # kinds of files that hold many pictures, by name
 
+# %% ../../nbs/01_data/01_sources.ipynb #bf8a9bbb
+class _Known(_Described):
+    "A kind of set that `open_source` knows by the endings of its files."
+
+    endings: ClassVar[tuple[str, ...]] = ()  # of the files that hold such a set; with some, `open_source` knows it
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.endings and (cls.kind not in ARCHIVES or not ARCHIVES[cls.kind].__module__.startswith("attrood.")):
+            ARCHIVES[cls.kind] = cls  # of a cell that is run again the newest, but the package's own win
+
 # %% ../../nbs/01_data/01_sources.ipynb #8e4e638e
 @dataclass(eq=False)
-class Source(_Described):
+class Source(_Known):
     "A set of images with a domain and a role; the subclasses know where the bytes are."
 
     location: str  # folder, file, glob or TFDS name, as given
@@ -122,12 +133,6 @@ class Source(_Described):
     others: Counter[str] = field(init=False, repr=False, default_factory=Counter)  # no image: kind -> number
     white: Mapping[str, float] | None = field(init=False, repr=False, default=None)  # of `white_level`
     kind = "source"
-    endings: ClassVar[tuple[str, ...]] = ()  # of the files that hold such a set; with some, `open_source` knows it
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if cls.endings and (cls.kind not in ARCHIVES or not ARCHIVES[cls.kind].__module__.startswith("attrood.")):
-            ARCHIVES[cls.kind] = cls  # of a cell that is run again the newest, but the package's own win
 
     def __post_init__(self) -> None:
         if self.role not in ("id", "ood"):
