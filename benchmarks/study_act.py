@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from study_problems import BANK, Problem, problems
 
 from attrood.act import adapt, suggest_classes, whatif
-from attrood.act.adapt import _scored, judged
+from attrood.act.adapting import _scored, judged
 from attrood.act.texts import texts_of
 from attrood.act.tuning import Weights, tune
 from attrood.evidence import log_from_embeddings

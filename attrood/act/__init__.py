@@ -6,10 +6,10 @@
 __all__ = ['whatif', 'suggest_classes', 'adapt', 'retake_gate', 'diff', 'exports', 'factors']
 
 # %% ../../nbs/09_act/00_act.ipynb #0843ec4c
-from .adapt import adapt
+from .adapting import adapt
 from .retake import retake_gate
 from .suggest import suggest_classes
-from .whatif import whatif
+from .trying import whatif
 
 # %% ../../nbs/09_act/00_act.ipynb #5d1ff001
 from . import diff, exports, factors

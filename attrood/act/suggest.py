@@ -15,7 +15,7 @@ from scipy.sparse import csc_array, vstack
 
 from .stored import stored_words
 from .texts import Texts, learnt_words, texts_of
-from .whatif import beyond, with_words
+from .trying import beyond, with_words
 from ..ground import defaults, unit_rows
 from ..log import Log, LogError
 
@@ -75,7 +75,7 @@ def _from_stored(log: Log) -> Wins:
         use = part.toarray() > 0
         made.append(csc_array((margin[use], (row[use], number[use])), shape=shape))
     out = beyond(log)
-    return Wins(names.tolist(), *made, out, log.is_id & ~out)
+    return Wins(names.tolist(), made[0], made[1], out, log.is_id & ~out)
 
 # %% ../../nbs/09_act/10_suggest.ipynb #39a1a310
 def greedy_cover(

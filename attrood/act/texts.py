@@ -148,7 +148,7 @@ def texts_of(
             f"no text vectors for the classes of {log.name}: give those it was made with (text=, --text), or its model "
             f"(no text tower: {why})"
         )
-    made = Texts(list(m.class_names), t.astype(np.float64), *found, encode, tuple(m.templates), why)
+    made = Texts(list(m.class_names), t.astype(np.float64), found[0], found[1], encode, tuple(m.templates), why)
     return made if encode is not None or not tower else replace(made, tower=_late(log, made))
 
 # %% ../../nbs/09_act/01_texts.ipynb #bcf81089

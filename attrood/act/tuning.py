@@ -153,19 +153,20 @@ def tune(
     x, t = x.astype(np.float64), t.astype(np.float64)
     held = left_out(y, share, seed)
     foreign = between_images(x[~held], y[~held], None if words is None else unit_rows(words, "words"), seed=seed)
-    judge, best = (x[held], y[held]) if held.any() else (x, y), [np.inf, np.zeros(t.size), 0]
+    judge = (x[held], y[held]) if held.any() else (x, y)
+    least, kept, step = [np.inf], [np.zeros(t.size)], [0]
     seen: list[float] = []
 
     def look(residual: np.ndarray) -> None:
         _, lp = _soft(scale * judge[0] @ unit_rows(t + residual.reshape(t.shape)).T)
         seen.append(float(-lp[np.arange(len(lp)), judge[1]].mean()))
-        if seen[-1] < best[0] - 1e-6:
-            best[:] = [seen[-1], residual.copy(), len(seen) - 1]
-        elif len(seen) - 1 - best[2] >= patience:
+        if seen[-1] < least[0] - 1e-6:
+            least[0], kept[0], step[0] = seen[-1], residual.copy(), len(seen) - 1
+        elif len(seen) - 1 - step[0] >= patience:
             raise StopIteration
 
-    look(best[1])
+    look(kept[0])
     loss = tuning_loss(x[~held], y[~held], t, scale, weights, foreign)
     minimize(loss, np.zeros(t.size), jac=True, method="L-BFGS-B", callback=look, options={"maxiter": steps})
-    moved = unit_rows(t + best[1].reshape(t.shape))
-    return Tuned(moved, int(best[2]), seen, (int((~held).sum()), int(held.sum())))
+    moved = unit_rows(t + kept[0].reshape(t.shape))
+    return Tuned(moved, step[0], seen, (int((~held).sum()), int(held.sum())))

@@ -156,11 +156,9 @@ def adapt_command(
 ) -> None:
     "Tune class vectors on a few labelled rows, and say what that does on the others."
     from attrood.act import adapt
-    from attrood.act.tuning import Weights
 
     outputs.check_output(out, "class vectors", [log, text, words])
-    weights = Weights() if bound is None else Weights(bound=bound)
-    done = adapt(_open(log), shots, weights, draw, axes, **text_sources(text, words))
+    done = adapt(_open(log), shots, {} if bound is None else {"bound": bound}, draw, axes, **text_sources(text, words))
     done.vectors.write(out)
     _say(f"{done.summary()}\n\nwritten to {out}")
     _emit({"out": str(out)} | done.to_dict(), as_json)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from .texts import Texts, learnt_words, texts_of
+from .trying import with_words
 from .tuning import Tuned, Weights, tune
-from .whatif import with_words
-from ..axes import few
+from ..axes import fit_axes
 from ..detect import evaluation, fit_decision, intervals, metrics
 from ..evidence import evidence_frame, log_from_embeddings
 from ..ground import unit_rows
@@ -56,7 +56,7 @@ JUDGES = ("msp", "energy", "delta_energy")  # scores of a row that are reported
 def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) -> dict[str, np.ndarray]:
     "Predictions (numbers of classes) and scores of the rows under some class vectors."
     m, mask = log.manifest, log_rows.marked_rows(log, 0.2)
-    about = {
+    about: dict[str, Any] = {
         "ids": log.array("id").tolist(),
         "domains": log.array("domain").tolist(),
         "roles": log.array("role").tolist(),
@@ -66,10 +66,20 @@ def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) ->
     found = {"prediction": bare.array("top_index")[:, 0], **{n: frame[n].to_numpy() for n in JUDGES}}
     if axes:
         enough = texts.words is not None and mask.sum() >= 30
-        listed = {"words": texts.words, "word_embeddings": texts.word_vectors} if enough else {}
-        full = log_from_embeddings(x, t, m.class_names, m.logit_scale, m.logit_bias, reference=mask, **about, **listed)
+        words, rows = (texts.words, texts.word_vectors) if enough else (None, None)
+        full = log_from_embeddings(
+            x,
+            t,
+            m.class_names,
+            m.logit_scale,
+            m.logit_bias,
+            reference=mask,
+            words=words,
+            word_embeddings=rows,
+            **about,
+        )
         table = evidence_frame(full)
-        card = few.fit_few_axes(full)
+        card = fit_axes(full, table=table)
         z = pd.DataFrame(card.coordinates(card.evidence_of(full, table)), columns=list(card.names))
         found |= {"words": full.array("word_margin")} if enough else {}
         found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)[
@@ -168,7 +178,9 @@ class Adapted:
 def adapt(
     log: Log,  # with image vectors and labelled ID rows
     shots: int = 16,  # labelled rows of each class, at most
-    weights: Weights = Weights(),  # noqa: B008 - of the terms of the loss
+    weights: Weights
+    | Mapping[str, float]
+    | None = None,  # of the terms of the loss: bound, warmth, between, keep, ridge
     salt: str = "adapt",  # another salt, another draw of rows
     axes: bool = True,  # judge the detector on axes too, which takes the most time
     judge: bool = True,  # say what it does on other rows
@@ -181,6 +193,7 @@ def adapt(
             f"{log.name} keeps no image vectors, which tuning learns from: write it with `attrood infer --embeddings`, "
             "or keep_embeddings=True"
         )
+    weights = weights if isinstance(weights, Weights) else Weights(**(weights or {}))
     known, used = texts_of(log, **texts), chosen_rows(log, shots, salt)
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
     names = {c: i for i, c in enumerate(log.manifest.class_names)}
