@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from attrood.evidence import EVIDENCE, EmbeddingScores, add_evidence, available_evidence, evidence_frame
+from attrood.evidence import EVIDENCE, EmbeddingScores, add_evidence, evidence_frame
 from attrood.evidence.fitted import FILES, FittedScore
-from attrood.evidence.registry import Evidence, array_evidence, register, training_free
+from attrood.evidence.registry import Evidence, array_evidence, available_evidence, register, training_free
 from attrood.log import log_from_logits
 from attrood.log.make import bare_log
 

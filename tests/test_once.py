@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from attrood.axes import AxisCard, card
-from attrood.entrance import analyse, run
-from attrood.entrance.job import report_folder
+from attrood.entrance import run
+from attrood.entrance.job import analyse, report_folder
 from attrood.evidence import evidence_frame
 from attrood.log import bundled_log
 

@@ -16,7 +16,7 @@ import pandas as pd
 from .stored import asked_again
 from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
-from ..evidence import available_evidence, evidence_frame, vocabulary
+from ..evidence import evidence_frame, registry, vocabulary
 from ..ground import defaults, unit_rows
 from ..inference import vectors as class_files
 from ..log import Log, LogError, make
@@ -215,7 +215,7 @@ def beyond(
     score: str | None = None,  # by which rows are called out; None: the words' margin, else the largest cosine
 ) -> np.ndarray:  # (n,) bool
     "The rows that are called out."
-    chosen = caller(available_evidence(log), score)
+    chosen = caller(registry.available_evidence(log), score)
     a = evidence_frame(log, [chosen])[chosen].to_numpy()
     return a > _limit(a[log.is_id & log_rows.evaluation_rows(log)])
 
@@ -228,7 +228,8 @@ def compared(
     notes: Sequence[str] = (),  # what is not exact
 ) -> WhatIf:
     "Predictions, rows called out and AUROC of two logs of the same rows."
-    both = [n for n in available_evidence(before) if n in available_evidence(after)]
+    given = registry.available_evidence
+    both = [n for n in given(before) if n in given(after)]
     chosen = caller(both, score)
     a, b = (evidence_frame(log, [chosen])[chosen].to_numpy() for log in (before, after))
     known = before.is_id & log_rows.evaluation_rows(before)

@@ -23,7 +23,7 @@ import pandas as pd
 from .. import __version__
 from .features import feature_name
 from .labels import Labels, contributions
-from ..evidence import available_evidence, evidence_frame
+from ..evidence import evidence_frame, registry
 from ..ground import files
 from ..log import Log, LogError
 
@@ -539,7 +539,7 @@ class _Scoring(_Named):
                 f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and "
                 "text side, or say that any model will do (--any-model, any_model=True)"
             )
-        have = set(available_evidence(log) if table is None else table)
+        have = set(registry.available_evidence(log) if table is None else table)
         if lost := [n for n in self.evidence if n not in have]:
             raise LogError(
                 f"{log.name} lacks the evidence {', '.join(map(repr, lost))} that the axes were fitted on: "

@@ -26,7 +26,7 @@ from .moments import moments
 from .paper import choose_1se, paper_cv, paper_fit
 from .selection import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
-from ..evidence import available_evidence, evidence_frame
+from ..evidence import evidence_frame, registry
 from ..ground import defaults, files
 from ..log import Log, LogError
 from ..log import rows as log_rows
@@ -322,7 +322,7 @@ def fit_axes(
         mask = id_rows(log)
     else:
         mask = id_rows(log) if mode == "default" and log.is_id.all() else fit_rows(log)
-        known = available_evidence(log.select(mask)) if table is None else [str(n) for n in table]
+        known = registry.available_evidence(log.select(mask)) if table is None else [str(n) for n in table]
         known = [n for n in known if groups.get(n) not in ("words", "picture")] or known  # these have their own reasons
         names = list(evidence) if evidence else list(PAPER_EVIDENCE) if mode == "paper" else known
         E = evidence_frame(log.select(mask), names) if table is None else table.loc[mask, names].reset_index(drop=True)

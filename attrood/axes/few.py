@@ -25,7 +25,7 @@ from .labels import Labels
 from .matching import match_axes
 from .moments import Moments
 from .sparse_pca import adjusted_variance, alpha_max, coverage, sparse_pca
-from ..evidence import EVIDENCE, available_evidence, evidence_frame
+from ..evidence import EVIDENCE, evidence_frame, registry
 from ..ground import defaults
 from ..log import Log, LogError
 from ..log import rows as log_rows
@@ -288,7 +288,7 @@ def core_evidence(
 ]:  # (r, m) of the ID rows, column -> core score, left out -> why
     "The core scores of a log's ID rows; `LogError` if there are too few rows or no score."
     mask = id_rows(log)
-    core = core_columns(available_evidence(log) if table is None else [str(n) for n in table])
+    core = core_columns(registry.available_evidence(log) if table is None else [str(n) for n in table])
     columns = list(core.values())
     E = evidence_frame(log.select(mask), columns) if table is None else table.loc[mask, columns].reset_index(drop=True)
     flat = E.std(ddof=0) <= 1e-12 * E.abs().max()
