@@ -109,7 +109,7 @@ class Command:
 
 IMAGES = {"id": "photos", "ood": "odd=strange", "reference": "ref=known", "classes": "names.txt"}
 COMMANDS = [
-    Command("run", "", "results", {"log": "log.parquet", "images": "photos"}, "--mode", "default", positional="log"),
+    Command("run", "", "results", {"log": "log.parquet", "images": "photos"}, "--mode", "paper", positional="log"),
     Command("fit", ".json", "axis card", {"log": "log.parquet"}, positional="log"),
     Command("score", ".parquet", "scores", {"log": "log.parquet", "axes": "card.json"}, positional="log"),
     Command("evaluate", "", "evaluation", {"log": "log.parquet", "axes": "card.json"}, positional="log"),
@@ -222,7 +222,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
-    def analyse_into(log, mode, folder, table, figures):
+    def analyse_into(log, mode, folder, *rest):
         heavy()
         fake_analysis(folder)
         return SimpleNamespace(card=card)
@@ -249,7 +249,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
         lambda *args: {"x": b"picture"},
     )
     job.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
-    attrood.why.score_log = lambda *args, **options: (heavy(), scores)[1]
+    attrood.why.scoring.score_batches = lambda *args, **options: iter([(heavy(), scores)[1]])
     attrood.detect.evaluate_log, attrood.detect.evaluation.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
         setattr(attrood.detect.evaluation, plot, lambda *args, **options: picture)
@@ -844,7 +844,7 @@ def test_the_same_process_number_again(tmp_path):
 LONG_CARD = (
     "import attrood.entrance.job as p; import pandas as d; from types import SimpleNamespace as S; from attrood.axes.card import card_from_weights; "  # in place of a fit: axes with a note of 200 kB
     "c = card_from_weights([[1.0]], ['a'], ['other'], d.DataFrame({'conf': [0.0, 1.0]})).with_parts(notes=('x' * 200_000,)); "
-    "p.analyse = lambda *a, **k: S(card=c); p.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder: a.card.write(folder / 'axes.json'); "
+    "p.analyse = lambda *a, **k: S(card=c); p.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder, *more: a.card.write(folder / 'axes.json'); "
 )
 
 
@@ -869,12 +869,12 @@ def test_closed_standard_streams(tmp_path, shell):
 
 
 @pytest.mark.parametrize(
-    "args", [("fit", "log.parquet", "-o", "axes.json"), ("run", "log.parquet", "--mode", "default", "-o", "out")]
+    "args", [("fit", "log.parquet", "-o", "axes.json"), ("run", "log.parquet", "--mode", "paper", "-o", "out")]
 )
 def test_a_full_disk_leaves_what_was_there(tmp_path, args):
     "The largest size of a file stands for the end of the disk."
     write_log(bundled_log().select(np.arange(0, 1400, 10)), tmp_path / "log.parquet")
-    (tmp_path / "axes.json").write_text('{"card_version": 1}')
+    files.write_json({"card_version": 1}, tmp_path / "axes.json", "axis card")
     before = tree(tmp_path)
     program = f'ulimit -f 64; exec {sys.executable} -c "{LONG_CARD}from attrood.entrance.cli import main; main()" {" ".join(args)}'
     done = subprocess.run(["bash", "-c", program], cwd=tmp_path, env=environment(), capture_output=True, text=True)

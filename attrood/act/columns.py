@@ -40,7 +40,8 @@ def own_columns(
     measures = extras.measures_of(log) if pixels else None
     if measures is None:
         return table
-    return pd.concat([table, measures.rename(columns={m: extras.MEASURES[m].label for m in measures})], axis=1)
+    labels = {str(m): extras.MEASURES[str(m)].label for m in measures.columns}
+    return pd.concat([table, measures.rename(columns=labels)], axis="columns")
 
 # %% ../../nbs/09_act/07_columns.ipynb #78c09a28
 KEYS = ("id", "__key__", "image_id", "key", "filename", "file_name", "file", "path")  # columns that may hold the id

@@ -103,8 +103,7 @@ def _line(alarm: Alarm, hit: np.ndarray, domains: np.ndarray, where: str) -> str
     if where or not k:
         return said
     counts = pd.Series(domains[hit]).value_counts()
-    shares = pd.Series(domains).value_counts()
-    most = [f"{d} ({c:,} of {shares[d]:,})" for d, c in counts.head(3).items()]
+    most = [f"{d} ({c:,} of {(domains == d).sum():,})" for d, c in counts.head(3).items()]
     return f"{said}; most in {', '.join(most)}"
 
 # %% ../../nbs/09_act/09_exports.ipynb #9833c99f
@@ -226,10 +225,10 @@ def fiftyone_fields(
             schema[name] = _LABEL
             for row, v in zip(rows, values, strict=True):
                 row[name] = v
-    for name in table:
-        schema[str(name)], values = _typed(table[name])
+    for column in table:
+        schema[str(column)], values = _typed(table[column])
         for row, v in zip(rows, values, strict=True):
-            row[str(name)] = v
+            row[str(column)] = v
     return schema, rows
 
 # %% ../../nbs/09_act/09_exports.ipynb #796b31c5

@@ -164,10 +164,12 @@ class Factors:
         lines = [
             f"{n} of {m} factors go with something ({self.asked} pairs asked, false discovery rate at most {self.level:.0%})"
         ]
-        for row in self.table[self.table["found"]].itertuples():
-            along = f", goes along with {row.along}" if row.along else ""
-            lines.append(f"  {row.factor}{along}" + (f" ({row.missing} missing)" if row.missing else ""))
-            for p in self.pairs[self.pairs["factor"] == row.factor].head(4).itertuples():
+        for name, other, lost in (
+            self.table.loc[self.table["found"], ["factor", "along", "missing"]].to_numpy().tolist()
+        ):
+            along = f", goes along with {other}" if other else ""
+            lines.append(f"  {name}{along}" + (f" ({lost} missing)" if lost else ""))
+            for p in self.pairs[self.pairs["factor"] == name].head(4).itertuples():
                 lines.append(
                     f"    {p.target}: {p.share:.1%} of it (95 % interval {p.low:.1%} to {p.high:.1%}), {p.way}"
                 )
@@ -393,7 +395,7 @@ def log_factors(
     if lost := [c for c in columns if c not in every]:
         raise ValueError(f"columns must be among {', '.join(map(str, every.columns))}, got {lost[0]!r}")
     asked = every[[c for c in every if c in {*columns, *given}]] if columns else every
-    domains = log.array("domain") if log.is_id.any() and not log.is_id.all() else None
+    domains = log.array("domain").tolist() if log.is_id.any() and not log.is_id.all() else None
     return find_factors(
         asked, log_targets(log, card, any_model), level, given, None if domains is None else log.is_id, domains
     )

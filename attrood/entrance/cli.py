@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'JsonOption', 'ImagesOption', 'AnyModelOption', 'LogArgument', 'ModeOption', 'Language', 'RunMode', 'say',
-           'load_log', 'emit', 'preset_log', 'run_command', 'fit_command', 'score_command', 'evaluate_command',
-           'explain_command', 'report_command', 'causes_command', 'is_refusal', 'main']
+           'load_log', 'log_source', 'tracked', 'emit', 'preset_log', 'run_command', 'fit_command', 'score_command',
+           'evaluate_command', 'explain_command', 'report_command', 'causes_command', 'is_refusal', 'main']
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #1709ca63
 import json
@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from opcode import opmap
 from pathlib import Path
@@ -32,6 +32,7 @@ from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
 from ..log import bundled_log, read_log
 from ..log import files as log_files
+from ..log import rows as log_rows
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #c55bb8ef
 app = typer.Typer(
@@ -105,6 +106,30 @@ def load_log(
 ) -> Any:  # the Log
     "A log by path, or by bundled name where no such path exists."
     return bundled_log(name) if name in log_files.BUNDLED and not Path(name).exists() else read_log(name)
+
+# %% ../../nbs/10_entrance/05_cli.ipynb #9a1d37f8
+def log_source(
+    name: str,  # path, or name of a bundled log
+) -> Any:  # the Log, or LogFiles where it is not small
+    "A log to be read once, batch after batch: a small one in memory, a large one from its files."
+    if name in log_files.BUNDLED and not Path(name).exists():
+        return bundled_log(name)
+    opened = log_rows.open_log(name)
+    return opened if len(opened) > log_rows.SMALL else read_log(name)
+
+
+def tracked(
+    frames: Iterable[Any],  # tables of rows
+    rows: int,  # in all
+    what: str,  # is done to them
+) -> Iterator[Any]:  # the same tables
+    "Tables of rows as they are, with progress on standard error where there are many."
+    from tqdm import tqdm
+
+    with tqdm(total=rows, desc=what, unit=" rows", unit_scale=True, disable=rows <= log_rows.SMALL or None) as bar:
+        for frame in frames:
+            yield frame
+            bar.update(len(frame))
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #6fd970ea
 def emit(
@@ -218,7 +243,8 @@ def _run_inputs(
 def _say_log(log: str, table: Any) -> None:
     "What is in a log, in a line."
     classes, name = len(table.manifest.class_names), table.manifest.model.get("name", "model unknown")
-    say(f"{log}: {len(table)} images, {table.is_id.sum()} ID, {classes} classes, {name}")
+    known = sum(int(part.is_id.sum()) for part in log_rows.log_batches(table, ["role"], check=False))
+    say(f"{log}: {len(table)} images, {known} ID, {classes} classes, {name}")
 
 
 def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -> None:
@@ -269,7 +295,7 @@ def run_command(
 
     start = time.perf_counter()
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
-    table = load_log(log)
+    table = log_source(log)
     _say_log(log, table)
     done = run(
         table,
@@ -320,7 +346,7 @@ def fit_command(
     if alpha is not None and not math.isfinite(alpha):
         raise ValueError(f"--alpha must be a finite number >= 0, got {alpha}")
     done = analyse(
-        load_log(log),
+        log_source(log),
         mode.value,
         n_components="auto" if k is None else k,
         alpha="auto" if alpha is None else alpha,
@@ -346,17 +372,18 @@ def score_command(
     from attrood.axes import AxisCard
     from attrood.entrance.job import write_scores
     from attrood.entrance.sets import set_lines
-    from attrood.why import score_log
+    from attrood.why import scoring
 
     outputs.check_output(out, "scores", [log, axes])
     card = AxisCard.read(axes)
     asked = read_alarms(fail_if, card.names)
-    scores, names = score_log(card, load_log(log), any_model=any_model), list(card.names)
-    write_scores(scores, out)
-    say("\n".join(set_lines(scores)))
-    say(scores.groupby("domain")[names].mean().to_string(float_format=lambda v: f"{v:.3f}"))
-    say(f"\n{len(scores)} rows written to {out}")
-    emit({"rows": len(scores), "out": str(out), "axes": names}, as_json)
+    source, means = log_source(log), scoring.DomainMeans(card)
+    write_scores(means.through(tracked(scoring.score_batches(card, source, any_model), len(source), "score")), out)
+    if (said := means.said()) is not None:
+        say("\n".join(set_lines(said)))
+    say(means.table().to_string(float_format=lambda v: f"{v:.3f}"))
+    say(f"\n{len(source)} rows written to {out}")
+    emit({"rows": len(source), "out": str(out), "axes": list(card.names)}, as_json)
     raise_alarms(asked, out)
 
 # %% ../../nbs/10_entrance/05_cli.ipynb #fc299e48
@@ -381,9 +408,12 @@ def evaluate_command(
 
     if out is not None:
         outputs.check_output(out, "evaluation", [log, axes])
-    result = evaluate_log(
-        load_log(log), AxisCard.read(axes) if axes else None, mode.value, groups=groups, any_model=any_model
-    )
+    source = log_source(log)
+    rows = log_rows.some_rows(source)
+    if len(rows) < len(source):
+        say(f"an even choice of {len(rows):,} of the {len(source):,} rows\n")
+    card = AxisCard.read(axes) if axes else None
+    result = evaluate_log(rows, card, mode.value, groups=groups, any_model=any_model)
     say(evaluation.evaluation_summary(result))
     if out is not None:
         evaluation.write_evaluation(result, out)
@@ -409,18 +439,19 @@ def explain_command(
 ) -> None:
     "Say why: for single rows, or for every domain."
     from attrood.axes import AxisCard
-    from attrood.entrance.sets import explained_sets
-    from attrood.why import domains, explain
+    from attrood.entrance.sets import known_sets, set_lines
+    from attrood.why import explain, scoring, set_reasons
 
-    card, table = AxisCard.read(axes), load_log(log)
-    evidence = card.evidence_of(table, any_model=any_model)
+    card, source = AxisCard.read(axes), log_source(log)
     if not id:
-        profile = domains.domain_profiles(card.coordinates(evidence), table.array("domain"), table.is_id, card.names)
-        said, sets = explained_sets(card, table, language.value)
-        say("\n".join([*said, profile.round(3).to_string(index=False)]))
+        profile, said = scoring.profile_batches(card, source, any_model)
+        lines = [] if said is None else set_lines(said, language.value)
+        say("\n".join([*lines, profile.round(3).to_string(index=False)]))
+        sets = set_reasons.plain_sets(known_sets(said))
         emit({"domains": profile.to_dict("records"), "sets": sets}, as_json)
         return
-    found = [explain(card, table, i, evidence, any_model) for i in id]
+    rows = scoring.rows_of(source, id)
+    found = [explain(card, rows, i, None, any_model) for i in id]
     for e in found:
         say(f"{e.id}: {e.sentence(language.value)}\n{e.coordinates.round(3).to_string()}\n")
     emit({"rows": [e.to_dict() for e in found]}, as_json)

@@ -225,15 +225,20 @@ class _LogColumns(View):
         return (self.kept - self.kept[:, :1]) / tau
 
 # %% ../../nbs/03_evidence/02_views.ipynb #8efcf90c
+def _close(a: float, b: float) -> bool:
+    "Whether two temperatures are the same but for rounding: `np.isclose` takes longer than some scores."
+    return abs(a - b) <= 1e-8 + 1e-6 * abs(b)
+
+
 class _LogSums(_LogColumns):
     "Sums of exponentials from what a log kept of them."
 
     temperatures: list[float]
 
     def sum_gap(self, tau: float) -> np.ndarray:
-        if np.isclose(tau, self.tau, rtol=1e-6):  # the confidence is exp(−ℓ) at the model's temperature
+        if _close(tau, self.tau):  # the confidence is exp(−ℓ) at the model's temperature
             return -np.log(self.column("conf"))
-        match = [i for i, t in enumerate(self.temperatures) if np.isclose(t, tau, rtol=1e-6)]
+        match = [i for i, t in enumerate(self.temperatures) if _close(t, tau)]
         if match:
             gap = self.column("lse")[:, match[0]] - self.kept[:, 0] / tau
             return np.clip(gap, 0, np.log(self.count))
@@ -284,7 +289,7 @@ class LogView(_LogSums):
             gap = self.gaps(tau)
             e = np.exp(gap)
             return -(e * gap).sum(axis=1) / e.sum(axis=1)
-        if np.isclose(tau, self.tau, rtol=1e-6):
+        if _close(tau, self.tau):
             return np.maximum(self.column("entropy") - self.sum_gap(tau), 0)
         raise NeedsMoreError(
             f"the entropy at temperature {tau:g} needs all {self.count} similarities, the log keeps "

@@ -8,7 +8,7 @@ __all__ = ['BUNDLED', 'Log', 'make_log', 'check_log', 'write_log', 'log_files', 
 
 # %% ../../nbs/02_log/03_files.ipynb #1ca53422
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -91,19 +91,37 @@ class Log(_Rows):
 
     def fingerprint(self) -> str:
         "SHA-256 over manifest and rows; the order of the rows and their division into files do not matter."
-        return _fingerprint(self)
+        return _fingerprint(self.manifest, [self])
 
 # %% ../../nbs/02_log/03_files.ipynb #063b7d5d
-def _fingerprint(log: Log) -> str:
-    "A hash of each row, added up and combined by XOR, so that no order enters."
+def _row_hash(log: Log) -> npt.NDArray[np.uint64]:
+    "A hash of each row."
     h = np.zeros(len(log), np.uint64)
     for name in sorted(log.table.column_names):
         values = log.array(name)
         for column in values.reshape(len(log), -1).T:
-            code = column.astype(str).astype(object) if column.dtype == object else column
-            h = h * np.uint64(1_000_003) ^ pd.util.hash_array(np.ascontiguousarray(code))
-    rows = [str(len(log)), str(int(h.sum(dtype=np.uint64))), str(int(np.bitwise_xor.reduce(h)) if len(h) else 0)]
-    return hashlib.sha256("\n".join([log.manifest.to_json(), *rows]).encode()).hexdigest()
+            h = h * np.uint64(1_000_003) ^ _column_hash(column)
+    return h
+
+
+def _column_hash(column: np.ndarray) -> npt.NDArray[np.uint64]:
+    "A hash of each value; of texts that come again, once."
+    if column.dtype != object:
+        return pd.util.hash_array(np.ascontiguousarray(column))
+    if len(column) > 1000 and len(set(column[:1000])) < 500:
+        code, texts = pd.factorize(column, use_na_sentinel=False)
+        return pd.util.hash_array(texts.astype(str).astype(object), categorize=False)[code]
+    return pd.util.hash_array(column.astype(str).astype(object))
+
+
+def _fingerprint(manifest: Manifest, batches: Iterable[Log]) -> str:
+    "Hashes of rows added up and combined by XOR, so that no order enters, whatever the batches."
+    rows, total, mixed = 0, np.zeros(1, np.uint64), np.zeros(1, np.uint64)
+    for log in batches:
+        h = _row_hash(log)
+        rows, total, mixed = rows + len(h), total + h.sum(dtype=np.uint64), mixed ^ np.bitwise_xor.reduce(h, initial=0)
+    parts = [str(rows), str(int(total[0])), str(int(mixed[0]))]
+    return hashlib.sha256("\n".join([manifest.to_json(), *parts]).encode()).hexdigest()
 
 # %% ../../nbs/02_log/03_files.ipynb #a61f3f70
 def make_log(

@@ -75,5 +75,5 @@ def seed_stability(
 
 def _untouched(rng: np.random.RandomState, seed: int) -> bool:
     "Whether nothing has been drawn yet."
-    (now, place), (new, start) = (r.get_state()[1:3] for r in (rng, np.random.RandomState(seed)))
-    return place == start and bool((now == new).all())
+    now, new = (r.get_state(legacy=False)["state"] for r in (rng, np.random.RandomState(seed)))
+    return now["pos"] == new["pos"] and bool((now["key"] == new["key"]).all())

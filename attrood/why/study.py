@@ -106,7 +106,7 @@ class _Part:
     def log(self, scores: EmbeddingScores, class_names: Sequence[str]) -> Log:
         "As a log, with all evidence that the embeddings allow."
         scores = scores if self.text is None else _asked(scores, unit_rows(self.text, f"texts of {self.cause}"))
-        pixels = {} if self.measures is None else {n: v.to_numpy(np.float32) for n, v in self.measures.items()}
+        pixels = {} if self.measures is None else {str(n): v.to_numpy(np.float32) for n, v in self.measures.items()}
         fitted, plain = np.full(len(self.keys), self.cause == "reference"), self.cause in ("none", "reference")
         shown = "none" if plain else self.cause
         columns: dict[str, Any] = {
@@ -304,7 +304,8 @@ def _with_extras(
     if fitted is None or words is None and fitted.measures is None:
         return scores
     seen = None if fitted.measures is None else fitted.measures.rename(columns=lambda n: n.removeprefix(extras.MEASURE))
-    known = extras.fit_extras(fitted.embeddings, scores.text, class_names, scores.scale, *(words or (None, None)), seen)
+    listed, embedded = words or (None, None)
+    known = extras.fit_extras(fitted.embeddings, scores.text, class_names, scores.scale, listed, embedded, seen)
     return replace(scores, extras=known)
 
 # %% ../../nbs/08_why/06_study.ipynb #7b9bcb35

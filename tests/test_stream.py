@@ -1,0 +1,119 @@
+"""A log of any length: files read in batches give what a log in memory gives, and memory does not know how many rows there are."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from large_log import write  # noqa: E402
+
+from attrood.entrance import analyse  # noqa: E402
+from attrood.entrance.digest import digest  # noqa: E402
+from attrood.entrance.job import run, write_scores  # noqa: E402
+from attrood.log import LogError, read_log, rows, write_log  # noqa: E402
+from attrood.why import score_log, scoring  # noqa: E402
+
+ROWS = 3_000
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stream") / "log.parquet"
+    write(ROWS, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def in_memory(file):
+    return read_log(file)
+
+
+@pytest.fixture(scope="module")
+def card(in_memory):
+    return analyse(in_memory).card
+
+
+@pytest.mark.parametrize("size", [1_000_000, 97])
+def test_scores_and_profiles_to_the_last_bit(file, in_memory, card, size, tmp_path):
+    opened, whole = rows.open_log(file), score_log(card, in_memory)
+    frames = list(scoring.score_batches(card, opened, size=size))
+    pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), whole, check_exact=True)
+    write_scores(iter(frames), tmp_path / "a.parquet")
+    write_scores(whole, tmp_path / "b.parquet")
+    stored = [pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet")]
+    pd.testing.assert_frame_equal(*stored, check_exact=True)
+    few, all_ = scoring.profile_batches(card, opened, size=size), scoring.profile_batches(card, in_memory)
+    pd.testing.assert_frame_equal(few[0], all_[0], check_exact=True)
+    assert (few[1] is None) == (all_[1] is None)
+    if few[1] is not None:
+        counted = [t.groupby(list(t.columns[:-1]))["rows"].sum() for t in (few[1], all_[1])]
+        pd.testing.assert_series_equal(*counted)
+    digests = [digest(card, tmp_path / "a.parquet", size), digest(card, whole)]
+    for name in ("tally", "profile", "some"):
+        pd.testing.assert_frame_equal(*(getattr(d, name) for d in digests), check_exact=True)
+    assert digests[0].clouds == digests[1].clouds and digests[0].quadrants == digests[1].quadrants
+
+
+def test_a_card_from_files_and_from_memory(file, in_memory, monkeypatch):
+    monkeypatch.setattr(rows.some_rows, "__defaults__", (None, 1_000, 97))  # rows kept, and rows at a time
+    cards = [analyse(log).card for log in (rows.open_log(file), in_memory.canonical())]
+    assert cards[0].to_dict() == cards[1].to_dict(), "neither the files nor the order of the rows matter"
+    assert cards[0].provenance["log_rows"] == ROWS
+    assert cards[0].provenance["log_fingerprint"] == in_memory.fingerprint()
+    some = rows.some_rows(in_memory)
+    assert 1_000 <= len(some) < ROWS and set(some.array("domain")) == set(in_memory.array("domain"))
+    full = analyse(in_memory, rows=in_memory).card
+    at = np.abs(cards[0].mean - full.mean) / full.unit
+    assert at.max() < 4 / np.sqrt(some.is_id.sum()), "an even choice has the means of all within four standard errors"
+
+
+def test_the_whole_job_of_a_large_log(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(rows.some_rows, "__defaults__", (None, 1_000, 97))
+    done = run(rows.open_log(file), tmp_path / "out", mode="default")["default"]
+    scores = pd.read_parquet(tmp_path / "out/scores.parquet")
+    assert len(scores) == ROWS and done.profile["images"].sum() == ROWS
+    pd.testing.assert_frame_equal(scores, score_log(done.card, read_log(file)), check_exact=True)
+    means = scores.groupby(["role", "domain"])[list(done.card.names)].mean().reset_index(drop=True)
+    np.testing.assert_allclose(done.profile[list(done.card.names)], means, rtol=1e-12)
+    text = (tmp_path / "out/summary.txt").read_text()
+    assert f"of the {ROWS:,} rows" in text and (tmp_path / "out/report.html").stat().st_size < 1.5e6
+
+
+def test_a_log_that_is_damaged_further_on_writes_nothing(file, card, tmp_path):
+    log = read_log(file)
+    names = log.array("id").copy()
+    names[-1] = names[5]
+    at = log.table.column_names.index("id")
+    write_log(replace(log, table=log.table.set_column(at, "id", [names.tolist()])), tmp_path / "twice.parquet")
+    with pytest.raises(LogError, match="has the id .* more than once"):
+        write_scores(
+            scoring.score_batches(card, rows.open_log(tmp_path / "twice.parquet"), size=97), tmp_path / "s.parquet"
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["twice.parquet"]
+
+
+def test_memory_does_not_know_the_rows(card, tmp_path):
+    "Peak memory of scoring four times as many rows."
+    card.write(tmp_path / "axes.json")
+    code = (
+        "import resource, sys; from attrood.entrance.cli import main; sys.argv = ['attrood', 'score', *sys.argv[1:]]\n"
+        "try: main()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for n in (100_000, 400_000):
+        write(n, tmp_path / f"{n}.parquet")
+        words = [
+            str(tmp_path / f"{n}.parquet"),
+            "--axes",
+            str(tmp_path / "axes.json"),
+            "-o",
+            str(tmp_path / f"s{n}.parquet"),
+        ]
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.split()[-1]))
+    assert peaks[1] < 1.1 * peaks[0], peaks
