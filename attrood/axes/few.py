@@ -70,7 +70,7 @@ def idea_columns(
     "The columns that ideas are measured by."
     core = {column: name for name, column in core_columns(columns).items()}
     rest = [c for c in columns if c not in core]
-    other = any(c not in EVIDENCE and not c.startswith("picture_") for c in rest)
+    other = any(c not in EVIDENCE and not c.startswith(("picture", "word_")) for c in rest)
     return {} if rest and (other or count_ideas(list(core.values())) < least) else core
 
 # %% ../../nbs/05_axes/14_few.ipynb #a5e519ba
