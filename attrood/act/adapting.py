@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from .texts import Texts, learnt_words, texts_of
-from .tuning import Tuned, Weights, tune
 from .trying import with_words
+from .tuning import Tuned, Weights, tune
 from ..axes import fit_axes
 from ..detect import evaluation, fit_decision, intervals, metrics
 from ..evidence import evidence_frame, log_from_embeddings
