@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from attrood.log import Log as Log
     from attrood.log import bundled_log as bundled_log
     from attrood.log import log_from_logits as log_from_logits
-    from attrood.log import merge_logs as merge_logs
     from attrood.log import read_log as read_log
     from attrood.log import write_log as write_log
+    from attrood.log.files import merge_logs as merge_logs
     from attrood.why import explain as explain
     from attrood.why import score_log as score_log
 
@@ -51,7 +51,7 @@ _DOOR = {  # name: the room whose door has it, and what it is for; a line here a
     "bundled_log": ("log", "a real log that comes with the package"),
     "read_log": ("log", "a log from a Parquet file or a folder of them"),
     "write_log": ("log", "a log to a Parquet file"),
-    "merge_logs": ("log", "several logs of one model as one"),
+    "merge_logs": ("log.files", "several logs of one model as one"),
     "log_from_embeddings": ("evidence", "a log from image and text embeddings, with all evidence"),
     "log_from_logits": ("log", "a log from the logits of any classifier"),
     "infer": ("inference", "a log from images: run a model over them"),

@@ -88,7 +88,7 @@ def steps(name: str) -> None:
 
     job = clock("import", start)
     from attrood.axes import fit_axes
-    from attrood.detect import fit_decision
+    from attrood.detect.evaluation import fit_decision
     from attrood.entrance.cli import load_log
     from attrood.evidence import evidence_frame
     from attrood.stability.resampling import judge

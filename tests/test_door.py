@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_every_name_is_there_typed_and_in_the_map():
     assert 12 <= len(at._DOOR) <= 20
     tree = ast.parse(Path(at.__file__).read_text(encoding="utf-8"))
     typed = {
-        a.name: node.module.split(".")[1]
+        a.name: node.module.split(".", 1)[1]
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attrood.")
         for a in node.names
@@ -57,7 +58,7 @@ def test_every_name_is_there_typed_and_in_the_map():
         "a name of the door stands in the table and among the imports for type checkers"
     )
     for name, (room, what) in at._DOOR.items():
-        assert getattr(at, name) is getattr(getattr(at, room), name) and name in dir(at)
+        assert getattr(at, name) is getattr(import_module(f"attrood.{room}"), name) and name in dir(at)
         assert f"{name:<21}{what}" in at.__doc__
     with pytest.raises(AttributeError, match="module 'attrood' has no attribute 'fitaxes'"):
         at.fitaxes  # noqa: B018

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from attrood.act import factors
 from attrood.axes import fit_axes
-from attrood.detect import fit_decision
+from attrood.detect.evaluation import fit_decision
 from attrood.entrance.cli import app
 from attrood.log import write_log
 

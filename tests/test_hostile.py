@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 
 import attrood as at
 from attrood.axes import AxisCard
-from attrood.detect import fit_decision
+from attrood.detect.evaluation import fit_decision
 from attrood.entrance.cli import main
 from attrood.evidence import evidence_frame
 from attrood.ground.files import plain
-from attrood.log import Log, LogError, merge_logs, read_log, write_log
+from attrood.log import Log, LogError, read_log, write_log
+from attrood.log.files import merge_logs
 from attrood.log.make import bare_log
 from attrood.log.schema import MANIFEST_KEY
 from attrood.why import explain, score_log

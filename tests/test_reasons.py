@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from attrood.axes import AxisCard, fit_axes
-from attrood.detect import fit_decision
+from attrood.detect.evaluation import fit_decision
 from attrood.entrance.job import Analysis, report_folder, write_analysis
 from attrood.log import bundled_log
 from attrood.why import explain, log_reasons, score_log

@@ -18,7 +18,7 @@ from .texts import Texts, learnt_words, texts_of
 from .trying import with_words
 from .tuning import Tuned, Weights, tune
 from ..axes import fit_axes
-from ..detect import evaluation, fit_decision, intervals, metrics
+from ..detect import evaluation, intervals, metrics
 from ..evidence import evidence_frame, log_from_embeddings
 from ..ground import unit_rows
 from ..inference import vectors as class_files
@@ -82,7 +82,7 @@ def _scored(log: Log, x: np.ndarray, t: np.ndarray, texts: Texts, axes: bool) ->
         card = fit_axes(full, table=table)
         z = pd.DataFrame(card.coordinates(card.evidence_of(full, table)), columns=list(card.names))
         found |= {"words": full.array("word_margin")} if enough else {}
-        found["axes"] = evaluation.decide(fit_decision(card, full, detector="additive", table=table), z)[
+        found["axes"] = evaluation.decide(evaluation.fit_decision(card, full, detector="additive", table=table), z)[
             "distance"
         ].to_numpy()
     elif "word_margin" in (worded := with_words(bare, x, t, texts)).table.column_names:

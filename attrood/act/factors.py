@@ -23,7 +23,7 @@ from scipy.stats import false_discovery_control, norm, rankdata, spearmanr
 from .columns import RARE, Factor, as_factor, as_factors, gathered_columns
 from ..axes import AxisCard, fit_axes
 from ..data import Source
-from ..detect import fit_decision
+from ..detect import evaluation
 from ..ground import files as ground_files
 from ..log import Log
 from ..why import score_log
@@ -362,7 +362,7 @@ def log_targets(
 ) -> pd.DataFrame:  # (n rows) numbers and truth values
     "What a factor can go with: axes, reasons, the call, the role."
     known = fit_axes(log) if card is None else card
-    known = known if card is not None else known.with_parts(decision=fit_decision(known, log))
+    known = known if card is not None else known.with_parts(decision=evaluation.fit_decision(known, log))
     scores = score_log(known, log, any_model=any_model)
     table = {n: scores[n].astype(float) for n in known.names}
     why = "reason" if "reason" in scores else "action"

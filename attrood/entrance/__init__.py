@@ -17,7 +17,7 @@ _all_ = ["run"]
 
 def __getattr__(name: str) -> Any:
     "The whole job, imported when it is asked for: the command line starts without it."
-    if name in ("run", "analyse"):
+    if name == "run":
         from attrood.entrance import job
 
         return getattr(job, name)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from ..axes import AxisCard, Mode, card_figures, few, fit_axes
 from ..data import Source, thumbnails
-from ..detect import comparison, evaluate_log, fit_decision
+from ..detect import comparison, evaluate_log, evaluation
 from . import drawing
 from .digest import digest
 from .few_text import few_lines, tried_lines
@@ -119,7 +119,7 @@ def analyse(
     with collected_notes() as notes:
         card = fit_axes(log, mode, table=table, **params)
         card = card.with_parts(
-            stability=resampling.judge(card, log, table), decision=fit_decision(card, log, table=table)
+            stability=resampling.judge(card, log, table), decision=evaluation.fit_decision(card, log, table=table)
         )
         card = log_reasons.with_reasons(card, log)
         scores = score_log(card, log, table)

@@ -138,7 +138,8 @@ def rows_of(
     size: int = log_rows.BATCH,  # rows at a time
 ) -> Log:  # those rows that the log has, in its order
     "Some rows of a log of any number of rows."
-    wanted, parts = np.array(list(ids), dtype=object), []
+    wanted = np.array(list(ids), dtype=object)
+    parts: list[pa.Table] = []
     for batch in log_rows.log_batches(log, size=size):
         found = batch.select(np.isin(batch.array("id"), wanted))
         if len(found) or not parts:

@@ -21,7 +21,7 @@ import pandas as pd
 from ..axes import AxisCard, fit_axes, fit_rows
 from ..evidence import EmbeddingScores, evidence_frame, extras, vocabulary
 from ..ground import unit_rows
-from ..log import Log, make, merge_logs
+from ..log import Log, files, make
 from .benchmark import compare_inputs, effect_matrix
 from attrood.why.causes import (
     CAUSES,
@@ -280,7 +280,7 @@ def _study(
         )
     scores = _with_extras(scores, fitted, class_names, words)
     logs = [p.log(scores, class_names) for p in parts]
-    log = merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
+    log = files.merge_logs([replace(v, manifest=replace(logs[0].manifest, sources=v.manifest.sources)) for v in logs])
     kind = {c: "semantic" for c in semantic} | {n: c.kind for n, c in CAUSES.items()}
     made = list(dict.fromkeys(p.cause for p in parts if p.cause not in ("none", "reference")))
     kinds = {c: kind.get(c, "text") for c in sorted(made, key=lambda c: KINDS.index(kind.get(c, "text")))}
