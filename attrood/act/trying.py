@@ -228,7 +228,8 @@ def compared(
     notes: Sequence[str] = (),  # what is not exact
 ) -> WhatIf:
     "Predictions, rows called out and AUROC of two logs of the same rows."
-    both = [n for n in registry.available_evidence(before) if n in registry.available_evidence(after)]
+    given = registry.available_evidence
+    both = [n for n in given(before) if n in given(after)]
     chosen = caller(both, score)
     a, b = (evidence_frame(log, [chosen])[chosen].to_numpy() for log in (before, after))
     known = before.is_id & log_rows.evaluation_rows(before)

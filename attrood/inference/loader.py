@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import Preprocessing, Sample, Source, pictures
+from ..data import Preprocessing, Source, pictures
 from ..ground import files
 from .folder import Batch
 
@@ -43,7 +43,7 @@ MeasurePixels = Callable[
 # %% ../../nbs/04_inference/03_loader.ipynb #fe23d95b
 def prepare(
     batch: Batch,  # its place in the run
-    samples: Sequence[Sample],  # its images, encoded
+    samples: Sequence[Any],  # its images, encoded
     preprocessing: Preprocessing,  # of the model
     max_pixels: int = pictures.MAX_PIXELS,  # larger pictures are rejects; about 89 million by default
     read_seconds: float = 0.0,  # what reading the samples took
@@ -108,7 +108,7 @@ def _begin(parent: int, setup: Callable[[], None] | None) -> None:
         setup()
 
 # %% ../../nbs/04_inference/03_loader.ipynb #23d6f07f
-def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Sample], float]:
+def _read(sources: Sequence[Source], b: Batch) -> tuple[list[Any], float]:
     "The samples of a batch, and the seconds it took to read them."
     start = perf_counter()
     return sources[b.source].read(b.start, b.stop), perf_counter() - start
@@ -123,7 +123,7 @@ def _work(then: Callable[[Prepared], Any] | None, *args: Any) -> Any:
 def _feed(
     sources: Sequence[Source],
     batches: Sequence[Batch],
-    submit: Callable[[Batch, Sequence[Sample], float], Any],
+    submit: Callable[[Batch, Sequence[Any], float], Any],
     queue: Queue[Any],
     stop: threading.Event,
 ) -> None:
@@ -158,7 +158,7 @@ def load_batches(
     queue: Queue[Any] = Queue(workers + 2)
     stop, pool = threading.Event(), _pool(workers, processes, setup)
 
-    def submit(b: Batch, samples: Sequence[Sample], seconds: float) -> Any:
+    def submit(b: Batch, samples: Sequence[Any], seconds: float) -> Any:
         return pool.submit(_work, then, b, samples, preprocessing, max_pixels, seconds, measure)
 
     reader = threading.Thread(target=_feed, args=(sources, batches, submit, queue, stop), daemon=True)
