@@ -39,7 +39,7 @@ def stored_words(
     c, g = (log.array(n).astype(np.float64) for n in ("word_cosines", "word_margins"))
     return log.array("words").astype(str), c, g
 
-
+# %% ../../nbs/09_act/02_stored.ipynb #7d539896
 def known_word(
     log: Log,  # with stored words
     name: str,  # of the word
