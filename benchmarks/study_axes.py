@@ -219,7 +219,7 @@ def supervised(p, R0, best, F=5):
     "Mean AUROC over OoD domains of a logistic regression on axes and on all evidence, held out, less the best single score; DeLong's interval is of all domains together."
     i, o = np.flatnonzero(p.idr), np.flatnonzero(p.ood & ~p.ref)
     rows, y = np.r_[i, o], np.r_[np.zeros(len(i)), np.ones(len(o))]
-    f, E = folds_of(rows, F, 1), p.E.to_numpy(float)
+    f, E = folds_of(rows, F, 1), p.E.loc[:, p.E[p.idr].nunique() > F].to_numpy(float)
     score = {"axes": np.zeros(len(rows)), "all evidence": np.zeros(len(rows))}
     for a in range(F):
         z = fit(p, i[f[: len(i)] != a], R0)[0]

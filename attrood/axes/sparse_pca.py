@@ -104,7 +104,7 @@ def _round(state: dict[str, np.ndarray], tol: float) -> np.ndarray:  # (p,) bool
 _LOOK = (8, 12, 16, 24, 32, 48, 64)  # rounds after which starts are compared
 
 
-def _alike(s: dict[str, np.ndarray], group: np.ndarray, near: float = 0.01) -> np.ndarray:  # (p,) bool
+def _alike(s: dict[str, np.ndarray], group: np.ndarray, near: float = 1e-5) -> np.ndarray:  # (p,) bool
     "Starts that are where a lower one of the same problem, `group`, is."
     image = s["U"] @ s["V"]
     mark = np.concatenate([np.abs(s["V"]).sum(1), np.sqrt((image * image).sum(1)), (image * s["R"]).sum(1)], 1)

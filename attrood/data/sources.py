@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 
@@ -114,7 +114,9 @@ class _Known(_Described):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.endings and (cls.kind not in ARCHIVES or not ARCHIVES[cls.kind].__module__.startswith("attrood.")):
-            ARCHIVES[cls.kind] = cls  # of a cell that is run again the newest, but the package's own win
+            ARCHIVES[cls.kind] = cast(
+                "type[Source]", cls
+            )  # of a cell that is run again the newest, but the package's own win
 
 # %% ../../nbs/01_data/01_sources.ipynb #8e4e638e
 @dataclass(eq=False)

@@ -123,7 +123,8 @@ def profile_batches(
     size: int = log_rows.BATCH,  # rows at a time
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # as `domain_profiles` of the coordinates, and as `reason_tally`
     "Mean coordinates of every domain with intervals, and its reasons, of a log of any number of rows."
-    sums, said = domains.DomainSums(), []
+    sums = domains.DomainSums()
+    said: list[pd.DataFrame] = []
     for batch in log_rows.log_batches(log, size=size):
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
         sums.add(z, batch.array("domain"), batch.is_id, card.names)
