@@ -67,20 +67,28 @@ def suggest(ps: list[Problem]) -> None:
         print(f"ID predictions changed: {changed.sum()} of {len(changed)} ({changed.mean():.2%})")
 
 
+BREEDS = {
+    "basset hound": "basset",
+    "leonberger": "Leonberg",
+    "japanese chin": "Japanese spaniel",
+}  # label: word of the bank
+
+
 def breeds(p: Problem) -> None:
-    "Pets: the breeds of the near set whose names are words of the bank, made classes."
+    "Pets: the breeds of the near set that the bank has a word for, made classes."
     log, t = log_of(p)
-    near = sorted(set(p.label[p.domain == "near"]))
-    key = {n.lower().replace(" ", "_").replace("-", "_"): n for n in BANK.names}
-    known = [key[b.lower().replace(" ", "_")] for b in near if b.lower().replace(" ", "_") in key]
-    show("pets: breeds of the near set that are words", f"{known} of {near}")
-    done = whatif(log, add=known, text=t)
-    rows = done.rows[done.rows["domain"] == "near"]
+    near = sorted(set(map(str, p.label[p.domain == "near"])))
+    known = {label: word for label, word in BREEDS.items() if word in BANK.names and label in near}
+    show("pets: breeds of the near set that are words", f"{known}, of {len(near)}: {', '.join(near)}")
+    done = whatif(log, add=list(known.values()), text=t)
     print(done.summary())
-    own = rows[
-        rows["label"].str.lower().isin([k.lower().replace(" ", "_") for k in known] + [k.lower() for k in known])
-    ]
-    print(f"near rows of these breeds: {len(own)}, called by their name: {(own['right after'] == 1).mean():.3f}")
+    rows = done.rows[done.rows["domain"] == "near"]
+    own = rows[rows["label"].isin(list(known))]
+    print(f"their {len(own)} rows called by their word: {(own['after'] == own['label'].map(known)).mean():.3f}")
+    other = rows[~rows["label"].isin(list(known))]
+    print(
+        f"the other {len(other)} near rows that now get one of these words: {other['after'].isin(list(known.values())).mean():.3f}"
+    )
 
 
 def spread(values: np.ndarray) -> str:
