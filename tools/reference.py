@@ -137,7 +137,8 @@ def options(command: object) -> list[dict]:
     for p in command.params:
         option, kind = p.param_type_name == "option", hints.get(p.name, str)
         if isinstance(kind, type) and issubclass(kind, Enum):
-            shown = " or ".join(str(m.value) for m in kind)
+            *first, last = (str(m.value) for m in kind)
+            shown = f"{', '.join(first)} or {last}" if first else last
         else:
             shown = (
                 "flag"
