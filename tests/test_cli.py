@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import command, environment, start
+from typer.testing import CliRunner
 
 from attrood.axes.card import card_from_weights, origin
+from attrood.entrance.cli import app
 from attrood.evidence import evidence_frame
 from attrood.log import Log, write_log
 
@@ -131,6 +133,8 @@ def test_folder_without_permission(small_log):
     (place / "locked").mkdir(mode=0o555)
     card_from_weights([[1.0]], ["a"], ["other"], evidence_frame(small_log, ["conf"])).write(place / "axes.json")
     before = sorted(place.rglob("*"))
+    for first in (["run"], ["score", "--axes", str(place / "axes.json")]):  # loads what a command needs
+        assert CliRunner().invoke(app, [*first, str(place / "nothing.parquet")]).exit_code
     try:
         for args, said in (
             (("run", "log.parquet", "-o", "locked/out"), "cannot write to"),
