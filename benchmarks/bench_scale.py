@@ -33,7 +33,7 @@ joblib.dump((scaler, model), CARD)
 """,
     "score": """
 import pandas as pd, joblib
-t = pd.read_parquet(LOG, columns=["id", "domain", "role", "label", "prediction", "conf", *COLUMNS])
+t = pd.read_parquet(LOG, columns=["id", "domain", "role", "label", "prediction", *COLUMNS])
 scaler, model = joblib.load(CARD)
 z = pd.DataFrame(model.transform(scaler.transform(t[COLUMNS])), columns=list("abcd"))
 pd.concat([t[["id", "domain", "role", "label", "prediction"]], z], axis=1).to_parquet(OUT)
