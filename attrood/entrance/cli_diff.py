@@ -4,35 +4,16 @@
 
 # %% auto #0
 __all__ = ['FailOption', 'BeforeArgument', 'AfterArgument', 'AxesOption', 'TableOption', 'PicturesOption', 'ColumnOption',
-           'GivenOption', 'AnyModelOption', 'LogArgument', 'FailIfOption', 'diff_command', 'factors_command',
-           'export_command', 'read_alarms', 'raise_alarms', 'add_commands']
+           'GivenOption', 'FailIfOption', 'diff_command', 'factors_command', 'export_command', 'read_alarms',
+           'raise_alarms', 'add_commands']
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #05ee65d6
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .cli_infer import JsonOption
-from ..log import bundled_log, read_log
-from ..log import files as log_files
-
-# %% ../../nbs/10_entrance/11_cli_diff.ipynb #1c2edeaa
-def _say(text: str) -> None:
-    "Lines for people, on standard error."
-    typer.echo(text, err=True)
-
-
-def _open(name: str) -> Any:
-    "A log by path, or by bundled name where no such path exists."
-    return bundled_log(name) if name in log_files.BUNDLED and not Path(name).exists() else read_log(name)
-
-
-def _emit(result: dict[str, Any], as_json: bool) -> None:
-    "A result for programs, if asked."
-    if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+from .cli_common import AnyModelOption, JsonOption, LogArgument, emit, load_log, say
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #d04eae97
 FailOption = Annotated[
@@ -53,9 +34,9 @@ def diff_command(
     "Say why two logs differ: model, prompt, classes, precision and the rest, rows, predictions, evidence."
     from attrood.act import diff
 
-    found = diff.diff_logs(_open(a), _open(b))
-    _say(str(found))
-    _emit(found.to_dict(), as_json)
+    found = diff.diff_logs(load_log(a), load_log(b))
+    say(str(found))
+    emit(found.to_dict(), as_json)
     if fail and found.different:
         raise typer.Exit(3)
 
@@ -81,16 +62,6 @@ ColumnOption = Annotated[
 GivenOption = Annotated[
     list[str] | None, typer.Option("--given", help="A column whose effect is taken out first; repeat for more.")
 ]
-AnyModelOption = Annotated[
-    bool,
-    typer.Option(
-        "--any-model",
-        help="Use the axis card even if it is of another model, or of other classes or prompts, than the log.",
-    ),
-]
-LogArgument = Annotated[
-    str, typer.Argument(metavar="LOG", help="A log: a Parquet file, a folder of them, or a bundled one.")
-]
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #f794795a
 def factors_command(
@@ -109,13 +80,13 @@ def factors_command(
     from attrood.axes import AxisCard
     from attrood.data import open_source
 
-    rows, card = _open(log), None if axes is None else AxisCard.read(axes)
+    rows, card = load_log(log), None if axes is None else AxisCard.read(axes)
     pictures = [open_source(s) for s in images or []]
     found = factors.log_factors(
         rows, card, None, column or (), given or (), level, any_model, files=table or (), pictures=pictures
     )
-    _say(str(found))
-    _emit(found.to_dict(), as_json)
+    say(str(found))
+    emit(found.to_dict(), as_json)
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #090d2bcf
 def export_command(
@@ -143,14 +114,14 @@ def export_command(
     from attrood.why import score_log
 
     outputs.check_output(out, "fiftyone export", [log, axes, *outputs.source_paths(images or [])])
-    card, rows = AxisCard.read(axes), _open(log)
+    card, rows = AxisCard.read(axes), load_log(log)
     scores = score_log(card, rows, any_model=any_model)
     n = exports.export_fiftyone(rows, scores, out, [open_source(s) for s in images or []], name)
     left = f", {len(rows) - n:,} rows have no picture there" if n < len(rows) else ""
-    _say(
+    say(
         f'{n:,} samples written to {out}{left}; read them with\n  fiftyone.Dataset.from_json("{out}/samples.json", rel_dir="{out}")'
     )
-    _emit({"samples": n, "rows": len(rows), "out": str(out)}, as_json)
+    emit({"samples": n, "rows": len(rows), "out": str(out)}, as_json)
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #f930464a
 FailIfOption = Annotated[
@@ -186,7 +157,7 @@ def raise_alarms(
 
     lines = exports.alarm_lines(asked, scores)
     for line in lines:
-        _say(f"attrood: alarm: {line}; see {scores}")
+        say(f"attrood: alarm: {line}; see {scores}")
     if lines:
         raise typer.Exit(3)
 
