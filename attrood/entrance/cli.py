@@ -27,7 +27,7 @@ import typer
 
 from .. import __version__
 from .cli_act import add_acts
-from .cli_common import AnyModelOption, JsonOption, LogArgument, emit, load_log, say
+from .cli_common import AnyModelOption, JsonOption, LogArgument, emit, say
 from .cli_diff import FailIfOption, add_commands, raise_alarms, read_alarms
 from .cli_infer import InferCommand, infer_command, infer_settings
 from ..ground import outputs
