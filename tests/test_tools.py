@@ -191,6 +191,14 @@ def test_commands_show_what_is_typed_and_choices_their_values():
     assert "```" not in text and "| `red` | `'rot'` |" in text
 
 
+def test_a_door_lists_its_names():
+    from attrood import act, axes
+
+    assert reference.at_door("whatif", act.whatif) == f"- `whatif`: {act.whatif.__doc__.splitlines()[0]}"
+    assert reference.at_door("moments", axes.moments) == f"- `moments`: {axes.moments.__doc__.splitlines()[0]}"
+    assert reference.at_door("Mode", axes.Mode) == "- `Mode`"  # a value has no words of its own
+
+
 def test_hidden_cells_and_warnings_stay_out(tmp_path):
     made = page(tmp_path, ("markdown", "# T"), ("code", "#| hide\nx"), ("code", "#| echo: false\ny")).convert()["cells"]
     assert len(made) == 1

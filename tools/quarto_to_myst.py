@@ -5,6 +5,8 @@ headings with `{#sec-x}` and `@sec-x`, links to `NN_name.ipynb#heading`, names i
 hide_line, echo, output, include, eval, code-fold, code-summary. What is not understood stays in the page, and check_site.py finds it there.
 """
 
+import ast
+import importlib
 import json
 import posixpath
 import re
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import reference
 import yaml
-from nbkit import NBS, Notebook, page_of, split_directives, text
+from nbkit import NBS, Notebook, page_of, settings, split_directives, text
 
 KINDS = {"note", "tip", "warning", "important", "caution"}
 CODE = re.compile(
@@ -197,6 +199,7 @@ class Page:
         flags = directives.keys()
         if "export" in flags or "exports" in flags:
             self.entries(source, c["id"])
+            self.door(source, c["id"])
         if flags & {"export", "exporti", "hide", "default_exp"} or directives.get("include") == "false":
             return
         if shown := re.findall(r"^show_doc\(([\w.]+)", source, re.M):
@@ -261,6 +264,19 @@ class Page:
         for name in re.findall(r"^(?:async )?(?:def|class) ([A-Za-z]\w*)", source, re.M):
             if name not in self.shown:
                 self.add_entry(name, f"{cell_id}-{name}")
+
+    def door(self, source: str, cell_id: str):
+        "The names at a room's door, a line each, where its page says which they are."
+        room, _, last = (self.nb.module or "").partition(".")
+        if last != "__init__" or not (names := re.search(r"^_all_ = (\[.*?\])", source, re.M | re.S)):
+            return
+        at = importlib.import_module(f"{settings()['lib_path']}.{room}")
+        self.cells.append(
+            self.md_cell(
+                self.markdown("\n".join(reference.at_door(n, getattr(at, n)) for n in ast.literal_eval(names[1]))),
+                f"{cell_id}-door",
+            )
+        )
 
     def find(self, name: str):
         "The module and object of a name that a cell of this notebook defines or shows."

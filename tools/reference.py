@@ -376,6 +376,12 @@ def constant(obj: object) -> bool:
     return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"
 
 
+def at_door(name: str, obj: object) -> str:
+    "A name that other rooms take, as an item of a list: with the first line of what it says of itself, if it has its own."
+    said = None if constant(obj) and not inspect.ismodule(obj) else inspect.getdoc(obj)
+    return f"- `{name}`: {said.splitlines()[0]}" if said else f"- `{name}`"
+
+
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
     "The entry of one name in a chapter of the book: anchor, heading, signature, docstring, table."
     head = f"({label(module, name, 'api')})=\n{'#' * level} `{name}`\n\n"

@@ -6,16 +6,11 @@
 __all__ = ['whatif', 'suggest_classes', 'adapt', 'retake_gate', 'diff', 'exports', 'factors']
 
 # %% ../../nbs/09_act/00_act.ipynb #0843ec4c
+from . import diff, exports, factors
 from .adapting import adapt
 from .retake import retake_gate
 from .suggest import suggest_classes
 from .trying import whatif
 
-# %% ../../nbs/09_act/00_act.ipynb #5d1ff001
-from . import diff, exports, factors
-
 # %% ../../nbs/09_act/00_act.ipynb #67f5fc0c
-_all_ = ["whatif", "suggest_classes", "adapt", "retake_gate"]
-
-# %% ../../nbs/09_act/00_act.ipynb #5d1ff002
-_all_ = ["diff", "exports", "factors"]
+_all_ = ["whatif", "suggest_classes", "adapt", "retake_gate", "diff", "exports", "factors"]

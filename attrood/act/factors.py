@@ -79,6 +79,13 @@ def _least(target: pd.Series) -> float:
     return RARE / max(min(rate, 1 - rate), 1e-9)
 
 # %% ../../nbs/09_act/08_factors.ipynb #f406b8b2
+def _p_value(share: np.ndarray, k: np.ndarray, rest: npt.ArrayLike) -> np.ndarray:
+    "Upper tail of the F law, @eq-f; 1 where nothing could be asked."
+    with np.errstate(all="ignore"):
+        p = f_law.sf(share / k / np.maximum((1 - share) / rest, 1e-300), k, rest)
+    return np.where(k > 0, np.maximum(p, 1e-300), 1.0)
+
+
 def pair_test(
     factor: Factor,  # in question
     target: pd.Series,  # numbers, or truth values
@@ -90,9 +97,7 @@ def pair_test(
         return float("nan"), 1.0, 0
     base, g = _left_of(factor.columns(least=_least(target)), known), known.shape[1]
     share, k = _share(base, _left_of(y, known), g)
-    rest = len(target) - 1 - k - g
-    p = float(f_law.sf(share / k / max((1 - share) / rest, 1e-300), k, rest)) if k else 1.0
-    return share, max(p, 1e-300), k
+    return share, float(_p_value(np.asarray(share), np.asarray(k), len(target) - 1 - k - g)), k
 
 # %% ../../nbs/09_act/08_factors.ipynb #e03eba61
 def share_interval(
@@ -200,10 +205,7 @@ class _Search:
             for b, t in enumerate(on):
                 if t in left:
                     share[a, b], k[a, b] = _share(bases[self.least[t]], left[t], given.shape[1])
-        rest = len(self.targets) - 1 - k - given.shape[1]
-        with np.errstate(all="ignore"):
-            p = f_law.sf(share / k / np.maximum((1 - share) / rest, 1e-300), k, rest)
-        return share, np.where(k > 0, np.maximum(p, 1e-300), 1.0), k
+        return share, _p_value(share, k, len(self.targets) - 1 - k - given.shape[1]), k
 
     @cached_property
     def best(self) -> np.ndarray:
