@@ -30,10 +30,7 @@ MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_LINE = 400, 40, 40, 120  # lines, lines 
 MAX_BYTES = 500_000  # of a notebook
 LONG_MODULES = {  # lines of those that are still to be split
     "act.factors": 410,
-    "axes.card": 620,
-    "axes.few": 430,
     "axes.sparse_pca": 470,
-    "detect.detectors": 420,
     "evidence.pixels": 420,
     "stability.resampling": 530,
     "why.causes": 450,
@@ -231,7 +228,7 @@ def test_outputs_say_nothing_of_this_machine(path):
             assert not found, f"cell {i} holds a timing: {found[0]}"
 
 
-STILL = ("05_axes", "06_stability", "07_detect", "08_why", "09_act")  # rooms with cells that are still to be split
+STILL = ("08_why", "09_act", "05_axes/04_sparse_pca")  # rooms and chapters with cells that are still to be split
 
 
 @notebooks
@@ -244,7 +241,8 @@ def test_exported_cells_are_short(path):
                 if isinstance(n, ast.FunctionDef)
             }
             assert max(lines.values(), default=0) <= MAX_FUNCTION, f"cell {i}: {lines}"
-            if path.parent.name not in STILL and not is_table(source):
+            chapter = str(path.relative_to(NBS).with_suffix(""))
+            if path.parent.name not in STILL and chapter not in STILL and not is_table(source):
                 assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
                 assert max(map(len, source.splitlines())) <= MAX_LINE, f"cell {i} has a longer line than {MAX_LINE}"
             public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)

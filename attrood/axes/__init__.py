@@ -8,7 +8,8 @@ __all__ = ['AttributionAxes', 'AxisCard', 'Mode', 'fit_axes', 'few', 'fit_rows',
 
 # %% ../../nbs/05_axes/00_axes.ipynb #ca509f33
 from . import few, matching, moments, paper, sparse_pca
-from .card import AxisCard, Mode
+from .card import AxisCard
+from .card_file import Mode
 from .estimator import AttributionAxes, fit_axes, fit_rows
 from .features import feature_name
 from .figures import card_figures
