@@ -14,11 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial.distance import cdist
+import scipy
 from scipy.special import expit, logsumexp
-from sklearn.covariance import LedoitWolf
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC, OneClassSVM
 
 from .threshold import Threshold, choose_threshold
 from ..ground import defaults
@@ -53,7 +50,7 @@ def _squares(
 ) -> np.ndarray:
     """Reduce the squared distances of scaled rows to stored rows, in blocks so that memory stays small."""
     step = max(1, 4_000_000 // len(rows))
-    parts = [f(cdist((x[i : i + step] - p["mean"]) / p["scale"], rows, "sqeuclidean")) for i in range(0, len(x), step)]
+    parts = [f(scipy.spatial.distance.cdist((x[i : i + step] - p["mean"]) / p["scale"], rows, "sqeuclidean")) for i in range(0, len(x), step)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -288,6 +285,8 @@ def fit_mahalanobis(
 ) -> Detector:  # kind "mahalanobis"
     """Distance from the mean of the ID rows in units of their shrunk covariance (Ledoit-Wolf)."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
+    from sklearn.covariance import LedoitWolf
+
     precision = LedoitWolf().fit((m[~ood] - mean) / scale).precision_
     whitening = np.linalg.cholesky((precision + precision.T) / 2) / scale[:, None]
     return Detector("mahalanobis", "mahalanobis", names, {"mean": mean, "whitening": whitening})
@@ -302,6 +301,8 @@ def fit_one_class_svm(
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
     gamma = 1 / m.shape[1]
+    from sklearn.svm import OneClassSVM
+
     svm = OneClassSVM(nu=nu, gamma=gamma, tol=1e-8).fit((m[~ood] - mean) / scale)
     numbers = {"support": svm.support_vectors_, "dual": svm.dual_coef_[0], "offset": -svm.intercept_[0], "gamma": gamma}
     return Detector(
@@ -359,6 +360,8 @@ def fit_logistic(
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
+    from sklearn.linear_model import LogisticRegression
+
     _need_ood(ood)
     return _folded(
         "logistic", LogisticRegression(C=strength, max_iter=5000).fit((m - mean) / scale, ood), names, mean, scale
@@ -374,6 +377,8 @@ def fit_linear_svm(
     """Linear SVM (squared hinge) on columns scaled by the ID rows, classes weighted to equal shares."""
     m, ood, names, mean, scale = _id_scale(x, y, columns)
     _need_ood(ood)
+    from sklearn.svm import LinearSVC
+
     model = LinearSVC(C=strength, class_weight="balanced", dual=False, max_iter=20_000, tol=1e-6)
     return _folded("linear_svm", model.fit((m - mean) / scale, ood), names, mean, scale)
 
