@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import few, matching, moments, sparse_pca
-from .card import AxisCard, Mode
+from .card import AxisCard
+from .card_file import Mode
 from .features import feature_name
 
 if TYPE_CHECKING:

@@ -439,7 +439,7 @@ DEFAULTS |= {
         "higher: fewer axes have the standard's name",
         "convention",
         "between `fair` and `equal` of the verdict",
-        ("axes.few:name_axes.equal",),
+        ("axes.axis_names:name_axes.equal",),
     ),
     "surprise_base": Default(
         3.0,
