@@ -182,7 +182,9 @@ def quadrant_cards(
                     **said,
                 }
             )
-        title = re.sub("z_[uc]", lambda m: visible(plane[m[0] == "z_c"]), str(name))  # in one go: an axis may be called z_c
+        title = re.sub(
+            "z_[uc]", lambda m: visible(plane[m[0] == "z_c"]), str(name)
+        )  # in one go: an axis may be called z_c
         out.append({"name": title, "rows": f"{rows[str(name)]:,}", "images": images})
     return out
 
