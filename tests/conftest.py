@@ -38,7 +38,7 @@ def environment(**extra: str) -> dict[str, str]:
 def attrood(tmp_path):
     "Run `attrood ARGS` in an empty folder."
     return lambda *args, **env: subprocess.run(
-        command(*args), capture_output=True, text=True, cwd=tmp_path, env=environment(**env), timeout=300
+        command(*args), capture_output=True, text=True, cwd=tmp_path, env=environment(**env), timeout=900
     )
 
 
