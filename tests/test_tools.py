@@ -23,7 +23,7 @@ import check_site  # noqa: E402
 import readme  # noqa: E402
 import reference  # noqa: E402
 from nbkit import NBS, Notebook, folders, on_path, page_of, split_directives  # noqa: E402
-from quarto_to_myst import Book, DocError, Page, slug  # noqa: E402
+from quarto_to_myst import Book, DocError, Page, led_in, slug  # noqa: E402
 
 
 def energy(
@@ -192,6 +192,13 @@ def test_commands_show_what_is_typed_and_choices_their_values():
     )
     text = reference.entry("Colour", "entrance.cli", Colour, lambda s: s)
     assert "```" not in text and "| `red` | `'rot'` |" in text
+
+
+def test_words_before_code_that_is_not_shown():
+    kinds = {"m": "markdown", "c": "code"}
+    cells = [("m", "## A\n\nAs it is:"), ("m", "Its parts:"), ("m", "## B"), ("m", "Shown:"), ("c", "1"), ("m", "One:")]
+    kept = [c["source"] for c in led_in([{"cell_type": kinds[k], "source": s} for k, s in cells])]
+    assert kept == ["## A\n\nAs it is.", "## B", "Shown:", "1"]
 
 
 class Base:

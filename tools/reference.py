@@ -229,7 +229,7 @@ def inherited(cls: type) -> list[dict]:
     return [
         dict(
             name=p.name,
-            type=inspect.formatannotation(p.annotation),
+            type=re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(p.annotation)),
             star="",
             note=notes.get(p.name, ""),
             default=None if p.default is p.empty else repr(p.default),
