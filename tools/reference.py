@@ -263,7 +263,7 @@ def said_by(known: Field | None) -> str:
 
 def in_short(value: object) -> str:
     "A value as one writes it; an object with many fields by its class alone."
-    return repr(value) if len(repr(value)) <= 40 else f"{type(value).__name__}(…)"
+    return repr(value) if len(repr(value)) <= 40 else f"{type(value).__name__}(...)"
 
 
 def default_of(node: ast.AST | None) -> str | None:
