@@ -15,8 +15,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from scipy.stats import beta
-from study_axes import Problem, Reach, additive, auc, core_columns, crossed, fast_auc, fit, folds_of, known, mean_auc
-from study_axes import STANDARD_SETS, load, standard
+from study_axes import (
+    STANDARD_SETS,
+    Problem,
+    Reach,
+    additive,
+    auc,
+    core_columns,
+    crossed,
+    fast_auc,
+    fit,
+    folds_of,
+    known,
+    load,
+    mean_auc,
+    standard,
+)
 from study_sets import FRESH, word_columns
 from threadpoolctl import threadpool_limits
 
@@ -80,8 +94,19 @@ def fixed(p: Problem, R0: np.ndarray, groups: np.ndarray, weight: float) -> dict
 
     settings = {"components": W, "null_fit": lambda m: refit(m, 0.0)} if weight else {}  # as `judge` does
     report = stability(X, refit, core, groups, n_boot=100, n_half=20, n_null=20, **settings)
-    names = name_axes(W, [CORE_GROUPS[c] for c in core], few_axes(base, k), name_axes(few_axes(base, k), [CORE_GROUPS[c] for c in core])[0])[0]
-    return {"fixed": sum(v.verdict == "fixed" for v in report.verdicts), "why": [str(v) for v in report.verdicts], "k": k, "names": names, "loadings": (W != 0).sum(1).tolist()}
+    names = name_axes(
+        W,
+        [CORE_GROUPS[c] for c in core],
+        few_axes(base, k),
+        name_axes(few_axes(base, k), [CORE_GROUPS[c] for c in core])[0],
+    )[0]
+    return {
+        "fixed": sum(v.verdict == "fixed" for v in report.verdicts),
+        "why": [str(v) for v in report.verdicts],
+        "k": k,
+        "names": names,
+        "loadings": (W != 0).sum(1).tolist(),
+    }
 
 
 def interval(p: Problem, R0: np.ndarray, best: str, draws: int = 100) -> tuple[float, float, float, float]:
@@ -92,7 +117,9 @@ def interval(p: Problem, R0: np.ndarray, best: str, draws: int = 100) -> tuple[f
     point = [mean_auc(n, *case) for n in ("additive", "best")]
     for _ in range(draws):
         wi = {id(ids): rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids))).astype(float) for ids, _ in out}
-        wo = {d: rng.multinomial(n, np.full(n, 1 / n)).astype(float) for d in p.domains for n in [int((doms == d).sum())]}
+        wo = {
+            d: rng.multinomial(n, np.full(n, 1 / n)).astype(float) for d in p.domains for n in [int((doms == d).sum())]
+        }
         diffs.append(mean_auc("additive", *case, wi, wo) - mean_auc("best", *case, wi, wo))
     return point[0], point[0] - point[1], *np.quantile(diffs, [0.025, 0.975])
 
@@ -195,7 +222,14 @@ def weights_part(P, draws=100):
             diffs.append(v[1] - v[0])
         even, weighted = (mean_over_sets(p, s) - best for s in both)
         low, high = np.quantile(diffs, [0.025, 0.975])
-        rows[n] = {"held": sees.tolist(), "real": [mean_over_sets(p, z[:, j]) for j in range(len(W))], "even": even, "weighted": weighted, "low": low, "high": high}
+        rows[n] = {
+            "held": sees.tolist(),
+            "real": [mean_over_sets(p, z[:, j]) for j in range(len(W))],
+            "even": even,
+            "weighted": weighted,
+            "low": low,
+            "high": high,
+        }
         print(n, rows[n], flush=True)
     return rows
 
@@ -234,7 +268,12 @@ def gain_part(P, draws=100):
         p = thinned(p)
         i, o = np.flatnonzero(p.idr), oods(p)
         z, _, reach, _, _ = fit(p, i, base_of(P, n))
-        both, doms, rng, diffs = [surprise(reach.excess(z)).sum(1), reach.parts(z).sum(1)], p.domain[o], np.random.default_rng(4), []
+        both, doms, rng, diffs = (
+            [surprise(reach.excess(z)).sum(1), reach.parts(z).sum(1)],
+            p.domain[o],
+            np.random.default_rng(4),
+            [],
+        )
         for _ in range(draws):
             wi = rng.multinomial(len(i), np.full(len(i), 1 / len(i))).astype(float)
             v = np.zeros(2)
@@ -264,7 +303,13 @@ def delete_part(P):
         flip = s[o, None] - parts[o] + np.minimum(np.log(2), parts[o]) <= t
         order = np.argsort(-parts[o], 1)
         two = s[o] - np.take_along_axis(parts[o] - np.minimum(np.log(2), parts[o]), order[:, :2], 1).sum(1) <= t
-        rows[n] = {"called OoD": len(o) / len(oods(p)), "largest part": flip[np.arange(len(o)), order[:, 0]].mean(), "a random part": flip.mean(), "two largest": two.mean(), "sum error": float(np.abs(parts.sum(1) - s).max())}
+        rows[n] = {
+            "called OoD": len(o) / len(oods(p)),
+            "largest part": flip[np.arange(len(o)), order[:, 0]].mean(),
+            "a random part": flip.mean(),
+            "two largest": two.mean(),
+            "sum error": float(np.abs(parts.sum(1) - s).max()),
+        }
         print(n, rows[n], flush=True)
     return rows
 
@@ -284,7 +329,17 @@ def rows_part(P, draws=10):
                 s = additive(Reach.fit(z[a]), z)[0]
                 t = choose_threshold(s[b], 0.95)
                 law, rate = beta(t.rank, t.n_id + 1 - t.rank), float((s[new] <= t.value).mean())
-                rows.append({"set": n, "N": N, "AUROC": mean_over_sets(p, s, new), "realised": rate, "promised": float(law.mean()), "low": float(law.ppf(0.025)), "high": float(law.ppf(0.975))})
+                rows.append(
+                    {
+                        "set": n,
+                        "N": N,
+                        "AUROC": mean_over_sets(p, s, new),
+                        "realised": rate,
+                        "promised": float(law.mean()),
+                        "low": float(law.ppf(0.025)),
+                        "high": float(law.ppf(0.975)),
+                    }
+                )
         print(n, flush=True)
     T = pd.DataFrame(rows)
     T["inside"] = (T.realised >= T.low) & (T.realised <= T.high)

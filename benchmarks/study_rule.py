@@ -62,9 +62,14 @@ def judged(seed: int, n: int, noise: int, mode: str) -> dict:
         "k": len(card.names),
         "causes": f.shape[1],
         "found": float((r.max(0) >= 0.9).mean()),
-        "alone": float(np.mean([r[:, j].max() >= 0.9 and (r[r[:, j].argmax()] >= 0.3).sum() == 1 for j in range(f.shape[1])])),
+        "alone": float(
+            np.mean([r[:, j].max() >= 0.9 and (r[r[:, j].argmax()] >= 0.3).sum() == 1 for j in range(f.shape[1])])
+        ),
         "noise axes": sum(c.startswith("noise") for c in largest),
-        "repeats out": sum(len(set(card.dropped) & pair) > 0 for pair in ({"copy", "cause0_0"}, {"rising", "cause0_1"}, {"nearly", *E.columns[2:3]})),
+        "repeats out": sum(
+            len(set(card.dropped) & pair) > 0
+            for pair in ({"copy", "cause0_0"}, {"rising", "cause0_1"}, {"nearly", *E.columns[2:3]})
+        ),
         "single": int(((np.abs(card.components) > 0.1).sum(1) == 1).sum()),
         "repeated on an axis": sum(bool(repeated & set(card.weights(j))) for j in range(len(card.names))),
         "seconds": seconds,
@@ -79,5 +84,14 @@ if __name__ == "__main__":
             for mode in MODES:
                 few = draws if n < 100_000 else min(draws, 3)
                 rows += [judged(seed, n, noise, mode) for seed in range(few)]
-                print(n, noise, mode, pd.DataFrame(rows[-few:])[["k", "causes", "found", "alone", "noise axes", "repeats out", "seconds"]].mean().round(2).to_dict(), flush=True)
+                print(
+                    n,
+                    noise,
+                    mode,
+                    pd.DataFrame(rows[-few:])[["k", "causes", "found", "alone", "noise axes", "repeats out", "seconds"]]
+                    .mean()
+                    .round(2)
+                    .to_dict(),
+                    flush=True,
+                )
                 OUT.write_text(json.dumps(rows, indent=0) + "\n")
