@@ -7,7 +7,8 @@ import pytest
 
 from attrood.axes import AxisCard, card_file
 from attrood.entrance import run
-from attrood.entrance.job import analyse, report_folder
+from attrood.entrance.analysis import analyse
+from attrood.entrance.results import report_folder
 from attrood.evidence import evidence_frame
 from attrood.log import bundled_log
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from ..ground import defaults
 
@@ -71,7 +71,7 @@ def _known(
         return a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), np.finfo(float).tiny)
 
     cosine = np.round(np.abs(unit(W) @ unit(np.asarray(standard, dtype=np.float64)).T), 6)
-    pairs = zip(*linear_sum_assignment(-np.round(1000 * cosine)), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(-np.round(1000 * cosine)), strict=True)
     return {int(i): names[j] for i, j in pairs if cosine[i, j] >= equal}
 
 # %% ../../nbs/05_axes/15_axis_names.ipynb #6cc270c6
@@ -88,7 +88,7 @@ def _by_share(
     value = table[np.ix_(rest, free)]
     earlier = len(rest) * np.arange(len(free), 0, -1)[None] + np.arange(len(rest), 0, -1)[:, None]
     out, ties = {}, []
-    for i, n in zip(*linear_sum_assignment(-(value * 10_000 + earlier)), strict=True):
+    for i, n in zip(*scipy.optimize.linear_sum_assignment(-(value * 10_000 + earlier)), strict=True):
         if value[i, n] == 0:
             continue
         out[rest[i]] = titles[free[n]]

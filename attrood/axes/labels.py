@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from ..evidence import EVIDENCE, registry
 
@@ -151,7 +151,7 @@ def assign_labels(
     grid = _on_grid(share)
     value = _on_grid(share * (v / v.max() if v.any() else 1 + v)[:, None])
     earlier = -tolerance * np.arange(k)[:, None] / max(k, 1)  # a tie goes to the earlier axis
-    rows, cols = linear_sum_assignment(value + earlier, maximize=True)
+    rows, cols = scipy.optimize.linear_sum_assignment(value + earlier, maximize=True)
     owner = {order[g]: int(j) for j, g in zip(rows, cols, strict=True) if share[j, g] > 0}
     named = {j: g for g, j in owner.items()}
     ties = [line for g, j in owner.items() for line in _tie(g, value[:, order.index(g)], j, tolerance)]

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import beta
 
 from ..axes import AxisCard
 from .detectors import FITTERS, KINDS, Detector, as_columns, load_detector
@@ -117,6 +116,8 @@ def promised_rate(
     level: float = defaults.settled("level"),  # of the interval, in (0, 1)
 ) -> Promise:  # before any new row is seen
     "What a threshold promises for ID rows like those that set it."
+    from scipy.stats import beta
+
     check_level(level)
     law = beta(threshold.rank, threshold.n_id + 1 - threshold.rank)
     low, high = law.ppf([(1 - level) / 2, (1 + level) / 2])

@@ -14,11 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial.distance import cdist
+import scipy
 from scipy.special import expit, logsumexp
-from sklearn.covariance import LedoitWolf
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC, OneClassSVM
 
 from .threshold import Threshold, choose_threshold
 from ..ground import defaults
@@ -53,7 +50,10 @@ def _squares(
 ) -> np.ndarray:
     """Reduce the squared distances of scaled rows to stored rows, in blocks so that memory stays small."""
     step = max(1, 4_000_000 // len(rows))
-    parts = [f(cdist((x[i : i + step] - p["mean"]) / p["scale"], rows, "sqeuclidean")) for i in range(0, len(x), step)]
+    parts = [
+        f(scipy.spatial.distance.cdist((x[i : i + step] - p["mean"]) / p["scale"], rows, "sqeuclidean"))
+        for i in range(0, len(x), step)
+    ]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -287,6 +287,8 @@ def fit_mahalanobis(
     columns: Sequence[str] | None = None,  # columns to use, all by default
 ) -> Detector:  # kind "mahalanobis"
     """Distance from the mean of the ID rows in units of their shrunk covariance (Ledoit-Wolf)."""
+    from sklearn.covariance import LedoitWolf
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
     precision = LedoitWolf().fit((m[~ood] - mean) / scale).precision_
     whitening = np.linalg.cholesky((precision + precision.T) / 2) / scale[:, None]
@@ -300,6 +302,8 @@ def fit_one_class_svm(
     nu: float = defaults.settled("svm_nu"),  # upper bound on the share of ID rows outside, in (0, 1)
 ) -> Detector:  # kind "one_class_svm"
     """Boundary of the ID rows, scikit-learn's OneClassSVM with an RBF kernel of gamma 1/k on scaled columns."""
+    from sklearn.svm import OneClassSVM
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
     gamma = 1 / m.shape[1]
     svm = OneClassSVM(nu=nu, gamma=gamma, tol=1e-8).fit((m[~ood] - mean) / scale)
@@ -358,6 +362,8 @@ def fit_logistic(
     strength: float = defaults.settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
+    from sklearn.linear_model import LogisticRegression
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
     _need_ood(ood)
     return _folded(
@@ -372,6 +378,8 @@ def fit_linear_svm(
     strength: float = defaults.settled("strength"),  # C of scikit-learn, > 0
 ) -> Detector:  # kind "linear"
     """Linear SVM (squared hinge) on columns scaled by the ID rows, classes weighted to equal shares."""
+    from sklearn.svm import LinearSVC
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
     _need_ood(ood)
     model = LinearSVC(C=strength, class_weight="balanced", dual=False, max_iter=20_000, tol=1e-6)
