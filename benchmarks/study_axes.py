@@ -21,7 +21,7 @@ from attrood.axes.axis_names import AXIS_NAMES, axis_title, name_axes
 from attrood.axes.few import CORE_GROUPS, IDEAS, core_columns, count_ideas, few_axes, shrunk_correlation
 from attrood.axes.matching import match_axes
 from attrood.axes.sparse_pca import coverage
-from attrood.detect.additive import fit_additive, surprise
+from attrood.detect.additive import additive_parts, fit_additive, surprise
 from attrood.detect.detectors import FITTERS
 from attrood.detect.intervals import delong_test
 from attrood.detect.threshold import choose_threshold
@@ -31,23 +31,24 @@ from attrood.detect.threshold import choose_threshold
 
 @dataclass(frozen=True)
 class Reach:
-    "ID medians and median deviations of coordinates, as the additive detector has them."
+    "ID medians, median deviations and reach of coordinates, as the additive detector has them."
 
-    median: np.ndarray  # (k,)
-    deviation: np.ndarray  # (k,) > 0
+    params: dict
 
     @classmethod
     def fit(cls, z):
-        p = fit_additive(z, np.zeros(len(z))).params
-        return cls(p["median"], p["deviation"])
+        return cls(fit_additive(z, np.zeros(len(z))).params)
 
     def excess(self, z):
-        return (np.asarray(z, float) - self.median) / self.deviation
+        return (np.asarray(z, float) - self.params["median"]) / self.params["deviation"]
+
+    def parts(self, z):
+        return additive_parts(np.asarray(z, float), self.params)
 
 
-def additive(excess):
+def additive(reach, z):
     "Score and parts."
-    parts = surprise(excess)
+    parts = reach.parts(z)
     score = np.zeros(len(parts))
     for j in range(parts.shape[1]):
         score += parts[:, j]
@@ -176,7 +177,7 @@ def mahal(u, z, rows):
 
 
 DETECTORS = {
-    "additive": lambda u, z, r: additive(u)[0],
+    "additive": lambda u, z, r: additive(Reach.fit(z[r]), z)[0],
     "relu": lambda u, z, r: np.maximum(u, 0).sum(1),
     "signed": lambda u, z, r: u.sum(1),
     "mahalanobis": mahal,
@@ -268,7 +269,7 @@ def table_part(P, boots=200, weights=(3000.0,)):
         for a in range(5):
             b = (a + 1) % 5
             z, W, reach, own, core = fit(p, i_all[(f != a) & (f != b)], R0)
-            s = additive(reach.excess(z))[0]
+            s = additive(reach, z)[0]
             t = choose_threshold(s[i_all[f == b]], 0.95)
             acc.append((s[i_all[f == a]] <= t.value).sum())
             prom.append(t.rank / (t.n_id + 1))
@@ -333,7 +334,8 @@ def unshared(z, rows):
 
 
 FORMS = {
-    "sum": lambda z, rows: surprise(Reach.fit(z[rows]).excess(z)).sum(1),
+    "sum": lambda z, rows: Reach.fit(z[rows]).parts(z).sum(1),
+    "surprises alone": lambda z, rows: surprise(Reach.fit(z[rows]).excess(z)).sum(1),
     "reach 90 %": reached(0.9),
     "reach 99 %": reached(0.99),
     "Fisher": fisher,
@@ -417,7 +419,7 @@ def recur_part(P):
                 WH = few_axes(np.stack(H), len(W), n_starts=4, tol=1e-6)
                 half = np.median(match_axes(WH[:, 0], WH[:, 1]).cosine, axis=0)
                 fixed = int(((low >= 0.95) & (half >= 0.95)).sum())
-            s = additive(reach.excess(z))[0]
+            s = additive(reach, z)[0]
             A = np.mean([auc(s[i], s[p.domain == d]) for d in p.domains])
             rows.append(
                 {
@@ -453,7 +455,7 @@ def rows_part(P, draws=20):
                 known, new = take[:N], take[N:]
                 z, _, _, _, _ = fit(p, known, R0)
                 a, b = known[: int(0.6 * N)], known[int(0.6 * N) :]
-                s = additive(Reach.fit(z[a]).excess(z))[0]
+                s = additive(Reach.fit(z[a]), z)[0]
                 t = choose_threshold(s[b], 0.95)
                 found = np.mean([auc(s[new], s[p.domain == d]) for d in p.domains])
                 law = beta(t.rank, t.n_id + 1 - t.rank)
@@ -481,8 +483,7 @@ def delete_part(P):
         i = rng.permutation(np.flatnonzero(p.idr))
         a, b = i[: len(i) // 2], i[len(i) // 2 :]
         z, W, reach, _, _ = fit(p, a, R0)
-        u = reach.excess(z)
-        s, parts = additive(u)
+        s, parts = additive(reach, z)
         t = choose_threshold(s[b], 0.95).value
         o = np.flatnonzero(p.ood & ~p.ref & (s > t))
         err = np.abs(parts.sum(1) - s).max()
@@ -544,7 +545,7 @@ def standard_part(P):
             for a in range(5):
                 b = (a + 1) % 5
                 z, _, reach, _, _ = fit(p, ids[(f != a) & (f != b)], R0, weight)
-                s = additive(reach.excess(z))[0]
+                s = additive(reach, z)[0]
                 t, new = choose_threshold(s[ids[f == b]], 0.95), s[ids[f == a]]
                 law = betabinom(len(new), t.rank, t.n_id + 1 - t.rank)
                 k = int((new <= t.value).sum())
@@ -636,7 +637,7 @@ def held_part(P, F=5, most=500):
             seen.append([auc(z[: len(old), j], z[len(old) :, j]) for j in range(len(W))])
         sees = np.mean(seen, 0)
         z, _, reach, _, _ = fit(p, idr, R0)
-        parts, o = surprise(reach.excess(z)), np.flatnonzero(p.ood & ~p.ref)
+        parts, o = reach.parts(z), np.flatnonzero(p.ood & ~p.ref)
 
         def mean(s, p=p, idr=idr, o=o):
             return np.mean([auc(s[idr], s[o][p.domain[o] == d]) for d in p.domains])

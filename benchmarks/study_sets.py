@@ -174,6 +174,60 @@ def problems(data):
     )
 
 
+FLOWERS = re.compile(
+    r"\b(flower|rose|daisy|lily|tulip|orchid|lotus|sunflower|lavender|slipper|plant|leaf|rapeseed|artichoke|cardoon|maple"
+    r"|houseplant|carnation)\b"
+)
+VEHICLES = re.compile(
+    r"\b(airliner|airplane|aircraft|warplane|airship|helicopter|jet plane|fighter jet|seaplane|space shuttle|car|bus|truck"
+    r"|train|van|motorcycle|bicycle|boat|ship|tank|tractor|ambulance|taxi|scooter|wagon|limousine|minivan|jeep|convertible)\b"
+)
+FRESH = ("flowers", "aircraft", "animals32", "actions", "patents", "textures")  # ID sets that settled nothing
+
+
+def fresh_problems(data):
+    """Yield (name, problem) of sets that were OoD alone before, as ID: with a list that names what they show (flowers,
+    aircraft; animals of 32 pixels), and with 365 names of objects that hardly do (video frames, line drawings, textures)."""
+    photos, sets, words = (
+        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
+    )
+    named, lists, shift = np.array([plain(w) for w in words["word"]]), words["list"], photos["shift"]
+    mine = np.select(
+        [shift == "none", shift == "covariate", shift == "semantic"],
+        ["animal_photos", "animals_32px", "object_photos"],
+        "vehicles_32px",
+    )
+    x = np.concatenate([photos["image_embeddings"], sets["image_embeddings"]])
+    domain = np.concatenate([mine, sets["domain"]]).astype(str)
+    ids = np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
+
+    def one(name, at, without=()):
+        keep, rng = ~np.isin(domain, without), np.random.default_rng(0)
+        for d in sorted(set(domain)):
+            rows = np.flatnonzero((domain == d) & keep)
+            if d != name and len(rows) > 400:
+                keep[rows] = False
+                keep[rng.permutation(rows)[:400]] = True
+        d, text = domain[keep], words["text_embeddings"][at]
+        return build(x[keep], text, 100.0, d != name, d, d, ids[keep], words, words["word"][at])
+
+    def first(pattern):
+        "A row for each name, of the first list that has it."
+        at = {}
+        for source in ("lvis", "openimages", "imagenet", "objects365"):
+            for i in np.flatnonzero((lists == source) & [bool(pattern.search(w)) for w in named]):
+                at.setdefault(named[i], i)
+        return np.array(sorted(at.values()))
+
+    yield "flowers", one("flowers", first(FLOWERS), ("object_photos",))
+    yield "aircraft", one("aircraft", first(VEHICLES))
+    for name in ("actions", "patents", "textures"):
+        yield name, one(name, np.flatnonzero(lists == "objects365"))
+    text, classes = photos["text_embeddings"], photos["class_names"]
+    own = (photos["image_embeddings"], text, 100.0, shift != "covariate", mine)
+    yield "animals32", build(*own, photos["label"], photos["sample_id"], words, classes)
+
+
 POCKET_ROWS = {
     "food101": 4000,
     "tiny_imagenet": 2000,
@@ -242,8 +296,9 @@ def report(name, p, out):
 
 def main(out, *pocket):
     out.mkdir(exist_ok=True, parents=True)
-    for name, p in problems(DATA):
-        report(name, p, out)
+    for make in (problems, fresh_problems):
+        for name, p in make(DATA):
+            report(name, p, out)
     log = bundled_log("food101-pocket")
     report(
         "food101",
