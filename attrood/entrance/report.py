@@ -23,8 +23,8 @@ from .. import __version__
 from ..axes import AxisCard, feature_name
 from .digest import Digest, digest, points
 from .published import comparison_lead, value_text
-from .sets import known_sets, page_language, row_columns, set_cards, visible
-from ..ground import atomic_path, style
+from .sets import known_sets, page_language, row_columns, set_cards
+from ..ground import atomic_path, outputs, style
 from ..why import domains as why_domains
 from ..why import explainer, language, log_reasons, set_reasons
 
@@ -63,10 +63,10 @@ def _number(v: Any) -> str:
     if isinstance(v, float):
         return f"{v:.4g}" if v == 0 or 1e-3 <= abs(v) < 1e5 else f"{v:.2e}"
     if isinstance(v, Mapping):
-        return "; ".join(f"{visible(k)}: {_number(x)}" for k, x in v.items())
+        return "; ".join(f"{outputs.visible(k)}: {_number(x)}" for k, x in v.items())
     if isinstance(v, (list, tuple)):
         return ", ".join(_number(x) for x in v[:30]) + (f", … ({len(v)})" if len(v) > 30 else "")
-    return visible(v)
+    return outputs.visible(v)
 
 # %% ../../nbs/10_entrance/02_report.ipynb #f32a4a84
 def _table(
@@ -80,7 +80,7 @@ def _table(
         "text": text,
         "open": is_open,
         "words": words,
-        "head": [visible(h).replace("_", " ") for h in head],
+        "head": [outputs.visible(h).replace("_", " ") for h in head],
         "rows": [[_number(r.get(h)) for h in head] for r in rows],
     }
 
@@ -110,7 +110,7 @@ def _domain_words(tally: pd.DataFrame, card: AxisCard, usual: float) -> dict[str
     mostly = language.meaning(card.groups[card.names.index(name)], high)
     asked = out.groupby("action")["rows"].sum().sort_values(ascending=False, kind="stable").index[0]
     action = language.language_of("en").actions[asked].split(":")[0]
-    return {"kind": kind, "why": f"mostly: {mostly} ({visible(name)})", "action": f"→ {action}"}
+    return {"kind": kind, "why": f"mostly: {mostly} ({outputs.visible(name)})", "action": f"→ {action}"}
 
 # %% ../../nbs/10_entrance/02_report.ipynb #dfedc0a1
 def domain_cards(
@@ -130,7 +130,7 @@ def domain_cards(
         p = found.profile[found.profile["domain"] == name].set_index("axis").loc[names, ["mean", "low", "high"]]
         cards.append(
             {
-                "name": visible(name),
+                "name": outputs.visible(name),
                 "key": name,
                 "rows": rows,
                 "color": TONES[i % len(TONES)],
@@ -173,7 +173,7 @@ def _bar(
     at = {e: 50 + 50 * max(-1.0, min(1.0, x / top)) for e, x in _interval(j, name, named, st).items()}
     half = 50 * abs(value) / top
     return {
-        "name": visible(name),
+        "name": outputs.visible(name),
         "value": f"{value:+.3f}",
         "neg": value < 0,
         "left": round(50 - half if value < 0 else 50, 2),
@@ -195,20 +195,23 @@ def axis_cards(
         top = max([abs(v) for _, v in w], default=1.0)
         tags = [f"{100 * labels.shares[j]:.0f} % {group}"]
         tags += (
-            [visible(verdicts[j].get("verdict", ""))] if j < len(verdicts) and isinstance(verdicts[j], Mapping) else []
+            [outputs.visible(verdicts[j].get("verdict", ""))]
+            if j < len(verdicts) and isinstance(verdicts[j], Mapping)
+            else []
         )
         tags += [f"and {len(w) - most} smaller weights"] if len(w) > most else []
         terms = [
-            f"{'−' if v < 0 else '+'} {abs(v):.4f} {_ends(j, n, named, st)}{visible(feature_name(n))}" for n, v in w
+            f"{'−' if v < 0 else '+'} {abs(v):.4f} {_ends(j, n, named, st)}{outputs.visible(feature_name(n))}"
+            for n, v in w
         ]
         out.append(
             {
-                "name": visible(name),
-                "meaning": visible(language.meaning(group)),
-                "below": visible(language.meaning(group, False)),
+                "name": outputs.visible(name),
+                "meaning": outputs.visible(language.meaning(group)),
+                "below": outputs.visible(language.meaning(group, False)),
                 "tags": tags,
                 "bars": [_bar(j, n, v, top, named, st) for n, v in w[:most]],
-                "formula": f"{visible(name)} = {' '.join(terms).removeprefix('+ ') or '0'}",
+                "formula": f"{outputs.visible(name)} = {' '.join(terms).removeprefix('+ ') or '0'}",
             }
         )
     return out
@@ -216,7 +219,7 @@ def axis_cards(
 # %% ../../nbs/10_entrance/02_report.ipynb #7e2aee9f
 def _codes(values: Sequence[Any], words: dict[str, int]) -> list[int]:
     "Index of each value in a growing list of words; −1 for none."
-    return [-1 if v is None or v != v else words.setdefault(visible(v), len(words)) for v in values]
+    return [-1 if v is None or v != v else words.setdefault(outputs.visible(v), len(words)) for v in values]
 
 # %% ../../nbs/10_entrance/02_report.ipynb #2bfaa5ca
 def page_rows(
@@ -237,8 +240,8 @@ def page_rows(
         return _codes(scores[name].tolist(), words) if name in scores else [-1] * len(scores)
 
     rows = {
-        "id": [visible(i) for i in scores["id"]],
-        "domain": [place[visible(d)] for d in scores["domain"]],
+        "id": [outputs.visible(i) for i in scores["id"]],
+        "domain": [place[outputs.visible(d)] for d in scores["domain"]],
         "prediction": known("prediction"),
         "label": known("label"),
         "z": [short(c) for c in z.T],
@@ -267,7 +270,7 @@ def data_uris(
         uri = f"data:image/{kind};base64,{base64.b64encode(thumbnails[i]).decode()}"
         if used + len(uri) > budget:
             break
-        out[visible(i)], used = uri, used + len(uri)
+        out[outputs.visible(i)], used = uri, used + len(uri)
     return out
 
 # %% ../../nbs/10_entrance/02_report.ipynb #3efa88d2
@@ -291,18 +294,20 @@ def quadrant_cards(
         images = []
         for r in part.to_dict("records"):
             row = scores.iloc[int(r["row"])]
-            said = {k: visible(row[k]) if k in scores and pd.notna(row[k]) else "" for k in ("label", "prediction")}
+            said = {
+                k: outputs.visible(row[k]) if k in scores and pd.notna(row[k]) else "" for k in ("label", "prediction")
+            }
             images.append(
                 {
-                    "id": visible(r["id"]),
+                    "id": outputs.visible(r["id"]),
                     "key": r["id"],
                     "kind": r["kind"],
-                    "domain": visible(row["domain"]),
-                    "color": colors[visible(row["domain"])],
+                    "domain": outputs.visible(row["domain"]),
+                    "color": colors[outputs.visible(row["domain"])],
                     **said,
                 }
             )
-        title = str(name).replace("z_u", visible(plane[0])).replace("z_c", visible(plane[1]))
+        title = str(name).replace("z_u", outputs.visible(plane[0])).replace("z_c", outputs.visible(plane[1]))
         out.append({"name": title, "rows": f"{rows[str(name)]:,}", "images": images})
     return out
 
@@ -401,7 +406,7 @@ def _stable(card: AxisCard) -> list[dict[str, Any]]:
         ]
     if st.get("mean") is not None:
         rows = [{"axis": n, "mean cosine": c} for n, c in zip(card.names, st["mean"], strict=False)]
-        return [_table(title, rows, visible(st.get("method", "")), words=True)]
+        return [_table(title, rows, outputs.visible(st.get("method", "")), words=True)]
     return []
 
 
@@ -454,7 +459,7 @@ def lead_lines(
     out = tally["rows"].where(tally["outside"], 0).groupby(tally["role"] == "id").sum()
     of = tally["rows"].groupby(tally["role"] == "id").sum()
     ids, rest = int(of.get(True, 0)), int(of.get(False, 0))
-    known = ", ".join(visible(d) for d in sorted(set(tally.loc[tally["role"] == "id", "domain"])))
+    known = ", ".join(outputs.visible(d) for d in sorted(set(tally.loc[tally["role"] == "id", "domain"])))
     how = (
         f"Every image is placed on {axes} {'axis' if axes == 1 else 'axes'} that say how far, and in which way, "
         "it differs from the familiar ones. "
@@ -489,7 +494,9 @@ def report_images(
     "Rows whose pictures the page would show, if they are at hand."
     found = scores if isinstance(scores, Digest) else digest(card, scores)
     picks = [
-        r["key"] for q in plane_picks(card, found, {visible(d): "" for d in found.some["domain"]}) for r in q["images"]
+        r["key"]
+        for q in plane_picks(card, found, {outputs.visible(d): "" for d in found.some["domain"]})
+        for r in q["images"]
     ]
     shown = points(found, picks)
     far = explainer.describe(card, shown[list(card.names)].to_numpy(float))["excess"].abs().to_numpy()
@@ -550,7 +557,7 @@ def _page_data(
 def _subtitle(card: AxisCard, images: int) -> str:
     "Model, classes, images and mode in one line."
     model, classes = card.provenance.get("model") or {}, card.provenance.get("classes")
-    name = visible(" ".join(str(model[k]) for k in ("name", "pretrained") if model.get(k)))
+    name = outputs.visible(" ".join(str(model[k]) for k in ("name", "pretrained") if model.get(k)))
     return " · ".join(
         h for h in (name, f"{classes} classes" if classes else "", f"{images:,} images", f"{card.mode} mode") if h
     )
@@ -578,7 +585,7 @@ def render_report(
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        title=visible(title),
+        title=outputs.visible(title),
         subtitle=_subtitle(card, found.rows),
         lead=lead_lines(found, len(axes), card.decision is not None),
         sets=set_cards(found.said, {d["name"]: d["color"] for d in domains}),
@@ -587,7 +594,7 @@ def render_report(
         axes=axes,
         beside="" if comparison is None else comparison_lead(comparison),
         picks=picks,
-        plane=[visible(card.names[j]) for j in card.plane],
+        plane=[outputs.visible(card.names[j]) for j in card.plane],
         tables=fact_tables(card, detectors, comparison),
         unit=UNITS.get(card.standardize, "Features are in ID standard deviations."),
         intervals=f"{100 * level:.0f} %" if level else "",
