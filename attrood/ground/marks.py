@@ -119,6 +119,14 @@ def _fitted(file: Path) -> bool:
         return {"kind", "version", "values"} <= json.loads(str(data["header"])).keys()
 
 
+def _words(file: Path) -> bool:
+    "Whether a file is a vocabulary, or one with its embeddings."
+    if file.suffix == ".json":
+        return json.loads(file.read_text(encoding="utf-8"))["attrood"] == "words"
+    with np.load(file, allow_pickle=False) as data:
+        return {"texts", "kinds", "prompts"} <= json.loads(str(data["header"])).keys()
+
+# %% ../../nbs/00_ground/06_marks.ipynb #86a19aaf
 def vectors_seal(
     note: dict[str, Any],  # what a file of class vectors says of itself, without the seal
     tensor: bytes,  # the vectors
@@ -133,14 +141,6 @@ def _vectors(file: Path) -> bool:
     size = 8 + int.from_bytes(data[:8], "little")
     note = json.loads(json.loads(data[8:size])["__metadata__"]["attrood"])
     return note.pop("seal") == vectors_seal(note, data[size:]) and note["kind"] == "class_vectors"
-
-
-def _words(file: Path) -> bool:
-    "Whether a file is a vocabulary, or one with its embeddings."
-    if file.suffix == ".json":
-        return json.loads(file.read_text(encoding="utf-8"))["attrood"] == "words"
-    with np.load(file, allow_pickle=False) as data:
-        return {"texts", "kinds", "prompts"} <= json.loads(str(data["header"])).keys()
 
 # %% ../../nbs/00_ground/06_marks.ipynb #248ed300
 GENERATOR = '<meta name="generator" content="attrood'  # in the head of our reports
