@@ -467,6 +467,14 @@ DEFAULTS |= {
         "one promise in ten may be broken",
         ("act.retake:retake_gate.sure", "act.retake:gate_threshold.sure"),
     ),
+    "stored_words": Default(
+        40,
+        "higher: a log without image vectors knows more of what other classes would change; lower: smaller logs (8 "
+        "bytes a row and word)",
+        "all sets",
+        "share of rows whose new prediction is certain after three suggested words",
+        ("evidence.words:STORED",),
+    ),
     "suggest_says": Default(
         0.6,
         "higher: suggested words say what single images show, and more of them are needed; lower: words that lie "
