@@ -262,7 +262,9 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
         )
 
     picture = SimpleNamespace(
-        figure=SimpleNamespace(savefig=lambda file, **options: Path(file).write_bytes(b"picture"))
+        figure=SimpleNamespace(
+            savefig=lambda file, **options: Path(file).write_bytes(b"picture"), axes=[], findobj=lambda kind: []
+        )
     )
     job._analyse_into, summary.summary = analyse_into, lambda done: ""
     results.digest, results.report_images = lambda *args: None, lambda *args: []

@@ -107,12 +107,17 @@ def _prefix(target: Path) -> str:
     return f".{name}{PART}"
 
 
+def _is_more(path: Path) -> bool:
+    "Whether there is anything but empty folders, which a killed run makes for the files that it is about to keep."
+    return path.is_symlink() or not path.is_dir() or any(p.is_symlink() or not p.is_dir() for p in path.rglob("*"))
+
+
 def _clear(place: Path) -> None:
     "Empty a hidden folder, but for the lock and for folders in which a stranger has got."
     for path in place.iterdir():
         if path.is_dir() and not path.is_symlink():
             kind = read_record(path)[0]
-            if not kind or next(strangers(path, kind), None) is None:
+            if not kind or not any(_is_more(path / name) for name in strangers(path, kind)):
                 shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:
             path.unlink(missing_ok=True)
