@@ -43,7 +43,7 @@ def plot_plane(
             s=14,
             alpha=0.55,
             linewidths=0,
-            label=f"{name} ({(d == name).sum()})",
+            label=f"{ground_style.shown(name)} ({(d == name).sum()})",
             color=style["color"],
             marker=style["marker"],
         )
@@ -115,7 +115,7 @@ def plot_density(
         if (np.diff(cuts) > 0).all():
             height = kde(np.c_[gx.ravel(), gy.ravel()].T).reshape(gx.shape)
             ax.contour(gx, gy, height, levels=cuts, colors=color, linestyles=line, linewidths=1.4)
-        ax.plot([], [], color=color, ls=line, label=f"{name} ({rows.sum()})")
+        ax.plot([], [], color=color, ls=line, label=f"{ground_style.shown(name)} ({rows.sum()})")
     ax.set(xlabel=labels[0], ylabel=labels[1], xlim=(gx.min(), gx.max()), ylim=(gy.min(), gy.max()))
     if ax.get_legend_handles_labels()[0]:
         ax.legend(

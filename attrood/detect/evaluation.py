@@ -187,6 +187,7 @@ def write_evaluation(
         }
         for name, draw in figures.items():
             figure = draw().figure
+            style.plain_texts(figure)  # type: ignore[arg-type]
             figure.savefig(out / f"{name}.png", metadata={"Software": None})  # type: ignore[union-attr]
             style.pyplot().close(figure)  # type: ignore[arg-type]
             files.append(f"{name}.png")

@@ -62,7 +62,7 @@ def plot_roc(
     for (label, s), colour, dash in zip(scores.items(), style.COLORS, DASHES, strict=False):
         value, low, high = roc_band(y, np.asarray(s), grid, level, n_boot)
         ax.fill_between(grid, low, high, color=colour, alpha=0.15, lw=0)
-        ax.plot(grid, value, color=colour, ls=dash, label=f"{label}, AUROC {auroc(y, np.asarray(s)):.3f}")
+        ax.plot(grid, value, color=colour, ls=dash, label=f"{style.shown(label)}, AUROC {auroc(y, np.asarray(s)):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", lw=0.8)
     ax.set(
         xlabel="share of ID rows called OoD (FPR)",
@@ -91,7 +91,11 @@ def plot_score_histograms(
     ax, edges = style.draw_on(ax, (6, 3.4)), np.histogram_bin_edges(s, bins).tolist()
     for i, name in enumerate(sorted(set(g))):
         rows, colour = s[g == name], style.COLORS[i % len(DASHES)]
-        label = name if threshold is None else f"{name}, {np.mean(rows <= threshold):.0%} accepted"
+        label = (
+            style.shown(name)
+            if threshold is None
+            else f"{style.shown(name)}, {np.mean(rows <= threshold):.0%} accepted"
+        )
         ax.hist(rows, edges, density=True, color=colour, alpha=0.15)
         ax.hist(
             rows, edges, density=True, color=colour, histtype="step", ls=DASHES[i % len(DASHES)], lw=1.4, label=label
@@ -135,7 +139,7 @@ def plot_auroc_bars(
             width * 0.92,
             color=style.COLORS[i],
             alpha=0.75,
-            label=name,
+            label=style.shown(name),
             hatch=HATCHES[i],
             edgecolor="white",
         )

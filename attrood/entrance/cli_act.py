@@ -102,7 +102,7 @@ def whatif_command(
     from attrood.inference import vectors as class_files
 
     if out is not None:
-        outputs.check_output(out, "log", [log, text, words, vectors])
+        outputs.check_output(out, "what-if log", [log, text, words, vectors])
     table, known, new = load_log(log), text_sources(text, words), renamed(rename)
     add, found = list(add_class or []), {}
     if suggest:
@@ -115,7 +115,7 @@ def whatif_command(
     done = whatif(table, add, drop_class or [], new, template, tuned, score, **known)
     say(done.summary())
     if out is not None:
-        write_log(done.after, out)
+        write_log(done.after, out, "what-if log")
         say(f"\nwritten to {out}")
     emit(found | done.to_dict(), as_json)
 

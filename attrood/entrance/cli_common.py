@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..ground import outputs
 from ..log import bundled_log, read_log
 from ..log import files as log_files
 from ..log import rows as log_rows
@@ -57,7 +58,7 @@ def say(
 ) -> None:
     "A line for people."
     if sys.stderr is not None:  # closed by the caller
-        print(text, file=sys.stderr, flush=True)
+        print(outputs.printable(text), file=sys.stderr, flush=True)
 
 # %% ../../nbs/10_entrance/09_cli_common.ipynb #b69a8d43
 def emit(
@@ -66,7 +67,7 @@ def emit(
 ) -> None:
     "Print a result for programs, if asked."
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False), flush=True)
+        print(outputs.printable(json.dumps(result, ensure_ascii=False, allow_nan=False)), flush=True)
 
 # %% ../../nbs/10_entrance/09_cli_common.ipynb #43694fba
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]

@@ -96,7 +96,7 @@ def write_analysis(
         analysis = replace(analysis, profile=sums.table(), said=means.said())
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
-    (folder / "summary.txt").write_text(summary(analysis) + "\n", encoding="utf-8")
+    (folder / "summary.txt").write_text(outputs.printable(summary(analysis)) + "\n", encoding="utf-8")
     write_sets(analysis.scores if analysis.said is None else analysis.said, folder / "summary.json", analysis.notes)
     figures(analysis, log, folder / "figures")
     return analysis
@@ -151,7 +151,8 @@ def report_folder(
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
         raise ValueError(f"{folder} holds no {lost[0]}: run `attrood run -o {folder}` first")
     known = [folder / n for n in (*PARTS, outputs.RECORD)]
-    outputs.check_output(out, "report", [*(f for f in known if f.exists()), *outputs.source_paths(images)])
+    inputs: list[str | Path] = [*(f for f in known if f.exists()), *outputs.source_paths(images)]
+    outputs.check_output(out, "report", inputs, folder)
     with _results(folder, out):
         card, detectors = AxisCard.read(folder / "axes.json"), None
         found = digest(card, folder / "scores.parquet")

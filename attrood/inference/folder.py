@@ -245,6 +245,7 @@ def check_run(
     "Refuse an output that would cost an input, or a file that no run of attrood wrote."
     for out in {run.out, run.folder, run.rejects_path, run.scores_path}:
         outputs.keep_apart(out, inputs)
+    outputs.check_whole(run.out, outputs.real_path(run.out))
     begun = not restart and run.record() is not None
     if (
         begun
@@ -252,6 +253,7 @@ def check_run(
         and (run.rejects_path.exists() or run.single and run.out.exists())
     ):
         return  # complete, and never to be written to
+    outputs.check_place(run.out, outputs.real_path(run.out))
     if (other := next(_others(run, not begun), None)) is not None:
         raise ValueError(
             f"{run.out} holds other files, or {run.out.name} would replace one "

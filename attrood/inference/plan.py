@@ -119,29 +119,28 @@ def write_shards(
     limit, last = _limit(run.options.max_rejects, total), {b.shard: b.number for b in run.batches}
     times, parts = dict.fromkeys(("read", "decode", "preprocess", "wait", "model", "write"), 0.0), []
     shown = {"unit": "img", "disable": not run.options.progress, "file": sys.stderr, "dynamic_ncols": True}
-    bar = tqdm(total=total, initial=summary.images + summary.rejects, **shown)
     begin = mark = perf_counter()
-    for part in encoded:
-        now = perf_counter()
-        for k, v in part.seconds.items():
-            times[k] = times.get(k, 0.0) + v
-        times["wait"] += max(0.0, now - mark - part.seconds.get("model", 0.0))
-        parts.append(part)
-        summary.rejects += len(part.rejects)
-        if summary.rejects > limit:
-            i, why = next(r for p in reversed(parts) for r in reversed(p.rejects))
-            raise InferenceError(
-                f"{summary.rejects} images could not be read, more than the {limit} allowed by --max-rejects; "
-                f"the last one is {i!r}: {why}"
-            )
-        if part.batch.number == last[part.batch.shard]:
-            folder.write(part.batch.shard, run.log(parts), run.rejects(parts))
-            done = sum(len(p.ids) for p in parts)
-            summary.images, summary.new_images, parts = summary.images + done, summary.new_images + done, []
-        bar.update(part.batch.stop - part.batch.start)
-        mark = perf_counter()
-        times["write"] += mark - now
-    bar.close()
+    with tqdm(total=total, initial=summary.images + summary.rejects, **shown) as bar:
+        for part in encoded:
+            now = perf_counter()
+            for k, v in part.seconds.items():
+                times[k] = times.get(k, 0.0) + v
+            times["wait"] += max(0.0, now - mark - part.seconds.get("model", 0.0))
+            parts.append(part)
+            summary.rejects += len(part.rejects)
+            if summary.rejects > limit:
+                i, why = next(r for p in reversed(parts) for r in reversed(p.rejects))
+                raise InferenceError(
+                    f"{summary.rejects} images could not be read, more than the {limit} allowed by --max-rejects; "
+                    f"the last one is {i!r}: {why}"
+                )
+            if part.batch.number == last[part.batch.shard]:
+                folder.write(part.batch.shard, run.log(parts), run.rejects(parts))
+                done = sum(len(p.ids) for p in parts)
+                summary.images, summary.new_images, parts = summary.images + done, summary.new_images + done, []
+            bar.update(part.batch.stop - part.batch.start)
+            mark = perf_counter()
+            times["write"] += mark - now
     summary.seconds, summary.times = perf_counter() - begin, times
 
 # %% ../../nbs/04_inference/07_plan.ipynb #857264e4

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ground import atomic_path, unit_rows
+from ..ground import atomic_path, outputs, unit_rows
 from .encoder import Encoder, class_vectors
 from .options import InferOptions
 from .prompts import class_list, template_list
@@ -51,9 +51,11 @@ class ClassVectors:
     ) -> Path:  # the path
         "Write names, vectors and their origin, atomically."
         note = {"kind": KIND, "version": 1, "class_names": self.class_names, "about": self.about}
+        tensor = np.ascontiguousarray(self.vectors)
+        note["seal"] = outputs.vectors_seal(note, tensor.tobytes())
         head = {"attrood": json.dumps(note, ensure_ascii=False, allow_nan=False)}
         with atomic_path(path, "class vectors") as part:
-            part.write_bytes(_safetensors().save({KIND: np.ascontiguousarray(self.vectors)}, metadata=head))
+            part.write_bytes(_safetensors().save({KIND: tensor}, metadata=head))
         return Path(path)
 
 

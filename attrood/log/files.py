@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..ground import atomic_path
+from ..ground import atomic_path, outputs
 from .columns import LISTS, TEXTS, holds, plain_table, wanted
 from .schema import INDICATORS, MANIFEST_KEY, REQUIRED, LogError, Manifest, check_manifest
 from .table import Rows, fingerprint
@@ -164,13 +164,14 @@ def check_log(
 def write_log(
     log: Log,  # in memory
     path: str | Path,  # a `.parquet` file; its folder is made if needed
+    kind: str = "log",  # "what-if log" for one that no model gave: only of its kind is a file replaced
 ) -> Path:  # the path
     "Write a log as one Parquet file, atomically."
     path = Path(path)
     if path.is_dir():
         raise LogError(f"{path} is a folder: give the name of a .parquet file in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = log.table.replace_schema_metadata({MANIFEST_KEY: log.manifest.to_json().encode()})
+    mark = {outputs.WHATIF_KEY: b"1"} if kind == "what-if log" else {}
+    table = log.table.replace_schema_metadata({MANIFEST_KEY: log.manifest.to_json().encode(), **mark})
     names = [c for c in table.column_names if table.schema.field(c).type == pa.string() and c != "id"]
     kinds = {f.name: f.type.value_type if pa.types.is_fixed_size_list(f.type) else f.type for f in table.schema}
     floats = [
@@ -178,7 +179,7 @@ def write_log(
         for name, kind in kinds.items()
         if kind in (pa.float32(), pa.float64())
     ]
-    with atomic_path(path, "log") as part:  # the bytes of floats, split by place, shrink by a tenth
+    with atomic_path(path, kind) as part:  # the bytes of floats, split by place, shrink by a tenth
         pq.write_table(
             table,
             part,

@@ -150,7 +150,7 @@ def plot_profiles(
             ms=5,
             capsize=2,
             color=style.COLORS[i % len(style.COLORS)],
-            label=f"{name} ({p['rows'].iloc[0]})",
+            label=f"{style.shown(name)} ({p['rows'].iloc[0]})",
         )
     ax.axvline(0, color="0.5", lw=0.8, zorder=0)
     ax.set_yticks(range(len(axes)), axes)
