@@ -214,8 +214,8 @@ def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -
     from attrood.entrance.job import read_comparison, summary
     from attrood.entrance.published import comparison_text
 
-    for analysis in reversed(done.values()):
-        say("\n" + summary(analysis))
+    for i, analysis in enumerate(reversed(done.values())):
+        say("\n" + summary(analysis, sets=i == 0))
     if (beside := read_comparison(out)) is not None:
         say("\n" + comparison_text(beside))
     say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")

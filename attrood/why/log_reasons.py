@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEVELS', 'LEAST_ROWS', 'ACTION_OF', 'ASPECTS', 'known_pictures', 'known_causes', 'learn_reasons', 'with_reasons',
            'card_reasons', 'fault_names', 'reason_table', 'lacking', 'reason_columns', 'aspects', 'said_name',
-           'row_line', 'row_text', 'row_reasons', 'action_of']
+           'row_text', 'row_reasons', 'action_of']
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #49369783
 import warnings
@@ -130,9 +130,9 @@ def reason_table(
     "The first reason of each row, as columns beside the scores; names in English."
     fitted = fitted if fitted is not None else Reasons.fit(log)
     pixels = extras.measures_of(log) if pixels is None and fitted.picture is not None else pixels
-    (strengths, p), has, n = fitted.answers(log, pixels), log.table.column_names, len(log)
+    strengths, has, n = fitted.answers(log, pixels)[0], log.table.column_names, len(log)
     medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
-    sure = kind_probabilities(fitted, strengths, p)
+    sure = kind_probabilities(fitted, strengths)
     kinds = kinds_of(strengths, medium, sure, tuple(fitted.weights))
     faults = np.full(n, "", object)
     seen = np.flatnonzero(kinds == "picture")
@@ -203,17 +203,6 @@ def said_name(
     return table.reasons["pair"].format(a=a, b=b) if aspect == "between_classes" and b else name
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #874a17f4
-def row_line(
-    kind: str,  # `reason`
-    name: str,  # `reason_name`
-    action: str,  # `action`
-    language: str = "en",  # code of the language
-) -> str:  # without a full stop
-    "A row's reason in a few words."
-    aspect = str(aspects(pd.DataFrame({"reason": [kind], "reason_name": [name], "action": [action]}))[0])
-    return language_of(language).reasons[f"row_{aspect}"].format(name=said_name(name, aspect, language))
-
-
 def row_text(
     found: Sequence[Reason],  # of a row, the first one first, in that language
     language: str = "en",  # code of the language
