@@ -241,6 +241,12 @@ def run_command(
         ),
     ] = RunMode.both,
     images: ImagesOption = None,
+    causes: Annotated[
+        bool,
+        typer.Option(
+            "--causes", help="With --images: learn camera faults from the log's own familiar pictures, to name them."
+        ),
+    ] = False,
     preset: PresetOption = None,
     model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
     pretrained: WeightsOption = None,
@@ -256,6 +262,8 @@ def run_command(
     from attrood.entrance.presets import PRESETS
 
     start = time.perf_counter()
+    if causes and not (images or preset):
+        raise ValueError("--causes needs --images: where the pictures of the log are")
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = log_source(log)
     _say_log(log, table)
@@ -266,6 +274,7 @@ def run_command(
         lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
         bool(preset and PRESETS[preset].published),
         found,
+        causes,
     )
     _say_results(done, out, start, as_json)
 

@@ -107,6 +107,7 @@ def analyse(
     mode: Mode = "default",  # few axes, "many", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     rows: Log | None = None,  # the rows to use, if they have been chosen
+    causes: Any = None,  # camera faults that can be named, as from `log_reasons.own_causes`; None: those of the package
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
     """Axes of a log, their stability and card, scores and detectors; the evidence is computed once.
@@ -121,7 +122,7 @@ def analyse(
         card = card.with_parts(
             stability=resampling.judge(card, log, table), decision=evaluation.fit_decision(card, log, table=table)
         )
-        card = log_reasons.with_reasons(card, log)
+        card = log_reasons.with_reasons(card, log, causes)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     if len(whole) > len(log):
@@ -409,9 +410,10 @@ def _analyse_into(
     table: pd.DataFrame,
     figures: Callable[[Analysis, Log, Path], Any],
     rows: Log,
+    causes: Any,
 ) -> Analysis:
     "Analyse a log in one mode and write the results."
-    analysis = analyse(log, mode, table, rows)
+    analysis = analyse(log, mode, table, rows, causes)
     folder.mkdir(exist_ok=True)
     return write_analysis(analysis, rows, folder, figures)
 
@@ -445,6 +447,7 @@ def run(
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
+    causes: bool = False,  # learn camera faults from the log's own familiar pictures, found in `images`
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
@@ -456,13 +459,16 @@ def run(
         step("no OoD rows: paper mode, which needs them, is left out")
     if "default" in modes:
         few.id_rows(rows)  # a clear line before anything is done
+    if causes:
+        step("camera faults made on the familiar pictures")
+    own = log_reasons.own_causes(rows, images) if causes else None
     with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(rows)
         done: dict[str, Analysis] = {}
         for m in modes:
             step(f"{m} mode: fit axes, judge them, score the log, write results")
-            done[m] = _analyse_into(log, m, folders[m], table, figures, rows)
+            done[m] = _analyse_into(log, m, folders[m], table, figures, rows, own)
         beside = compare_published(rows, done["paper"].card if "paper" in done else None) if published else None
         step("report")
         for folder in folders.values():
