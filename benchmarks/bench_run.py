@@ -82,14 +82,14 @@ def steps(name: str) -> None:
     clock, folder = Clock(), Path(tempfile.mkdtemp())
 
     def start() -> Any:
-        from attrood.entrance import job
+        from attrood.entrance import analysis, job, results
 
-        return job
+        return analysis, job, results
 
-    job = clock("import", start)
+    analysis, _, results = clock("import", start)
     from attrood.axes import fit_axes
     from attrood.detect.evaluation import fit_decision
-    from attrood.entrance.cli import load_log
+    from attrood.entrance.cli_common import load_log
     from attrood.evidence import evidence_frame
     from attrood.stability.resampling import judge
     from attrood.why import score_log
@@ -97,31 +97,32 @@ def steps(name: str) -> None:
     log = clock("read the log", lambda: load_log(name))
     table = clock("evidence", lambda: evidence_frame(log))
     for mode in ("paper", "default"):
-        with job.collected_notes():
+        with analysis.collected_notes():
             card = clock(f"{mode}: fit axes", lambda mode=mode: fit_axes(log, mode, table=table))
             found = clock(f"{mode}: stability", lambda card=card: judge(card, log, table))
             decision = clock(f"{mode}: decision", lambda card=card: fit_decision(card, log, table=table))
             card = card.with_parts(stability=found, decision=decision)
             scores = clock(f"{mode}: scores", lambda card=card: score_log(card, log, table))
-            table_of = clock(f"{mode}: detectors", lambda card=card: job.held_out_detectors(card, log, table))
-        done, out = job.Analysis(card, scores, [], table_of), folder / mode
+            table_of = clock(f"{mode}: detectors", lambda card=card: analysis.held_out_detectors(card, log, table))
+        done, out = analysis.Analysis(card, scores, [], table_of), folder / mode
         out.mkdir()
-        clock(f"{mode}: figures", lambda done=done, out=out: job.write_figures(done, log, out / "figures"))
-        clock(f"{mode}: card, scores, summary", lambda done=done, out=out: _files(job, done, out))
-        clock(f"{mode}: report", lambda out=out: job.report_folder(out, out / "report.html"))
+        clock(f"{mode}: figures", lambda done=done, out=out: results.write_figures(done, log, out / "figures"))
+        clock(f"{mode}: card, scores, summary", lambda done=done, out=out: _files(done, out))
+        clock(f"{mode}: report", lambda out=out: results.report_folder(out, out / "report.html"))
     shutil.rmtree(folder)
     for what, seconds, memory in clock.rows:
         print(f"{what}\t{seconds}\t{memory}")
 
 
-def _files(job: Any, done: Any, out: Path) -> None:
+def _files(done: Any, out: Path) -> None:
+    from attrood.entrance import results, summary
     from attrood.ground import outputs
 
     done.card.write(out / "axes.json")
-    job.write_scores(done.scores, out / "scores.parquet")
+    results.write_scores(done.scores, out / "scores.parquet")
     if done.detectors is not None:
         outputs.write_csv(done.detectors, out / "detectors.csv")
-    (out / "summary.txt").write_text(job.summary(done) + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text(summary.summary(done) + "\n", encoding="utf-8")
 
 
 def step_table(log: str, repeats: int) -> None:

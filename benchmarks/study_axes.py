@@ -17,17 +17,8 @@ import pandas as pd
 from scipy.stats import beta, betabinom, rankdata
 from threadpoolctl import threadpool_limits
 
-from attrood.axes.few import (
-    AXIS_NAMES,
-    CORE_GROUPS,
-    IDEAS,
-    axis_title,
-    core_columns,
-    count_ideas,
-    few_axes,
-    name_axes,
-    shrunk_correlation,
-)
+from attrood.axes.axis_names import AXIS_NAMES, axis_title, name_axes
+from attrood.axes.few import CORE_GROUPS, IDEAS, core_columns, count_ideas, few_axes, shrunk_correlation
 from attrood.axes.matching import match_axes
 from attrood.axes.sparse_pca import coverage
 from attrood.detect.additive import fit_additive, surprise

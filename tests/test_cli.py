@@ -322,7 +322,7 @@ def test_a_card_of_another_model_or_other_texts_is_refused(here, tmp_path, small
 def test_an_accident_is_called_a_fault_of_attrood(here, tmp_path, small_log, monkeypatch, accident):
     "One line that does not blame the input, status 1, and the traceback for whoever asks for it."
     write_log(small_log, tmp_path / "log.parquet")
-    monkeypatch.setattr("attrood.entrance.job.analyse", lambda *args, **options: accident())
+    monkeypatch.setattr("attrood.entrance.analysis.analyse", lambda *args, **options: accident())
     code, out, err = here("fit", "log.parquet")
     assert (
         (code, out, len(err.splitlines())) == (1, "", 1)

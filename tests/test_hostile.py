@@ -239,7 +239,8 @@ def test_files_that_are_no_cards(place, text):
 
 def test_reports_of_changed_results(log, tmp_path):
     "30 changed cards and other damage in a folder of results: a report, or one line that names the folder."
-    from attrood.entrance.job import analyse, report_folder, write_scores
+    from attrood.entrance.analysis import analyse
+    from attrood.entrance.results import report_folder, write_scores
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -284,7 +285,7 @@ def test_reports_of_changed_results(log, tmp_path):
 def test_images_that_match_nothing(place, raw, log, tmp_path):
     from PIL import Image
 
-    from attrood.entrance.job import write_scores
+    from attrood.entrance.results import write_scores
 
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "pictures/stranger.png")
@@ -521,8 +522,8 @@ def test_arguments(place, monkeypatch, log, raw):
     "600 command lines: status 0, 1 or 2, a line or click's three, and what was given is what was done."
     monkeypatch.chdir(place)
     import attrood.detect
-    import attrood.entrance.job as job
-    from attrood.entrance.job import Analysis
+    import attrood.entrance.analysis
+    from attrood.entrance.analysis import Analysis
 
     asked = {}
 
@@ -530,7 +531,9 @@ def test_arguments(place, monkeypatch, log, raw):
         asked.update(params)
         return Analysis(AxisCard.from_dict(raw), score_log(AxisCard.from_dict(raw), log), [])
 
-    monkeypatch.setattr(job, "analyse", analyse)  # a fit takes seconds; what it is asked for is what matters here
+    monkeypatch.setattr(
+        attrood.entrance.analysis, "analyse", analyse
+    )  # a fit takes seconds; what it is asked for is what matters here
     monkeypatch.setattr(attrood.detect, "evaluate_log", lambda *a, **k: (_ for _ in ()).throw(ValueError("not here")))
     counts = {0: 0, 1: 0, 2: 0}
 

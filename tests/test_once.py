@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from attrood.axes import AxisCard, card
+from attrood.axes import AxisCard, card_file
 from attrood.entrance import run
-from attrood.entrance.job import analyse, report_folder
+from attrood.entrance.analysis import analyse
+from attrood.entrance.results import report_folder
 from attrood.evidence import evidence_frame
 from attrood.log import bundled_log
 
@@ -40,7 +41,7 @@ def test_an_analysis_computes_the_evidence_once(counted):
 
 
 def test_a_run_computes_the_evidence_once_and_parses_the_card_once(counted, tmp_path):
-    log, calls, parsed = bundled_log(), counted(evidence_frame), counted(card.card_parts)
+    log, calls, parsed = bundled_log(), counted(evidence_frame), counted(card_file.card_parts)
     run(log, tmp_path / "out", "paper")
     assert (len(calls), len(parsed)) == (1, 1)  # the report reads the card that was written
     report_folder(tmp_path / "out", tmp_path / "again.html")

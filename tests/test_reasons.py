@@ -10,7 +10,8 @@ import pytest
 
 from attrood.axes import AxisCard, fit_axes
 from attrood.detect.evaluation import fit_decision
-from attrood.entrance.job import Analysis, report_folder, write_analysis
+from attrood.entrance.analysis import Analysis
+from attrood.entrance.results import report_folder, write_analysis
 from attrood.log import bundled_log
 from attrood.why import explain, log_reasons, score_log
 

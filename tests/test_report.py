@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from attrood.data.thumbnails import thumbnail
-from attrood.entrance.job import analyse
+from attrood.entrance.analysis import analyse
 from attrood.entrance.published import compare_published
 from attrood.entrance.report import report_images, write_report
 from attrood.log import bundled_log

@@ -184,7 +184,7 @@ def small_card() -> AxisCard:
 
 def fake_analysis(folder: Path) -> None:
     "What an analysis leaves in a folder, in small."
-    from attrood.entrance.job import write_scores
+    from attrood.entrance.results import write_scores
 
     small_card().write(folder / "axes.json")
     write_scores(pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]}), folder / "scores.parquet")
@@ -215,10 +215,10 @@ def tiny_model(world: SimpleNamespace) -> object:
 def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
     "Replace the heavy steps of a command; each calls `heavy` where the work would be done. Only ever called in a forked process."
     import attrood.detect.evaluation
-    import attrood.entrance.job as job
     import attrood.entrance.report
     import attrood.why.instability_study
     import attrood.why.study
+    from attrood.entrance import analysis, job, results, summary
 
     card, scores = small_card(), pd.DataFrame({"id": ["x"], "domain": ["d"], "a": [0.5]})
 
@@ -241,14 +241,10 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
     picture = SimpleNamespace(
         figure=SimpleNamespace(savefig=lambda file, **options: Path(file).write_bytes(b"picture"))
     )
-    job.digest = lambda *args: None
-    job._analyse_into, job.summary, job.report_images, job.thumbnails = (
-        analyse_into,
-        lambda done: "",
-        lambda *args: [],
-        lambda *args: {"x": b"picture"},
-    )
-    job.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
+    job._analyse_into, summary.summary = analyse_into, lambda done: ""
+    results.digest, results.report_images = lambda *args: None, lambda *args: []
+    results.thumbnails = lambda *args: {"x": b"picture"}
+    analysis.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
     attrood.why.scoring.score_batches = lambda *args, **options: iter([(heavy(), scores)[1]])
     attrood.detect.evaluate_log, attrood.detect.evaluation.evaluation_summary = result, lambda found: ""
     for plot in ("plot_roc", "plot_auroc_bars", "plot_score_histograms", "plot_differences"):
@@ -842,9 +838,9 @@ def test_the_same_process_number_again(tmp_path):
 
 
 LONG_CARD = (
-    "import attrood.entrance.job as p; import pandas as d; from types import SimpleNamespace as S; from attrood.axes.card import card_from_weights; "  # in place of a fit: axes with a note of 200 kB
+    "import attrood.entrance.job as p; from attrood.entrance import analysis as q, summary as t; import pandas as d; from types import SimpleNamespace as S; from attrood.axes.card import card_from_weights; "  # in place of a fit: axes with a note of 200 kB
     "c = card_from_weights([[1.0]], ['a'], ['other'], d.DataFrame({'conf': [0.0, 1.0]})).with_parts(notes=('x' * 200_000,)); "
-    "p.analyse = lambda *a, **k: S(card=c); p.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder, *more: a.card.write(folder / 'axes.json'); "
+    "p.analyse = q.analyse = lambda *a, **k: S(card=c); t.summary = lambda d: 'summary'; p.write_analysis = lambda a, log, folder, *more: a.card.write(folder / 'axes.json'); "
 )
 
 

@@ -12,8 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from large_log import write  # noqa: E402
 
+from attrood.entrance.analysis import analyse  # noqa: E402
 from attrood.entrance.digest import digest  # noqa: E402
-from attrood.entrance.job import analyse, run, write_scores  # noqa: E402
+from attrood.entrance.job import run  # noqa: E402
+from attrood.entrance.results import write_scores  # noqa: E402
 from attrood.log import LogError, read_log, rows, write_log  # noqa: E402
 from attrood.why import score_log, scoring  # noqa: E402
 

@@ -179,9 +179,9 @@ def test_comments_are_those_of_their_line():
 
 
 def test_commands_show_what_is_typed_and_choices_their_values():
-    from attrood.entrance.cli import fit_command
+    from attrood.entrance.cli_axes import fit_command
 
-    text = reference.entry("fit_command", "entrance.cli", fit_command, lambda s: s)
+    text = reference.entry("fit_command", "entrance.cli_axes", fit_command, lambda s: s)
     assert (
         "attrood fit [OPTIONS] LOG\n\n$ attrood fit animals" in text
         and "| `-o, --out` | `Path` | `axes.json` |" in text

@@ -7,11 +7,18 @@ __all__ = ['AttributionAxes', 'AxisCard', 'Mode', 'fit_axes', 'few', 'fit_rows',
            'moments', 'paper', 'sparse_pca']
 
 # %% ../../nbs/05_axes/00_axes.ipynb #ca509f33
-from . import few, matching, moments, paper, sparse_pca
-from .card import AxisCard, Mode
-from .estimator import AttributionAxes, fit_axes, fit_rows
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import few, matching, moments, sparse_pca
+from .card import AxisCard
+from .card_file import Mode
 from .features import feature_name
-from .figures import card_figures
+
+if TYPE_CHECKING:
+    from attrood.axes import paper
+    from attrood.axes.estimator import AttributionAxes, fit_axes, fit_rows
+    from attrood.axes.figures import card_figures
 
 # %% ../../nbs/05_axes/00_axes.ipynb #602435a0
 _all_ = [
@@ -28,3 +35,18 @@ _all_ = [
     "paper",
     "sparse_pca",
 ]
+_LATER = {
+    "AttributionAxes": "estimator",
+    "fit_axes": "estimator",
+    "fit_rows": "estimator",
+    "card_figures": "figures",
+    "paper": "",
+}  # what fits and draws: scikit-learn and scipy.stats come with it
+
+
+def __getattr__(name: str) -> Any:
+    "What fits and draws, imported when it is asked for: scores and reasons start without it."
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name] or name}", __name__)
+    return getattr(module, name) if _LATER[name] else module

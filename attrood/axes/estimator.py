@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from .card import QUANTILES, AxisCard, Mode, coordinates, id_quantiles, origin
+from .card import QUANTILES, AxisCard, coordinates, id_quantiles, origin
+from .card_file import Mode
 from .features import PAPER_EVIDENCE, difference_features, id_mask, id_reference
 from .few import CORE_GROUPS, core_evidence, few_stages, id_rows, idea_columns
 from .guard import KINDS, check_n_components, guard
@@ -253,7 +254,7 @@ def _stages(
     alpha = None if est.alpha == "auto" else float(est.alpha)
     return few_stages(X[is_id], names, core, k, alpha)
 
-
+# %% ../../nbs/05_axes/11_estimator.ipynb #dd660331
 def _fit(est: AttributionAxes, X: npt.ArrayLike, y: npt.ArrayLike | None) -> AttributionAxes:
     "Stages 3 to 8, in one thread so that the numbers do not depend on how many there are."
     if est.mode not in get_args(Mode):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import gaussian_kde
 
 from .card import AxisCard
 from .features import feature_name
@@ -97,6 +96,8 @@ def plot_density(
     levels: Sequence[float] = (0.5, 0.8, 0.95),  # shares of a set inside the contours
 ) -> "Axes":  # what was drawn on
     "Kernel densities of the ID and the OoD set over two coordinates (paper Fig. 2)."
+    from scipy.stats import gaussian_kde
+
     ax, xy, i = ground_style.draw_on(ax), np.asarray(z, dtype=float), np.asarray(is_id, dtype=bool)
     low, high = np.percentile(xy, [0.5, 99.5], axis=0)
     pad = 0.15 * np.where(high > low, high - low, 1)

@@ -15,7 +15,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from ..ground import defaults
 
@@ -129,6 +128,8 @@ def _rank_correlation(
 ) -> npt.NDArray[np.float64]:  # (m, m) Spearman, 0 for constant columns
     if len(X) > max_rows:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), max_rows, replace=False))]
+    from scipy.stats import rankdata
+
     R, _ = _scaled(rankdata(X, axis=0))
     return R.T @ R / len(R)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from ..evidence import EVIDENCE, registry
 
@@ -77,13 +77,10 @@ def _on_grid(values: np.ndarray, digits: int = 6) -> np.ndarray:
 def _tie(group: str, values: np.ndarray, chosen: int, tolerance: float) -> list[str]:
     "A line if other axes reach the chosen one's value."
     equal = np.flatnonzero(np.abs(values - values[chosen]) <= tolerance * max(abs(values[chosen]), 1e-300))
-    return (
-        [
-            f"{group}: axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}; axis {chosen} is taken, the first in order"
-        ]
-        if len(equal) > 1
-        else []
-    )
+    if len(equal) < 2:
+        return []
+    both = f"axes {', '.join(map(str, equal))} tie at {values[chosen]:.4g}"
+    return [f"{group}: {both}; axis {chosen} is taken, the first in order"]
 
 
 def _even(share: np.ndarray, label: Sequence[str], order: Sequence[str]) -> list[str]:
@@ -125,6 +122,17 @@ def paper_labels(
         ties,
     )
 
+# %% ../../nbs/05_axes/09_labels.ipynb #4b9e00da
+def _numbered(label: Sequence[str], named: Mapping[int, str]) -> list[str]:
+    "Names of axes from their groups (k,); one that is not its group's own is numbered."
+    count, names = dict.fromkeys(named.values(), 1), []
+    for j, g in enumerate(label):
+        if j not in named:
+            count[g] = count.get(g, 0) + 1
+        suffix = "" if j in named or count[g] == 1 else str(count[g])
+        names.append(f"z_{registry.GROUPS[g].letter if g in registry.GROUPS else g}{suffix}")
+    return names
+
 # %% ../../nbs/05_axes/09_labels.ipynb #3919b820
 def assign_labels(
     components: npt.ArrayLike,  # (k, M) weights on comparable scales
@@ -143,21 +151,14 @@ def assign_labels(
     grid = _on_grid(share)
     value = _on_grid(share * (v / v.max() if v.any() else 1 + v)[:, None])
     earlier = -tolerance * np.arange(k)[:, None] / max(k, 1)  # a tie goes to the earlier axis
-    rows, cols = linear_sum_assignment(value + earlier, maximize=True)
+    rows, cols = scipy.optimize.linear_sum_assignment(value + earlier, maximize=True)
     owner = {order[g]: int(j) for j, g in zip(rows, cols, strict=True) if share[j, g] > 0}
     named = {j: g for g, j in owner.items()}
     ties = [line for g, j in owner.items() for line in _tie(g, value[:, order.index(g)], j, tolerance)]
-    label = [
-        named.get(j, order[len(order) - 1 - int(grid[j, ::-1].argmax())]) for j in range(k)
-    ]  # a tie goes to the later group
+    latest = [order[len(order) - 1 - int(row[::-1].argmax())] for row in grid]  # a tie goes to the later group
+    label = [named.get(j, latest[j]) for j in range(k)]
     ties += _even(grid, label, order)
-    count = dict.fromkeys(owner, 1)
-    names = []
-    for j, g in enumerate(label):
-        if j not in named:
-            count[g] = count.get(g, 0) + 1
-        suffix = "" if j in named or count[g] == 1 else str(count[g])
-        names.append(f"z_{registry.GROUPS[g].letter if g in registry.GROUPS else g}{suffix}")
+    names = _numbered(label, named)
     shares = [float(share[j, order.index(g)]) for j, g in enumerate(label)]
     return Labels(
         names,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 # %% ../../nbs/05_axes/07_matching.ipynb #3672c624
 def axis_cosines(
@@ -64,7 +64,9 @@ def match_axes(
         raise ValueError(f"A and B must have the same number of axes, got {k} and {l}")
     batch = cosines.shape[:-2]
     absolute = np.abs(cosines).reshape(-1, k, k)
-    order = _match_few(absolute) if k <= 4 else np.array([linear_sum_assignment(-c)[1] for c in absolute])
+    order = (
+        _match_few(absolute) if k <= 4 else np.array([scipy.optimize.linear_sum_assignment(-c)[1] for c in absolute])
+    )
     order = order.reshape(*batch, k)
     chosen = np.take_along_axis(cosines, order[..., None], axis=-1)[..., 0]
     return Matching(order, np.where(chosen < 0, -1.0, 1.0), np.minimum(np.abs(chosen), 1.0))

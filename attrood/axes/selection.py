@@ -244,8 +244,7 @@ def select_axes(
     least: float = 0.8,  # coverage asked for by the rule "coverage", 0 to 1
     agree: float = 0.0,  # agreement of halves of the rows asked for by the rule "coverage", 0 to 1
     standardize: bool = True,  # fit on columns scaled to unit variance, so that alpha compares with correlations
-    strata: npt.ArrayLike
-    | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, where there are enough rows
+    strata: npt.ArrayLike | None = None,  # (n,) e.g. ID or not: folds hold them in proportion, if rows are enough
     n_folds: int = 5,  # folds, if data are rows
     seed: int = 42,  # of the folds
 ) -> Selection:  # k, alpha, reason, table and the axes of all rows

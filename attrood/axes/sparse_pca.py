@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #4860c700
 def alpha_max(
@@ -183,6 +182,8 @@ def _polish(
     start = np.concatenate([(U * unit).ravel(), np.maximum(V, 0).ravel(), np.maximum(-V, 0).ravel()])
     bounds = [(None, None)] * (r * k) + [(0, None)] * (2 * k * m)
     options = {"maxiter": max_iter, "maxfun": 2 * max_iter, "ftol": 0, "gtol": 1e-13, "maxcor": 20}
+    from scipy.optimize import minimize
+
     U, _, V = parts(minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x)
     return U, V
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import beta
 
 from ..axes import AxisCard
 from .detectors import FITTERS, KINDS, Detector, as_columns, load_detector
@@ -59,7 +58,8 @@ def fit_additive(
     ood = np.asarray(y)
     if ood.shape != (len(m),) or (ood == 0).sum() < 2:
         raise ValueError(
-            f"y must hold 0 (ID) or 1 (OoD) for each of the {len(m)} rows and mark at least 2 ID rows, got shape {ood.shape} with {(ood == 0).sum()}"
+            f"y must hold 0 (ID) or 1 (OoD) for each of the {len(m)} rows and mark at least 2 ID rows, "
+            f"got shape {ood.shape} with {(ood == 0).sum()}"
         )
     z = m[ood == 0]
     median = np.median(z, axis=0)
@@ -81,7 +81,8 @@ def attribution(
     if card.decision is None or card.decision.get("kind") != "additive":
         kind = None if card.decision is None else card.decision.get("kind")
         raise ValueError(
-            f"card must have an additive decision, got {kind!r}: make one with fit_decision(card, log, detector='additive')"
+            f"card must have an additive decision, got {kind!r}: "
+            "make one with fit_decision(card, log, detector='additive')"
         )
     d = load_detector(card.decision)
     z = pd.DataFrame(card.coordinates(table), columns=list(card.names))
@@ -104,6 +105,8 @@ def promised_rate(
     level: float = defaults.settled("level"),  # of the interval, in (0, 1)
 ) -> Promise:  # before any new row is seen
     "What a threshold promises for ID rows like those that set it."
+    from scipy.stats import beta
+
     check_level(level)
     law = beta(threshold.rank, threshold.n_id + 1 - threshold.rank)
     low, high = law.ppf([(1 - level) / 2, (1 + level) / 2])

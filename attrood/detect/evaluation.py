@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..axes import AxisCard, Mode, fit_axes, fit_rows
+from ..axes import AxisCard, Mode
 from .additive import additive_parts, promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, as_columns, load_detector
@@ -74,6 +74,8 @@ def evaluate_log(
     **params: Any,  # further parameters of `evaluate_detectors`
 ) -> Evaluation:  # tables, test scores and detectors
     """Compare detectors on axes with single scores on held-out rows of a log."""
+    from attrood.axes import fit_axes, fit_rows
+
     mask, given = fit_rows(log), card is not None
     _check_groups(log, groups)
     rows, E = log.select(mask), (evidence_frame(log) if table is None else table).loc[mask].reset_index(drop=True)

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import betaincinv
-from scipy.stats import binomtest, norm, rankdata
+from scipy.special import betaincinv, ndtr, ndtri
 
 from .metrics import auroc, check_scores
 from ..ground import defaults
@@ -144,6 +143,8 @@ def delong(
     n1, n0 = int(ood.sum()), int((~ood).sum())
     if min(n0, n1) < 2:
         raise ValueError(f"y must hold at least two rows of each class for a variance, got {n0} ID and {n1} OoD")
+    from scipy.stats import rankdata
+
     ranks = rankdata(columns, axis=0)
     above = (ranks[ood] - rankdata(columns[ood], axis=0)) / n0  # @eq-delong, share of ID rows below each OoD row
     below = 1 - (ranks[~ood] - rankdata(columns[~ood], axis=0)) / n1  # share of OoD rows above each ID row
@@ -157,7 +158,7 @@ def auroc_interval(
     level: float = defaults.settled("level"),  # coverage, in (0, 1)
 ) -> Interval:  # AUROC and DeLong's interval on the logit scale
     """Return AUROC with DeLong's interval; without width where the sample is separated completely."""
-    z = norm.ppf((1 + check_level(level)) / 2)
+    z = ndtri((1 + check_level(level)) / 2)
     value, cov = delong(y, score)
     a, se = float(value[0]), float(np.sqrt(cov[0, 0]))
     if se == 0 or a in (0.0, 1.0):
@@ -190,8 +191,8 @@ def delong_test(
     se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0.0)))
     if se < 1e-15:  # the placements differ by a constant: equal scores, or both without any spread
         return PairedTest(d, d, d, 0.0 if d == 0 else float(np.copysign(np.inf, d)), float(d == 0))
-    half = float(norm.ppf((1 + check_level(level)) / 2)) * se
-    return PairedTest(d, d - half, d + half, d / se, float(2 * norm.sf(abs(d / se))))
+    half = float(ndtri((1 + check_level(level)) / 2)) * se
+    return PairedTest(d, d - half, d + half, d / se, float(2 * ndtr(-abs(d / se))))
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #f567a686
 def holm(
@@ -221,6 +222,8 @@ def rate_interval(
         raise ValueError(f"count must lie in [0, n] with n at least 1, got {count} of {n}")
     k, tail = int(count), (1 - check_level(level)) / 2
     if method == "wilson":
+        from scipy.stats import binomtest
+
         limits = binomtest(k, int(n)).proportion_ci(level, method="wilson")
         return Interval(k / n, float(limits.low), float(limits.high))
     low = betaincinv(k, n - k + 1, tail) if k else 0.0

@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 # %% ../../nbs/07_detect/01_metrics.ipynb #4ae863e1
 Positive = Literal["id", "ood"]  # which class is to be found
@@ -269,6 +268,8 @@ def reliability(
         raise ValueError(f"probability must lie in [0, 1], got values from {p.min()} to {p.max()}")
     if n_bins < 1 or binning not in ("width", "mass"):
         raise ValueError(f'n_bins must be at least 1 and binning "width" or "mass", got {n_bins} and {binning!r}')
+    from scipy.stats import rankdata
+
     position = p if binning == "width" else (rankdata(p) - 0.5) / p.size
     index = np.minimum((position * n_bins).astype(int), n_bins - 1)
     table = pd.DataFrame({"bin": index, "probability": p, "frequency": ood.astype(float)}).groupby("bin")

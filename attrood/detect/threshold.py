@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import betabinom
 
 from .intervals import check_level, rate_interval
 from ..ground import defaults
@@ -74,6 +73,8 @@ def realised_rate(
         raise ValueError(f"score must be a vector of finite values with at least one row, got shape {s.shape}")
     check_level(level)
     k, n = int((s <= threshold.value).sum()), int(s.size)
+    from scipy.stats import betabinom
+
     law = betabinom(n, threshold.rank, threshold.n_id + 1 - threshold.rank)
     p = float(min(1.0, 2 * min(law.cdf(k), law.sf(k - 1))))
     i = rate_interval(k, n, level, method)

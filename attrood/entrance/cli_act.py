@@ -15,9 +15,7 @@ import numpy as np
 import typer
 
 from .cli_common import JsonOption, LogArgument, emit, load_log, say
-from ..evidence import vocabulary
 from ..ground import outputs
-from ..inference import vectors as class_files
 from ..log import read_log, write_log
 
 # %% ../../nbs/10_entrance/10_cli_act.ipynb #570df871
@@ -26,6 +24,9 @@ def text_sources(
     words: Path | None,  # a bank of words
 ) -> dict[str, Any]:  # arguments of `whatif`, `suggest_classes` and `adapt`
     "Text vectors from files."
+    from attrood.evidence import vocabulary
+    from attrood.inference import vectors as class_files
+
     found: dict[str, Any] = {}
     if text is not None and text.suffix == ".npy":
         try:
@@ -98,6 +99,7 @@ def whatif_command(
 ) -> None:
     "Say what would change with other classes, without looking at an image again."
     from attrood.act import suggest_classes, whatif
+    from attrood.inference import vectors as class_files
 
     if out is not None:
         outputs.check_output(out, "log", [log, text, words, vectors])

@@ -118,9 +118,8 @@ def export_command(
     scores = score_log(card, rows, any_model=any_model)
     n = exports.export_fiftyone(rows, scores, out, [open_source(s) for s in images or []], name)
     left = f", {len(rows) - n:,} rows have no picture there" if n < len(rows) else ""
-    say(
-        f'{n:,} samples written to {out}{left}; read them with\n  fiftyone.Dataset.from_json("{out}/samples.json", rel_dir="{out}")'
-    )
+    read = f'fiftyone.Dataset.from_json("{out}/samples.json", rel_dir="{out}")'
+    say(f"{n:,} samples written to {out}{left}; read them with\n  {read}")
     emit({"samples": n, "rows": len(rows), "out": str(out)}, as_json)
 
 # %% ../../nbs/10_entrance/11_cli_diff.ipynb #f930464a
@@ -129,7 +128,8 @@ FailIfOption = Annotated[
     typer.Option(
         "--fail-if",
         metavar="EXPRESSION",
-        help="End with status 3 if a share passes a limit: ood>5%, outside@DOMAIN>0.1, an axis, an action or a reason; repeat for more.",
+        help="End with status 3 if a share passes a limit: ood>5%, outside@DOMAIN>0.1, an axis, an action or a reason; "
+        "repeat for more.",
     ),
 ]
 

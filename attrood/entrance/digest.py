@@ -104,16 +104,18 @@ class _Counts:
             self.wrong.add(table, np.where(wrong, -table["conf"].to_numpy(), np.inf))
         self.rows += table.num_rows
 
-    def tally(self) -> pd.DataFrame:
-        "How many rows there are of each kind."
-        return pd.concat(self.parts).groupby(level=list(TALLIED), sort=True).sum().rename("rows").reset_index()
+# %% ../../nbs/10_entrance/08_digest.ipynb #dbbd8ae9
+def _tally(counts: _Counts) -> pd.DataFrame:
+    "How many rows there are of each kind."
+    return pd.concat(counts.parts).groupby(level=list(TALLIED), sort=True).sum().rename("rows").reset_index()
 
-    def some(self) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
-        "The rows to look at, and which of them matter."
-        far = [s for s in (self.far, self.wrong) if s.table is not None]
-        table, row = log_rows.joined_rows(self.even.all, self.even.each, *far)
-        kept = np.concatenate([s.row for s in far]) if far else np.empty(0, int)
-        return table.to_pandas(), np.isin(row, kept)
+
+def _some(counts: _Counts) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    "The rows to look at, and which of them matter."
+    far = [s for s in (counts.far, counts.wrong) if s.table is not None]
+    table, row = log_rows.joined_rows(counts.even.all, counts.even.each, *far)
+    kept = np.concatenate([s.row for s in far]) if far else np.empty(0, int)
+    return table.to_pandas(), np.isin(row, kept)
 
 # %% ../../nbs/10_entrance/08_digest.ipynb #a05a04e8
 LAYERS = 40  # domains with a cloud of their own; the smaller ones share one
@@ -132,6 +134,13 @@ def packed(
         out += b"\xff" * (gap // 255) + bytes((gap % 255, value))
     return base64.b64encode(out).decode()
 
+# %% ../../nbs/10_entrance/08_digest.ipynb #85986ba8
+def _frame(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    "Ends of each axis that hold all but the most extreme rows, with a margin."
+    low, high = np.quantile(z, [0.0005, 0.9995], axis=0)
+    pad = 0.05 * np.where(high > low, high - low, 1.0)
+    return low - pad, high + pad
+
 # %% ../../nbs/10_entrance/08_digest.ipynb #a0b09071
 class Clouds:
     "The second reading: rows counted into cells, for every pair of axes and every domain."
@@ -141,9 +150,7 @@ class Clouds:
         z: npt.NDArray[np.float64],  # (r, k) coordinates of rows to look at, for the frame
         sizes: dict[str, int],  # domain -> rows
     ) -> None:
-        low, high = np.quantile(z, [0.0005, 0.9995], axis=0)
-        pad = 0.05 * np.where(high > low, high - low, 1.0)
-        self.low, self.high = low - pad, high + pad
+        self.low, self.high = _frame(z)
         large = sorted(sizes, key=lambda d: -sizes[d])[:LAYERS]
         self.layer = {d: i for i, d in enumerate(d for d in sizes if d in large)}
         self.pairs = [(a, b) for a in range(z.shape[1]) for b in range(a + 1, z.shape[1])]
@@ -187,7 +194,7 @@ def digest(
     counts = _Counts(card)
     for table in score_tables(scores, size=size):
         counts.add(table)
-    tally, (some, far), clouds = counts.tally(), counts.some(), None
+    tally, (some, far), clouds = _tally(counts), _some(counts), None
     if counts.rows > POINTS:
         names = list(card.names)
         made = Clouds(

@@ -67,12 +67,20 @@ def write_sets(
     head = {c: set_reasons.headline(found, c) for c in language.LANGUAGES} if found else {}
     return files.write_json({"headline": head, "sets": set_reasons.plain_sets(found), "notes": list(notes)}, path)
 
-# %% ../../nbs/10_entrance/12_sets.ipynb #5c424b66
+# %% ../../nbs/10_entrance/12_sets.ipynb #3339adb8
 def _each(function: Any) -> list[tuple[str, str]]:
     "A text in every language."
     return [(code, function(code)) for code in language.LANGUAGES]
 
 
+def _rest(s: set_reasons.SetReasons, aspects: Sequence[str], code: str) -> str:
+    "The other aspects of a set in short."
+    t = language.language_of(code).reasons
+    return t["comma"].join(
+        t["head_part"].format(n=set_reasons.percent(s.shares[a]), what=t[f"is_{a}"]) for a in aspects
+    )
+
+# %% ../../nbs/10_entrance/12_sets.ipynb #5c424b66
 def set_cards(
     scores: pd.DataFrame | None,  # (n rows) from `score_log`, or their tally
     shown: Mapping[str, str],  # set -> its colour
@@ -105,14 +113,6 @@ def set_cards(
             }
         )
     return made
-
-
-def _rest(s: set_reasons.SetReasons, aspects: Sequence[str], code: str) -> str:
-    "The other aspects of a set in short."
-    t = language.language_of(code).reasons
-    return t["comma"].join(
-        t["head_part"].format(n=set_reasons.percent(s.shares[a]), what=t[f"is_{a}"]) for a in aspects
-    )
 
 # %% ../../nbs/10_entrance/12_sets.ipynb #cf3bd61d
 def row_columns(

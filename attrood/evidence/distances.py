@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, softmax
-from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from .fitted import Features, Fitted, FittedScore
 from .registry import EVIDENCE, Evidence
@@ -49,6 +48,8 @@ def covariance(
     shrinkage: str = "ledoit-wolf",  # "ledoit-wolf" or "empirical"
 ) -> np.ndarray:  # (d, d)
     "Covariance of centred rows, shrunk or not."
+    from sklearn.covariance import EmpiricalCovariance, LedoitWolf
+
     estimators = {"ledoit-wolf": LedoitWolf, "empirical": EmpiricalCovariance}
     if shrinkage not in estimators:
         raise ValueError(f"shrinkage must be 'ledoit-wolf' or 'empirical', got {shrinkage!r}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
+import scipy
 
 from .pixels import GROUPS, MEASURES, Measure, Views, luminance, measured
 
@@ -121,7 +121,7 @@ def rectangle_share(
     counts: np.ndarray,  # (areas,) their sizes
 ) -> float:  # share of the lattice, 0 if there is none
     "The largest of the four largest areas that is a rectangle."
-    best, boxes = 0.0, ndimage.find_objects(labels)
+    best, boxes = 0.0, scipy.ndimage.find_objects(labels)
     for i in np.argsort(-counts)[:4]:
         h, w = (s.stop - s.start for s in boxes[i])
         if min(h, w) >= 3 and counts[i] > 0.9 * h * w:
@@ -154,7 +154,7 @@ def flat_measures(
 ) -> dict[str, float]:
     "log2 of shares (plus one hundredth): flat, in one area, in a rectangle, in a border."
     flat, joined = flat_map(view.pixels)
-    labels, count = ndimage.label(joined)
+    labels, count = scipy.ndimage.label(joined)
     counts = np.bincount(labels.ravel())[1:]
     shares = {
         "flat": flat.mean(),

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 
 from .fitted import Fitted, load_fitted
 from .picture_reference import PictureReference
@@ -120,6 +119,8 @@ class PictureCauses(_Weights):
         x = np.concatenate([capped(r, t, names) for r, t in tables])
         share = pd.Series(y).map(pd.Series(y).value_counts()).to_numpy()
         weight = len(y) / share / len(set(y)) * np.where(y == usual, 2, 1)
+        from sklearn.linear_model import LogisticRegression
+
         model = LogisticRegression(C=C, max_iter=1000).fit(x, y, sample_weight=weight)
         return cls(names, model.classes_.astype(str), model.coef_, model.intercept_, usual)
 

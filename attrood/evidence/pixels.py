@@ -16,7 +16,7 @@ from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its parts come when they are used
 
 try:
     from PIL import Image
@@ -245,7 +245,7 @@ def spectrum(
 ) -> np.ndarray:  # (n, 16) mean power per ring; white noise of variance σ² has σ² in each
     "Radial power spectrum of each tile, with a Hann window."
     ring, count, window = rings(grey.shape[-1])
-    f = fft.rfft2((grey - grey.mean(axis=(1, 2), keepdims=True)) * window, axes=(1, 2)).reshape(len(grey), -1)
+    f = scipy.fft.rfft2((grey - grey.mean(axis=(1, 2), keepdims=True)) * window, axes=(1, 2)).reshape(len(grey), -1)
     total = np.stack([np.bincount(ring, p, minlength=RINGS + 1) for p in f.real**2 + f.imag**2])
     return (total / np.maximum(count, 1))[:, :RINGS]
 
@@ -285,8 +285,8 @@ def periodicity(
     "Spectrum of the mean second difference along lines."
     second = np.abs(2 * grey[:, 1:-1] - grey[:, :-2] - grey[:, 2:])
     trace = np.log2(second + 1).mean(axis=0)
-    trace = (trace - ndimage.uniform_filter1d(trace, 9)) * np.hanning(len(trace) + 2)[1:-1]
-    return np.abs(fft.rfft(trace, 512)) ** 2
+    trace = (trace - scipy.ndimage.uniform_filter1d(trace, 9)) * np.hanning(len(trace) + 2)[1:-1]
+    return np.abs(scipy.fft.rfft(trace, 512)) ** 2
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #b8b38b02
 @measured("rhythm", Measure("upsampling", "trace of enlargement", 0.5), Measure("grid", "rhythm of 8 pixels", 0.5))
@@ -315,7 +315,8 @@ def block_cosines(
 ) -> np.ndarray:  # (blocks, 8, 8) orthonormal cosine coefficients
     "Cosine transform of each block of 8×8 pixels."
     n, t = len(grey), grey.shape[-1] // 8
-    return fft.dctn(grey.reshape(n, t, 8, t, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8), axes=(1, 2), norm="ortho")
+    blocks = grey.reshape(n, t, 8, t, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 8, 8)
+    return scipy.fft.dctn(blocks, axes=(1, 2), norm="ortho")
 
 # %% ../../nbs/03_evidence/14_pixels.ipynb #706a80b9
 STEPS = np.arange(3, 121)  # candidate steps; steps below 3 drown in the rounding of pixels

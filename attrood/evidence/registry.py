@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from .views import ArrayView, LogView, NeedsMoreError, View, manifest_entry
 from ..ground import arrays, as_rows
@@ -290,6 +289,8 @@ def sign_note(
     n_id, n_ood = int(is_id.sum()), int((~is_id).sum())
     if min(n_id, n_ood) < least:
         return ""
+    from scipy.stats import rankdata
+
     auroc = (rankdata(values)[~is_id].sum() - n_ood * (n_ood + 1) / 2) / (n_id * n_ood)
     if auroc > most:
         return ""

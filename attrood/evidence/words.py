@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from .fitted import Fitted
 from .meanings import Thesaurus, class_words, word_groups
@@ -37,7 +37,7 @@ def word_discount(
     if len(x) < 2:
         raise ValueError(f"features must hold at least 2 reference rows, got {len(x)}")
     best = arrays.in_blocks(lambda b: (b @ t.T).max(axis=1), x, cells=max(1, (1 << 22) // len(t)) * x.shape[1])
-    z = norm.ppf(point)
+    z = ndtri(point)
 
     def block(b: np.ndarray) -> np.ndarray:
         margins = x @ b.T - best[:, None]

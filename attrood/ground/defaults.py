@@ -29,9 +29,7 @@ class Default:
     trades: str  # what a larger value, or another one, wins and loses
     basis: str  # a key of `BASES`
     on: str  # what it was settled on, and when it was changed
-    used: tuple[
-        str, ...
-    ] = ()  # places that must agree: "room.module:function.parameter", "room.module:NAME" or "room.module:NAME[key]"
+    used: tuple[str, ...] = ()  # that must agree: "room.module:function.parameter", "room.module:NAME", "…NAME[key]"
 
     def __post_init__(self) -> None:
         if self.basis not in BASES:
@@ -346,6 +344,10 @@ DEFAULTS |= {
         "one log",
         "the animals log: whether a class fits was asked after suggestions had been seen; two other readings did worse",
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #1c11ee55
+DEFAULTS |= {
     "reason_outside": Default(
         0.08,
         "higher: more familiar images get a reason, fewer strange ones are called familiar",
@@ -389,14 +391,15 @@ DEFAULTS |= {
 DEFAULTS |= {
     "mode": Default(
         "default",
-        "few axes: read, compared between sets, ID rows alone; many: causes are told better, by 0.06 to 0.20 in balanced accuracy",
+        "few axes: read, compared between sets, ID rows alone; many: causes are told better, by 0.06 to 0.20 in "
+        "balanced accuracy",
         "all sets",
         "nine problems together; it was what is now the mode many",
         (
             "axes.estimator:AttributionAxes.mode",
             "axes.estimator:fit_axes.mode",
             "detect.evaluation:evaluate_log.mode",
-            "entrance.job:analyse.mode",
+            "entrance.analysis:analyse.mode",
         ),
     ),
     "decisions": Default(
@@ -420,6 +423,10 @@ DEFAULTS |= {
         "the nine problems together, weights 0 to 10,000: from 2,000 on nearly all axes are the standard's",
         ("axes.few:shrunk_correlation.weight",),
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #31bd1850
+DEFAULTS |= {
     "most_axes": Default(
         6,
         "higher: less is lost; lower: less to read",
@@ -446,7 +453,7 @@ DEFAULTS |= {
         "higher: fewer axes have the standard's name",
         "convention",
         "between `fair` and `equal` of the verdict",
-        ("axes.few:name_axes.equal",),
+        ("axes.axis_names:name_axes.equal",),
     ),
     "surprise_base": Default(
         3.0,
@@ -469,11 +476,16 @@ DEFAULTS |= {
     ),
     "suggest_says": Default(
         0.6,
-        "higher: suggested words say what single images show, and more of them are needed; lower: words that lie between all things",
+        "higher: suggested words say what single images show, and more of them are needed; lower: words that lie "
+        "between all things",
         "all sets",
         "words suggested for animals, pets and food at 0.3 to 0.85, read with the sets' names in view",
         ("act.suggest:SAYS",),
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #d28e2377
+DEFAULTS |= {
     "tune_bound": Default(
         1.0,
         "higher: ID images are told from others by energy, at the cost of images of near classes",
@@ -497,7 +509,8 @@ DEFAULTS |= {
     ),
     "tune_keep": Default(
         0.5,
-        "higher: answers to ID images stay nearer to the prompts', and less is learnt; 0 lets images in another style go astray",
+        "higher: answers to ID images stay nearer to the prompts', and less is learnt; 0 lets images in another "
+        "style go astray",
         "all sets",
         "see `tune_bound`: 0, 0.2, 0.5, 1",
         ("act.tuning:Weights.keep",),

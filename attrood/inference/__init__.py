@@ -34,7 +34,7 @@ _HOME = {"infer": "plan", "Encoder": "encoder", "open_sources": "run", "load_vlm
 
 
 def __getattr__(name: str) -> Any:
-    "What runs a model, and with OpenCLIP's torch, when it is asked for (PEP 562): a command line that lists options needs none of it."
+    "What runs a model, imported when it is asked for (PEP 562): a command line that lists options needs no torch."
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

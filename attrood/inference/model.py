@@ -154,7 +154,7 @@ class VLM(_Images):
 
     @property
     def software(self) -> dict[str, str]:
-        "Versions of what computes the vectors, and the tokenizer: its kind, its length, a hash of what it makes of a sentence."
+        "Versions of what computes the vectors, and the tokenizer: kind, length, a hash of what it makes of a sentence."
         tokens = np.ascontiguousarray(self.tokenizer(["A naïve café, 3.5 km off; 日本"]).cpu().numpy().astype("<i8"))
         kind = f"{type(self.tokenizer).__name__} {tokens.shape[1]} {hashlib.sha256(tokens.tobytes()).hexdigest()[:8]}"
         return {"torch": torch.__version__, "open_clip": open_clip.__version__, "tokenizer": kind}

@@ -7,8 +7,7 @@ __all__ = ['BUNDLED', 'Log', 'make_log', 'check_log', 'write_log', 'log_files', 
            'bundled_log']
 
 # %% ../../nbs/02_log/03_files.ipynb #1ca53422
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -23,50 +22,11 @@ import pyarrow.parquet as pq
 from ..ground import atomic_path
 from .columns import LISTS, TEXTS, holds, plain_table, wanted
 from .schema import INDICATORS, MANIFEST_KEY, REQUIRED, LogError, Manifest, check_manifest
-
-# %% ../../nbs/02_log/03_files.ipynb #a6d6a7ad
-class _Rows:
-    "Columns of a log as arrays, and which rows a mask picks."
-
-    table: pa.Table  # one row per image
-    name: str  # in error texts
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    def array(
-        self,
-        name: str,  # of the column
-    ) -> np.ndarray:
-        "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
-        if name not in self.table.column_names:
-            raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
-        column = self.table[name].combine_chunks()
-        if pa.types.is_fixed_size_list(column.type):
-            return column.flatten().to_numpy(zero_copy_only=False).reshape(len(self), column.type.list_size)
-        return column.to_numpy(zero_copy_only=False)
-
-    @property
-    def is_id(self) -> np.ndarray:
-        "(n,) bool, True for rows of the ID set."
-        return self.array("role") == "id"
-
-    def frame(self) -> pd.DataFrame:
-        "The scalar columns as a data frame (list columns left out)."
-        flat = [c for c in self.table.column_names if not pa.types.is_fixed_size_list(self.table.schema.field(c).type)]
-        return self.table.select(flat).to_pandas()
-
-    def positions(
-        self,
-        mask: npt.ArrayLike,  # (n,) bool
-    ) -> np.ndarray:  # (m,) int, positions of the rows picked
-        "The rows of a mask in the order of their ids, so that sums over them have the same last bits in any order."
-        picked = np.flatnonzero(np.asarray(mask))
-        return picked[np.argsort(self.array("id")[picked], kind="stable")]
+from .table import Rows, fingerprint
 
 # %% ../../nbs/02_log/03_files.ipynb #c3440ea5
 @dataclass(frozen=True)
-class Log(_Rows):
+class Log(Rows):
     "An inference log in memory: an Arrow table, one row per image in the order they were given, and its manifest."
 
     table: (
@@ -91,37 +51,7 @@ class Log(_Rows):
 
     def fingerprint(self) -> str:
         "SHA-256 over manifest and rows; the order of the rows and their division into files do not matter."
-        return _fingerprint(self.manifest, [self])
-
-# %% ../../nbs/02_log/03_files.ipynb #063b7d5d
-def _row_hash(log: Log) -> npt.NDArray[np.uint64]:
-    "A hash of each row."
-    h = np.zeros(len(log), np.uint64)
-    for name in sorted(log.table.column_names):
-        values = log.array(name)
-        for column in values.reshape(len(log), -1).T:
-            h = h * np.uint64(1_000_003) ^ _column_hash(column)
-    return h
-
-
-def _column_hash(column: np.ndarray) -> npt.NDArray[np.uint64]:
-    "A hash of each value; of texts that come again, once."
-    if column.dtype != object:
-        return pd.util.hash_array(np.ascontiguousarray(column))
-    if len(column) > 1000 and len(set(column[:1000])) < 500:
-        code, texts = pd.factorize(column, use_na_sentinel=False)
-        return pd.util.hash_array(texts.astype(str).astype(object), categorize=False)[code]
-    return pd.util.hash_array(column.astype(str).astype(object))
-
-
-def _fingerprint(manifest: Manifest, batches: Iterable[Log]) -> str:
-    "Hashes of rows added up and combined by XOR, so that no order enters, whatever the batches."
-    rows, total, mixed = 0, np.zeros(1, np.uint64), np.zeros(1, np.uint64)
-    for log in batches:
-        h = _row_hash(log)
-        rows, total, mixed = rows + len(h), total + h.sum(dtype=np.uint64), mixed ^ np.bitwise_xor.reduce(h, initial=0)
-    parts = [str(rows), str(int(total[0])), str(int(mixed[0]))]
-    return hashlib.sha256("\n".join([manifest.to_json(), *parts]).encode()).hexdigest()
+        return fingerprint(self.manifest, [self])
 
 # %% ../../nbs/02_log/03_files.ipynb #a61f3f70
 def make_log(
@@ -166,8 +96,8 @@ def _check_kinds(log: Log, first: int) -> None:
             name in TEXTS and name != "label" or "list" in str(column.type) or name == "reference"
         ):
             raise LogError(
-                f"{where} has a row without {name} (row {first + column.is_null().to_numpy().argmax()}): every row must "
-                "have one"
+                f"{where} has a row without {name} (row {first + column.is_null().to_numpy().argmax()}): "
+                "every row must have one"
             )
     width, classes = {n: t.schema.field(n).type.list_size for n in LISTS[:3]}, len(m.class_names)
     if width["lse"] != len(m.temperatures):
@@ -183,9 +113,9 @@ def _check_kinds(log: Log, first: int) -> None:
         )
     top = log.array("top_index")
     if top.size and (top.min() < 0 or top.max() >= classes):
+        odd = top.min() if top.min() < 0 else top.max()
         raise LogError(
-            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds "
-            f"{top.min() if top.min() < 0 else top.max()}"
+            f"{where}: column 'top_index' must hold numbers from 0 to {classes - 1}, of the classes, it holds {odd}"
         )
 
 # %% ../../nbs/02_log/03_files.ipynb #93940640

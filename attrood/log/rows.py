@@ -26,6 +26,7 @@ from . import files
 from .columns import plain_table
 from .files import Log
 from .schema import LogError, Manifest
+from .table import fingerprint
 
 # %% ../../nbs/02_log/05_rows.ipynb #ca90687c
 def reference_rows(
@@ -123,10 +124,10 @@ class UniqueIds:
         self.file.close()
         return np.concatenate(found) if found else np.empty(0, np.uint64)
 
-# %% ../../nbs/02_log/05_rows.ipynb #0ed7cd18
+# %% ../../nbs/02_log/05_rows.ipynb #102b65cf
 @dataclass(frozen=True)
-class LogFiles:
-    "A log in files, of any number of rows."
+class _Files:
+    "Files that are one log: what they hold in all."
 
     files: tuple[Path, ...]  # Parquet, in the order of the rows
     manifest: Manifest  # of all files together
@@ -142,13 +143,29 @@ class LogFiles:
         "Names of the columns."
         return self.schema.names
 
+# %% ../../nbs/02_log/05_rows.ipynb #b540d65b
+def _refuse(log: "LogFiles", twice: npt.NDArray[np.uint64]) -> None:
+    "Name the id that comes more than once, if one does."
+    found: set[str] = set()
+    for batch in log.batches(["id"], check=False):
+        names = batch.array("id")
+        for name in names[np.isin(id_hash(names), twice)]:
+            if name in found:
+                raise LogError(f"{log.name} has the id {name!r} more than once: ids must be unique")
+            found.add(name)
+
+# %% ../../nbs/02_log/05_rows.ipynb #0ed7cd18
+@dataclass(frozen=True)
+class LogFiles(_Files):
+    "A log in files, of any number of rows."
+
     def fingerprint(self) -> str:
         "As `Log.fingerprint` of the same rows."
         return self._fingerprint
 
     @cached_property
     def _fingerprint(self) -> str:
-        return files._fingerprint(self.manifest, self.batches(self.columns, check=False))
+        return fingerprint(self.manifest, self.batches(self.columns, check=False))
 
     def batches(
         self,
@@ -172,17 +189,7 @@ class LogFiles:
                 first += len(log)
                 yield replace(log, table=log.table.select(wanted).cast(schema), name=self.name)
         if check and len(twice := ids.twice()):
-            self._refuse(twice)
-
-    def _refuse(self, twice: npt.NDArray[np.uint64]) -> None:
-        "Name the id that comes more than once, if one does."
-        found: set[str] = set()
-        for log in self.batches(["id"], check=False):
-            names = log.array("id")
-            for name in names[np.isin(id_hash(names), twice)]:
-                if name in found:
-                    raise LogError(f"{self.name} has the id {name!r} more than once: ids must be unique")
-                found.add(name)
+            _refuse(self, twice)
 
 # %% ../../nbs/02_log/05_rows.ipynb #a86cedce
 def _tables(file: Path, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
@@ -237,9 +244,9 @@ def log_batches(
     for at in range(0, len(log), size):
         yield replace(log, table=table.slice(at, size))
 
-# %% ../../nbs/02_log/05_rows.ipynb #0f03eb0f
-class SmallestRows:
-    "The rows of a stream with the smallest keys, so many of each group; ties go to earlier rows."
+# %% ../../nbs/02_log/05_rows.ipynb #0dc5ceec
+class _Kept:
+    "Rows with their keys, groups and places, and the largest key that a group still takes."
 
     def __init__(
         self,
@@ -249,6 +256,23 @@ class SmallestRows:
         self.table: pa.Table | None = None
         self.key, self.row = np.empty(0), np.empty(0, np.int64)
         self.group, self.limit = np.empty(0, dtype=object), {}  # type: tuple[np.ndarray, dict[Any, float]]
+
+    def _trim(self) -> None:
+        "Let go of all but the smallest keys of each group."
+        if self.table is None:
+            return
+        code = pd.factorize(self.group)[0]
+        order = np.lexsort((self.row, self.key, code))
+        rank = np.arange(len(order)) - np.searchsorted(code[order], code[order])
+        keep = np.sort(order[rank < self.most])
+        self.table = self.table.take(pa.array(keep))
+        self.key, self.row, self.group = self.key[keep], self.row[keep], self.group[keep]
+        count = pd.Series(self.key).groupby(self.group).agg(["size", "max"])
+        self.limit = {g: m if n >= self.most else np.inf for g, n, m in count.itertuples()}
+
+# %% ../../nbs/02_log/05_rows.ipynb #0f03eb0f
+class SmallestRows(_Kept):
+    "The rows of a stream with the smallest keys, so many of each group; ties go to earlier rows."
 
     def add(
         self,
@@ -271,19 +295,6 @@ class SmallestRows:
         self.row, self.group = np.concatenate([self.row, row[use]]), np.concatenate([self.group, g[use]])
         if len(self.key) > 2 * self.most * max(1, len(self.limit)):
             self._trim()
-
-    def _trim(self) -> None:
-        "Let go of all but the smallest keys of each group."
-        if self.table is None:
-            return
-        code = pd.factorize(self.group)[0]
-        order = np.lexsort((self.row, self.key, code))
-        rank = np.arange(len(order)) - np.searchsorted(code[order], code[order])
-        keep = np.sort(order[rank < self.most])
-        self.table = self.table.take(pa.array(keep))
-        self.key, self.row, self.group = self.key[keep], self.row[keep], self.group[keep]
-        count = pd.Series(self.key).groupby(self.group).agg(["size", "max"])
-        self.limit = {g: m if n >= self.most else np.inf for g, n, m in count.itertuples()}
 
 # %% ../../nbs/02_log/05_rows.ipynb #6e49c9f1
 class EvenRows:

@@ -458,7 +458,7 @@ def plot_stability_null(
 
 # %% ../../nbs/06_stability/02_resampling.ipynb #094060a5
 def _groups(log: Log, rows: np.ndarray) -> np.ndarray | None:
-    "ID domains of rows; of one domain alone fifths of its classes, by what the model said; None where one is too small."
+    "ID domains of rows; of one domain alone fifths of its classes, as the model said; None where one is too small."
     domain, said = log.array("domain")[rows].astype(str), log.array("prediction")[rows].astype(str)
     if len(set(domain)) == 1:
         place = np.unique(said, return_inverse=True)[1] % 5

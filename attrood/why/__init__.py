@@ -7,8 +7,14 @@ __all__ = ['explain', 'score_log', 'domains', 'explainer', 'instability_study', 
            'set_reasons', 'study']
 
 # %% ../../nbs/08_why/00_why.ipynb #49258888
-from . import domains, explainer, instability_study, language, log_reasons, scoring, set_reasons, study
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import domains, explainer, language, log_reasons, scoring, set_reasons
 from .scoring import explain, score_log
+
+if TYPE_CHECKING:
+    from attrood.why import instability_study, study
 
 # %% ../../nbs/08_why/00_why.ipynb #0440ad6e
 _all_ = [
@@ -23,3 +29,10 @@ _all_ = [
     "set_reasons",
     "study",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    "The studies of known causes, imported when they are asked for: scikit-learn comes with them."
+    if name not in ("instability_study", "study"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{name}", __name__)

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from ..ground import style
 
@@ -209,8 +207,11 @@ def representatives(
     return pd.DataFrame(out, columns=["quadrant", "kind", "id", "z_u", "z_c", "row"])
 
 # %% ../../nbs/08_why/03_domains.ipynb #25d2e8eb
-def _best_clusters(x: npt.NDArray[np.float64], tries: Sequence[int], seed: int) -> tuple[KMeans, float]:
+def _best_clusters(x: npt.NDArray[np.float64], tries: Sequence[int], seed: int) -> tuple[Any, float]:
     "The clusters of the number with the best silhouette, and that silhouette."
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
     fits = [KMeans(k, n_init=10, random_state=seed).fit(x) for k in tries]
     quality = [float(silhouette_score(x, f.labels_, sample_size=min(len(x), 2000), random_state=seed)) for f in fits]
     return fits[int(np.argmax(quality))], max(quality)

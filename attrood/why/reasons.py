@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from ..evidence import picture_causes
 from ..ground import files
@@ -94,6 +93,8 @@ def _again(cls: type, values: Mapping[str, Any] | None) -> Any:
 
 def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
     "Intercept and weights of each kind against 'familiar', half of the weight on that."
+    from sklearn.linear_model import LogisticRegression
+
     y = known["kind"].to_numpy().astype(str)
     others = sorted(set(y) - {"familiar"})
     if "familiar" not in y or not others or not set(others) <= set(KINDS):

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import softmax
-from scipy.stats import false_discovery_control
 
 from ..ground import unit_rows
 from .language import language_of
@@ -53,6 +52,8 @@ def telling_columns(
     )  # spread under all shuffles
     null = np.sort(np.abs(z[1:]).ravel())
     p = (1 + len(null) - np.searchsorted(null, np.abs(z[0]), side="left")) / (1 + len(null))
+    from scipy.stats import false_discovery_control
+
     q = false_discovery_control(p)
     table = pd.DataFrame(
         {
