@@ -277,7 +277,6 @@ def images_of(
             if not wanted:
                 return
 
-
 # %% ../../nbs/01_data/03_pictures.ipynb #b6e0f04d
 MAX_ASPECT = 100  # long side over short side; of a narrower picture the model would see less than a hundredth
 

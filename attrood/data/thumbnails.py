@@ -47,4 +47,3 @@ def thumbnails(
 ) -> dict[str, bytes]:  # id -> JPEG, of the rows that were found and can be read
     "Small pictures of the rows whose images a source has; broken images are left out."
     return dict(images_of(sources, ids, lambda data, white: thumbnail(data, side, white=white)))
-

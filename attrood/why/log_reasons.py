@@ -71,7 +71,9 @@ def learn_reasons(
     if free < LEAST_ROWS:
         warnings.warn(f"no reasons in words: {free} familiar images are too few ({LEAST_ROWS} would do)", stacklevel=2)
         return None
-    return Reasons.fit(log, extras.measures_of(log), picture, causes if picture is None or causes else known_causes(picture))
+    return Reasons.fit(
+        log, extras.measures_of(log), picture, causes if picture is None or causes else known_causes(picture)
+    )
 
 
 def with_reasons(
@@ -99,7 +101,9 @@ def fault_rows(
         for j, cause in enumerate(causes.image_causes("camera")):
             severity = (i + j) % 5 + 1
             changed = causes.perturb(image, cause, severity, seed, str(i))
-            rows.append({"picture": i, "cause": cause, "severity": severity, **extras.log_measures(np.asarray(changed))})
+            rows.append(
+                {"picture": i, "cause": cause, "severity": severity, **extras.log_measures(np.asarray(changed))}
+            )
     return pd.DataFrame(rows).rename(columns=lambda c: c.removeprefix(extras.MEASURE))
 
 
@@ -113,20 +117,25 @@ def own_causes(
     pictures, least = importlib.import_module("attrood.data.pictures"), 2 * extras.LEAST
     if extras.measures_of(log) is None:
         raise ValueError(f"causes need measures of the pictures, which {log.name} lacks: attrood infer --picture")
-    rows = log.positions(log.array("reference") & log.is_id) if "reference" in log.table.column_names else np.array([], int)
+    rows = (
+        log.positions(log.array("reference") & log.is_id)
+        if "reference" in log.table.column_names
+        else np.array([], int)
+    )
     ids = [str(i) for i in log.array("id")[rows]]
     ids = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int))]
     found = pictures.images_of(sources, ids, lambda data, white: pictures.decode_image(data, white=white))
     table = fault_rows((image for _, image in found), seed)
     if (n := 0 if table.empty else int(table["picture"].nunique())) < least:
-        raise ValueError(f"causes need the pictures of at least {least} reference rows of {log.name}, got {n}: name their source")
+        raise ValueError(
+            f"causes need the pictures of at least {least} reference rows of {log.name}, got {n}: name their source"
+        )
     part = table["picture"].to_numpy() % PARTS
     clean = (table["cause"] == "none").to_numpy()
     usual = [picture_causes.PictureReference.fit(table[clean & (part != k)]) for k in range(PARTS)]
     return picture_causes.PictureCauses.fit(
         [(usual[k], table[part == k]) for k in range(PARTS)], [table.loc[part == k, "cause"] for k in range(PARTS)]
     )
-
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #17ee7ce5
 def card_reasons(
