@@ -89,7 +89,7 @@ def set_reasons(
         names, parts = {}, dict[str, list[str]]()
         for a in shares:
             some = part[(part["aspect"] == a) & (part["name"] != "") & (a != "look")]
-            said = some.groupby("name")["rows"].sum().to_dict()
+            said = {str(k): int(v) for k, v in some.groupby("name")["rows"].sum().items()}
             if a == "not_in_list":
                 said, parts = one_name(said, images)
             ordered = sorted(said.items(), key=lambda v: (-v[1], str(v[0])))[:most]
