@@ -107,8 +107,7 @@ def render_report(
 ) -> str:  # HTML
     "The report as one self-contained page."
     found = scores if isinstance(scores, Digest) else digest(card, scores)
-    sets = known_sets(found.said)
-    domains, axes = domain_cards(found, card), axis_cards(card)
+    sets, domains, axes = known_sets(found.said), domain_cards(found, card), axis_cards(card)
     picks = plane_picks(card, found, {d["name"]: d["color"] for d in domains})
     looked_at = [r for q in picks for r in q["images"]]
     thumbs = data_uris(thumbnails or {}, [r["key"] for r in looked_at])
@@ -120,7 +119,6 @@ def render_report(
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         ja=japanese(),
-        ja_data=script_json(japanese()),
         title=visible(title),
         subtitle=_subtitle(card, found.rows),
         lead=lead_lines(found, len(axes), card.decision is not None),
