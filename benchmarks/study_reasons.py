@@ -9,6 +9,7 @@ Each MEASURES file is what bench_faults.py keeps: pictures as they are and with 
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -176,10 +177,10 @@ def held_out(p: Problem, log: Log) -> pd.DataFrame:
     return known
 
 
-def stated(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame], title: str) -> None:
+def stated(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame], title: str, near: bool = False) -> pd.DataFrame:
     "Stated probability of the first reason against how often it is right: half of the weight on ID rows, the other half shared by the sets."
     t = tables[0]
-    use = p.domain[t.index] != "near"
+    use = (p.domain[t.index] != "near") | near
     t, d = t[use], p.domain[t.index][use]
     truth = np.where(d == "id", "familiar", np.where(d == "animals 32 px", "picture", "not_in_list"))
     sets = [s for s in dict.fromkeys(d.tolist()) if s != "id"]
@@ -190,6 +191,7 @@ def stated(p: Problem, tables: tuple[pd.DataFrame, pd.DataFrame], title: str) ->
     print(
         f"{title}: ECE of the first reason {error:.3f}, mean stated {np.average(t['reason_probability'], weights=weight):.3f}, right {np.average(t['reason'].to_numpy() == truth, weights=weight):.3f}"
     )
+    return table
 
 
 def twice(log: Log) -> None:
@@ -232,7 +234,7 @@ def in_words(p: Problem) -> None:
     )
 
 
-def faults(path: Path) -> None:
+def faults(path: Path) -> pd.DataFrame:
     "Camera faults on photographs, from pixels alone: limits, model and familiar pictures from some photographs, judged on the others."
     rows = pd.read_parquet(path)
     rows = rows[(rows["change"] == "").to_numpy()].reset_index(drop=True)
@@ -278,8 +280,13 @@ def faults(path: Path) -> None:
             for s in range(1, 6)
         }
     )
-    for name, column in (("learnt", "reason_probability"), ("from p-values", "plain")):
-        print(f"ECE of the first reason, {name}: {calibration_error(judged[column], right, weight)[0]:.3f}")
+    found = {
+        n: calibration_error(judged[c], right, weight)
+        for n, c in (("learnt", "reason_probability"), ("packaged", "plain"))
+    }
+    for name, (error, _) in found.items():
+        print(f"ECE of the first reason, {name}: {error:.3f}")
+    return found["packaged"][1]
 
 
 def main() -> None:
@@ -287,7 +294,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--faults", nargs="*", type=Path, default=[])
-    args = parser.parse_args()
+    parser.add_argument("--diagrams", type=Path, help="keep the reliability of stated probabilities in a JSON file")
+    args, diagrams = parser.parse_args(), {}
     for p in problems(args.folder):
         log = words_log(p)
         in_words(p)
@@ -297,16 +305,20 @@ def main() -> None:
             balanced(p, tables)
         named(p, tables)
         twice(log)
-        stated(p, tables, "from p-values")
+        diagrams[p.name] = stated(p, tables, "packaged")
+        stated(p, tables, "packaged, near classes too", near=True)
         if len(set(p.label[p.domain == "id"])) < 5:
             print("fewer than five classes with images: no known causes")
             continue
         known = held_out(p, log)
         learnt = told(log, known)
-        stated(p, learnt, "with known causes")
+        diagrams[f"{p.name}, known classes"] = stated(p, learnt, "with known causes")
         kinds(p, learnt)
     for path in args.faults:
-        faults(path)
+        diagrams[f"faults, {path.stem.rsplit('_', 2)[0]}"] = faults(path)
+    if args.diagrams:
+        plain = {n: {c: t[c].round(4).tolist() for c in t} for n, t in diagrams.items()}
+        args.diagrams.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

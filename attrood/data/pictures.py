@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['WHITE', 'MAX_PIXELS', 'MAX_ASPECT', 'to_rgb', 'ImageError', 'read_encoded', 'decode_image', 'decode_pixels',
-           'white_level', 'Preprocessing']
+           'white_level', 'images_of', 'Preprocessing']
 
 # %% ../../nbs/01_data/03_pictures.ipynb #e290cac4
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -241,6 +241,41 @@ def white_level(
         k: 1.0 if k == "float" and top <= 2 else next((v for v in _LEVELS if top <= v), top)
         for k, top in sorted(found.items())
     } or None
+
+# %% ../../nbs/01_data/03_pictures.ipynb #abb2f2e1
+def _names(id: str) -> list[str]:
+    "What a row may be called: its id, the id without the domain, each without a suffix."
+    key = id.partition("/")[2] or id
+    return list(
+        dict.fromkeys([id, key, *(str(PurePosixPath(n).with_suffix("")) for n in (id, key) if PurePosixPath(n).name)])
+    )
+
+
+def images_of(
+    sources: Iterable[Source],  # where to look
+    ids: Sequence[str],  # wanted rows
+    read: Callable[[Any, Mapping[str, float] | None], Any],  # data and what is white in its source → what is wanted
+) -> Iterator[tuple[str, Any]]:  # id and what was read of it, each row once, in the order of the sources
+    "Images of the rows that a source has; those that cannot be read (`ImageError`) are left out."
+    called: dict[str, list[str]] = {}
+    for i in dict.fromkeys(map(str, ids)):
+        for n in _names(i):
+            called.setdefault(n, []).append(i)
+    wanted = set(map(str, ids))
+    for source in sources:
+        white = source.white or white_level(source)
+        for sample in source:
+            names = [n for n in _names(sample.id) if n in called and (n == sample.id or len(called[n]) == 1)]
+            row = called[names[0]][0] if names else None
+            if row in wanted:
+                try:
+                    made = read(sample.data, white)
+                except ImageError:
+                    continue
+                wanted.remove(row)
+                yield row, made
+            if not wanted:
+                return
 
 # %% ../../nbs/01_data/03_pictures.ipynb #b6e0f04d
 MAX_ASPECT = 100  # long side over short side; of a narrower picture the model would see less than a hundredth

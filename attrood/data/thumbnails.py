@@ -8,12 +8,11 @@ __all__ = ['thumbnail', 'thumbnails']
 # %% ../../nbs/01_data/04_thumbnails.ipynb #fe43743c
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image
 
-from .pictures import ImageError, decode_image, read_encoded, white_level
+from .pictures import ImageError, decode_image, images_of, read_encoded
 from .sources import Source
 
 # %% ../../nbs/01_data/04_thumbnails.ipynb #8b865661
@@ -41,37 +40,10 @@ def thumbnail(
     return out.getvalue()
 
 # %% ../../nbs/01_data/04_thumbnails.ipynb #e294527a
-def _names(id: str) -> list[str]:
-    "What a row may be called: its id, the id without the domain, each without a suffix."
-    key = id.partition("/")[2] or id
-    return list(
-        dict.fromkeys([id, key, *(str(PurePosixPath(n).with_suffix("")) for n in (id, key) if PurePosixPath(n).name)])
-    )
-
-
 def thumbnails(
     sources: Iterable[Source],  # where to look
     ids: Sequence[str],  # wanted rows
     side: int = 96,  # pixels of the square
 ) -> dict[str, bytes]:  # id -> JPEG, of the rows that were found and can be read
     "Small pictures of the rows whose images a source has; broken images are left out."
-    called: dict[str, list[str]] = {}
-    for i in dict.fromkeys(map(str, ids)):
-        for n in _names(i):
-            called.setdefault(n, []).append(i)
-    found: dict[str, bytes] = {}
-    for source in sources:
-        white = source.white or white_level(source)
-        for sample in source:
-            rows = next(
-                (called[n] for n in _names(sample.id) if n in called and (n == sample.id or len(called[n]) == 1)), []
-            )
-            for i in rows[:1]:
-                if i not in found:
-                    try:
-                        found[i] = thumbnail(sample.data, side, white=white)
-                    except ImageError:
-                        continue
-            if len(found) == len(set(ids)):
-                return found
-    return found
+    return dict(images_of(sources, ids, lambda data, white: thumbnail(data, side, white=white)))

@@ -90,6 +90,7 @@ def analyse(
     mode: Mode = "default",  # few axes, "many", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     rows: Log | None = None,  # the rows to use, if they have been chosen
+    causes: Any = None,  # camera faults that can be named, as from `log_reasons.own_causes`; None: those of the package
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
     """Axes of a log, their stability and card, scores and detectors; the evidence is computed once.
@@ -104,7 +105,7 @@ def analyse(
         card = card.with_parts(
             stability=resampling.judge(card, log, table), decision=evaluation.fit_decision(card, log, table=table)
         )
-        card = log_reasons.with_reasons(card, log)
+        card = log_reasons.with_reasons(card, log, causes)
         scores = score_log(card, log, table)
         detectors = held_out_detectors(card, log, table)
     if len(whole) > len(log):

@@ -78,6 +78,10 @@ RunLogArgument = Annotated[
         "animals if not given). With --preset, where its log is kept (NAME-log).",
     ),
 ]
+CausesOption = Annotated[
+    bool,
+    typer.Option("--causes", help="With --images: learn to name camera faults from the log's own familiar pictures."),
+]
 ResultsOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results; replaced as a whole.")]
 PresetOption = Annotated[
     str | None,
@@ -135,8 +139,8 @@ def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -
     from attrood.entrance.results import read_comparison
     from attrood.entrance.summary import summary
 
-    for analysis in reversed(done.values()):
-        say("\n" + summary(analysis))
+    for i, analysis in enumerate(reversed(done.values())):
+        say("\n" + summary(analysis, sets=i == 0))
     if (beside := read_comparison(out)) is not None:
         say("\n" + comparison_text(beside))
     say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")
@@ -152,6 +156,7 @@ def run_command(
     out: ResultsOption = Path("attrood-out"),
     mode: RunModeOption = RunMode.both,
     images: ImagesOption = None,
+    causes: CausesOption = False,
     preset: PresetOption = None,
     model: Annotated[str | None, typer.Option(help="With --preset: another OpenCLIP architecture, or pocket.")] = None,
     pretrained: WeightsOption = None,
@@ -166,6 +171,8 @@ def run_command(
     from attrood.entrance import presets, run
 
     start = time.perf_counter()
+    if causes and not (images or preset):
+        raise ValueError("--causes needs --images: where the pictures of the log are")
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = log_source(log)
     _say_log(log, table)
@@ -176,6 +183,7 @@ def run_command(
         lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
         bool(preset and presets.PRESETS[preset].published),
         found,
+        causes,
     )
     _say_results(done, out, start, as_json)
 

@@ -25,6 +25,7 @@ from ..ground import files as ground_files
 from ..log import Log
 from ..log import rows as log_rows
 from ..stability import resampling
+from ..why import log_reasons
 
 # %% ../../nbs/10_entrance/01_job.ipynb #9c99de7e
 def _analyse_into(
@@ -34,11 +35,18 @@ def _analyse_into(
     table: pd.DataFrame,
     figures: Callable[[Analysis, Log, Path], Any],
     rows: Log,
+    causes: Any,
 ) -> Analysis:
     "Analyse a log in one mode and write the results."
-    analysis = analyse(log, mode, table, rows)
+    analysis = analyse(log, mode, table, rows, causes)
     folder.mkdir(exist_ok=True)
     return write_analysis(analysis, rows, folder, figures)
+
+
+def _own_causes(log: Log, images: Sequence[Source], step: Callable[[str], None]) -> Any:
+    "Camera faults learnt from the log's own familiar pictures."
+    step("camera faults made on familiar pictures")
+    return log_reasons.own_causes(log, images)
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
 @contextmanager
@@ -70,24 +78,27 @@ def run(
     step: Callable[[str], None] = lambda text: None,  # called with what is being done
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
+    causes: bool = False,  # learn to name camera faults from the log's own familiar pictures, found in `images`
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'many', 'paper' or 'both', got {mode!r}")
     modes: list[Mode] = [m for m in get_args(Mode) if mode == m or mode == "both" and m != "many"]
-    rows = log_rows.some_rows(log)
+    rows, own = log_rows.some_rows(log), None
     if mode == "both" and rows.is_id.any() and rows.is_id.all():
         modes = ["default"]
         step("no OoD rows: paper mode, which needs them, is left out")
     if "default" in modes:
         few.id_rows(rows)  # a clear line before anything is done
+    if causes:
+        own = _own_causes(rows, images, step)
     with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         table = evidence_frame(rows)
         done: dict[str, Analysis] = {}
         for m in modes:
             step(f"{m} mode: fit axes, judge them, score the log, write results")
-            done[m] = _analyse_into(log, m, folders[m], table, figures, rows)
+            done[m] = _analyse_into(log, m, folders[m], table, figures, rows, own)
         beside = compare_published(rows, done["paper"].card if "paper" in done else None) if published else None
         step("report")
         for folder in folders.values():

@@ -20,7 +20,7 @@ from .digest import Digest, digest, points
 from .page_cards import axis_cards, domain_cards, plane_picks
 from .page_data import data_uris, page_data
 from .page_tables import fact_tables
-from .page_text import percent, script_json
+from .page_text import japanese, percent, script_json
 from .published import comparison_lead
 from .sets import known_sets, set_cards, visible
 from ..ground import atomic_path
@@ -107,8 +107,7 @@ def render_report(
 ) -> str:  # HTML
     "The report as one self-contained page."
     found = scores if isinstance(scores, Digest) else digest(card, scores)
-    sets = known_sets(found.said)
-    domains, axes = domain_cards(found, card), axis_cards(card)
+    sets, domains, axes = known_sets(found.said), domain_cards(found, card), axis_cards(card)
     picks = plane_picks(card, found, {d["name"]: d["color"] for d in domains})
     looked_at = [r for q in picks for r in q["images"]]
     thumbs = data_uris(thumbnails or {}, [r["key"] for r in looked_at])
@@ -119,6 +118,7 @@ def render_report(
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(
+        ja=japanese(),
         title=visible(title),
         subtitle=_subtitle(card, found.rows),
         lead=lead_lines(found, len(axes), card.decision is not None),

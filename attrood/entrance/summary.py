@@ -132,12 +132,13 @@ def _domain_text(analysis: Analysis) -> list[str]:
 # %% ../../nbs/10_entrance/15_summary.ipynb #a2fe0190
 def summary(
     analysis: Analysis,  # of a log
+    sets: bool = True,  # False leaves out what each set shows: it is the same for all axes of a log
 ) -> str:  # several lines
     "What each set shows, what was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, profile = analysis.card, domain_profile(analysis)
     known = int(profile.loc[profile["role"] == "id", "images"].sum())
     lines = (
-        set_lines(analysis.scores if analysis.said is None else analysis.said)
+        (set_lines(analysis.scores if analysis.said is None else analysis.said) if sets else [])
         + _fit_lines(card, int(profile["images"].sum()), known)
         + _stability_text(card)
         + _domain_text(analysis)

@@ -207,27 +207,23 @@ LEAST = 1 / 3  # probability below which a kind is `unclear`
 def kind_probabilities(
     fitted: Reasons,  # with or without known causes
     strengths: pd.DataFrame,  # (n rows) a column per question
-    p: pd.DataFrame,  # their p-values
 ) -> np.ndarray:  # (n, 5) probability of each of `KINDS`
     "Probability of each kind."
-    none = np.zeros(len(p))
-    against = {q: odds(p[q]) if q in p else none for q in ("word", "far", "between", "picture", "cause")}
-    seen = [against[q] for q in ("picture", "cause") if q in p]
-    word = against["word"] / 3
-    pixels = np.mean(seen, axis=0) / 3 if seen else none
-    look = against["far"] / 3 / (1 + 3 * (word + pixels))
-    made = {
-        "not_in_list": word,
-        "picture": look if "word" in p and not seen else pixels,
-        "between_classes": against["between"] / 3 / (1 + 3 * (word + pixels + look)),
-        "unclear": none if "word" in p and not seen else look,
-    }
+    n, none = len(strengths), np.zeros(len(strengths))
+    word, far, between = (odds(strengths[q]) if q in strengths else none for q in ("word", "far", "between"))
+    seen = [q for q in ("picture", "cause") if q in strengths]
+    pixels = odds(strengths[seen].max(axis=1)) if seen else none
+    made = {"not_in_list": word, "picture": pixels}
     if fitted.weights:
-        x = np.c_[np.ones(len(p)), capped(strengths[fitted.inputs].to_numpy())]
+        x = np.c_[np.ones(n), capped(strengths[fitted.inputs].to_numpy())]
         made |= {k: np.exp((x * np.array(w)).sum(axis=1)) for k, w in fitted.weights.items()}
-        if "picture" not in fitted.weights and not seen:
-            made["picture"] = against["far"] / 3 / (1 + made.get("not_in_list", word))
-    parts = np.stack([np.ones(len(p)), *(made[k] for k in KINDS[1:])], axis=1)
+    look = far / (1 + made["not_in_list"] + made["picture"])
+    alone = "word" in strengths and not seen  # pixels were not looked at, so that distance stands for them
+    made = {"unclear": none} | made
+    if not (alone and "picture" in fitted.weights):
+        made["picture" if alone else "unclear"] = look
+    made["between_classes"] = BETWEEN / OUTSIDE * between / (1 + made["not_in_list"] + made["picture"] + look)
+    parts = np.stack([np.ones(n), *(made[k] for k in KINDS[1:])], axis=1)
     return np.round(parts / parts.sum(axis=1, keepdims=True), 6)
 
 # %% ../../nbs/08_why/10_reasons.ipynb #ac19bae5
@@ -345,7 +341,7 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
 def _rows(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, language: str) -> list[list[Reason]]:
     "The reasons of each row, the first one first, then what else is beyond its limit."
     strengths, p = fitted.answers(log, pixels)
-    sure, about = kind_probabilities(fitted, strengths, p), _names(fitted, log, pixels, strengths)
+    sure, about = kind_probabilities(fitted, strengths), _names(fitted, log, pixels, strengths)
     first = kinds_of(strengths, np.array(about["medium"], bool), sure, tuple(fitted.weights))
     t, values, rare = language_of(language).reasons, strengths.round(6).to_dict("records"), p.to_dict("records")
     kept = {str(q): len(a.levels) for q, a in fitted.questions.items()}
