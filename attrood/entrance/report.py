@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from importlib.resources import files as package_files
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -116,6 +115,8 @@ def render_report(
         r["thumb"] = thumbs.get(r["id"])
     shown = points(found, [r["key"] for r in looked_at])
     level = (card.stability or {}).get("settings", {}).get("level")
+    import jinja2
+
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
     return template.render(

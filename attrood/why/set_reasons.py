@@ -41,9 +41,9 @@ def reason_tally(
     scores: pd.DataFrame,  # (n rows) domain, role, reason, reason_name, action, as from `score_log`
 ) -> pd.DataFrame:  # `TALLIED`, and how many rows; tallies of parts may be put together
     "How many rows of each set have which reason."
-    table = pd.DataFrame({"set": scores["domain"].astype(str), "role": scores["role"].astype(str)})
-    table["aspect"], table["name"] = aspects(scores), scores["reason_name"].astype(str)
-    return table.groupby(list(TALLIED), sort=True).size().rename("rows").reset_index()
+    columns = (scores["domain"], scores["role"], pd.Series(aspects(scores)), scores["reason_name"])
+    counts = Counter(zip(*(c.astype(str).tolist() for c in columns), strict=True))
+    return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
 
 def set_reasons(
