@@ -274,7 +274,7 @@ def test_flagged_cells_have_run(path):
 def test_readme_gives_the_commands_that_are_checked():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "pip install . && attrood run" in readme
-    assert "pip install -e '.[dev]' && nbdev_test && pytest -q tests" in readme
+    assert "pip install -e '.[dev]' && nbdev_test && pytest -n 2 --dist loadfile tests" in readme
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme):
         assert (ROOT / path).exists(), path
 

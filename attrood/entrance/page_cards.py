@@ -6,6 +6,7 @@
 __all__ = ['TONES', 'domain_cards', 'axis_cards', 'quadrant_cards', 'plane_picks']
 
 # %% ../../nbs/10_entrance/18_page_cards.ipynb #2976c061
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -181,7 +182,9 @@ def quadrant_cards(
                     **said,
                 }
             )
-        title = str(name).replace("z_u", visible(plane[0])).replace("z_c", visible(plane[1]))
+        title = re.sub(
+            "z_[uc]", lambda m: visible(plane[m[0] == "z_c"]), str(name)
+        )  # in one go: an axis may be called z_c
         out.append({"name": title, "rows": f"{rows[str(name)]:,}", "images": images})
     return out
 
