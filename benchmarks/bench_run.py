@@ -24,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "from attrood.entrance.cli import main; main()"
+COMMANDS = ["fit", "score", "explain", "run", "report"]
 HEAD = ("wall s", "least", "processor s", "peak MB")
 
 
@@ -66,7 +67,7 @@ def row(what: str, trees: list[Path], repeats: int, *words: str) -> None:
     print(f"| {what} | {' | '.join([*cells, *ratio])} |", flush=True)
 
 
-def table(trees: list[Path], logs: list[str], repeats: int, rows: list[int], large: Path) -> None:
+def table(trees: list[Path], logs: list[str], repeats: int, rows: list[int], large: Path, commands: list[str]) -> None:
     "The table."
     head = [*HEAD, *(f"before: {h}" for _ in trees[1:] for h in HEAD), *("times as fast" for _ in trees[1:])]
     print(f"| command | {' | '.join(head)} |\n|---|{'---|' * len(head)}")
@@ -78,11 +79,15 @@ def table(trees: list[Path], logs: list[str], repeats: int, rows: list[int], lar
             row(f"run {Path(log).stem}", trees, repeats, "run", path, "-o", out)
         for n in rows:
             log = str(large_log(n, large))
-            row(f"fit {n:,}", trees, 1, "fit", log, "-o", card)
-            row(f"score {n:,}", trees, 1, "score", log, "--axes", card, "-o", scores)
-            row(f"explain {n:,}", trees, 1, "explain", log, "--axes", card)
-            row(f"run {n:,}", trees, 1, "run", log, "-o", out)
-            row(f"report {n:,}", trees, 1, "report", out)
+            words = {
+                "fit": ["fit", log, "-o", card],
+                "score": ["score", log, "--axes", card, "-o", scores],
+                "explain": ["explain", log, "--axes", card],
+                "run": ["run", log, "-o", out],
+                "report": ["report", out],
+            }
+            for name in commands:
+                row(f"{name} {n:,}", trees, 1, *words[name])
 
 
 def large_log(rows: int, folder: Path) -> Path:
@@ -186,6 +191,9 @@ def main() -> None:
     parser.add_argument("--logs", nargs="*", default=["animals", "food101-pocket"], help="bundled names or paths")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", nargs="*", type=int, default=[], help="sizes of large logs")
+    parser.add_argument(
+        "--commands", nargs="*", default=COMMANDS, choices=COMMANDS, help="on large logs, in this order"
+    )
     parser.add_argument("--large", type=Path, help="where large logs are kept; else they are made again each time")
     parser.add_argument("--steps", action="store_true", help="the steps of a run too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -194,7 +202,7 @@ def main() -> None:
         return steps(args.one)
     trees = [ROOT, *([args.before.resolve()] if args.before else [])]
     with tempfile.TemporaryDirectory() as made:
-        table(trees, args.logs, args.repeats, args.rows, args.large or Path(made))
+        table(trees, args.logs, args.repeats, args.rows, args.large or Path(made), args.commands)
     for log in args.logs if args.steps else ():
         step_table(log, args.repeats)
 

@@ -125,16 +125,9 @@ class Detector:
         x: npt.ArrayLike | pd.DataFrame,  # (n, k) columns as in the fit
     ) -> np.ndarray:  # (n,) bool, True for OoD
         """Decide: OoD where the score is above the threshold."""
-        return self.beyond(self.score(x))
-
-    def beyond(
-        self,
-        scores: np.ndarray,  # (n,) from `score`
-    ) -> np.ndarray:  # (n,) bool, True for OoD
-        """Decide about rows that have been scored."""
         if self.threshold is None:
             raise ValueError(f"detector {self.name!r} must have a threshold: call with_threshold on ID rows first")
-        return scores > self.threshold.value
+        return self.score(x) > self.threshold.value
 
     def with_threshold(
         self,

@@ -139,7 +139,8 @@ def decide(
     """Score rows with a card's detector and say which are OoD."""
     d = load_detector(decision)
     distance = d.score(coordinates)
-    return pd.DataFrame({"distance": distance, "ood": d.beyond(distance)}, index=coordinates.index)
+    called = d.predict(coordinates) if d.threshold is None else distance > d.threshold.value  # scored once
+    return pd.DataFrame({"distance": distance, "ood": called}, index=coordinates.index)
 
 
 def decision_parts(
