@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 
 from ..axes import AxisCard, feature_name, matching
 from ..detect import detectors, intervals
@@ -168,9 +169,7 @@ def selection_rows(
         "its standard error": ("se", "se_min"),
         "1SE threshold": ("threshold", "threshold"),
     }
-    from scipy.stats import f as f_distribution
-
-    limit = float(np.sqrt(f_distribution.isf(0.00135, 4, 4)))
+    limit = float(np.sqrt(scipy.stats.f.isf(0.00135, 4, 4)))
     reasons = {
         "se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom",
         "alpha": "equal",
