@@ -1,11 +1,12 @@
-"""The whole job by step: wall, processor time and peak memory.
+"""The whole job, one table: start-up, first runs, a million rows, and where the time of a run goes; an older checkout beside it.
 
-Usage: python benchmarks/bench_run.py [--logs animals food101-pocket] [--repeats 5] [--steps]
+Usage: python benchmarks/bench_run.py [--before PATH] [--logs animals food101-pocket MY.parquet] [--repeats 5]
+                                      [--rows 1000000 4000000] [--large FOLDER] [--steps]
 
-First run: `attrood run` as a person starts it, both modes, figures and report, in a process of its own, start-up included. Wall is the median over the
-repeats; processor time adds up every process that the command starts; peak memory is that of the largest of them. Then the steps one after the other in
-one process (so their sum is more than the command's wall where modes run side by side): medians of processor time, and the peak after each step.
-A log may be a bundled name or a path. Run it on a quiet machine: wall time means nothing beside other work.
+Every command runs in a process of its own, start-up included, both trees in turn: this one, then PATH, another checkout of attrood. Wall and processor time are
+medians over the repeats, of large logs (`--rows`, made by large_log.py and kept in FOLDER) of one run; processor time adds up every process that the command
+starts, peak memory is that of the largest of them. `--steps` adds the steps of a run one after the other in one process, so their sum is more than the
+command's wall where modes run side by side. Run it on a quiet machine: wall time means nothing beside other work.
 """
 
 import argparse
@@ -23,41 +24,79 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 START = "from attrood.entrance.cli import main; main()"
+COMMANDS = ["fit", "score", "explain", "run", "report"]
+HEAD = ("wall s", "least", "processor s", "peak MB")
 
 
-def command(*words: str) -> tuple[float, float, float]:
-    "Wall and processor seconds and peak MB of a command of attrood, its own processes included."
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, *words],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = process.communicate()[1]
-    if process.returncode:
-        raise SystemExit(f"attrood {' '.join(words)} failed: {said[-500:]}")
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, spent, after.ru_maxrss / 1024
+def command(tree: Path, *words: str) -> tuple[float, float, float]:
+    "Wall and processor seconds and peak MB of a command of attrood in a tree, its own processes included."
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as elsewhere:  # not this tree: Python reads it
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, *words],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        if status:
+            said.seek(0)
+            raise SystemExit(f"attrood {' '.join(words)} failed in {tree}: {said.read()[-800:].decode()}")
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def median_row(what: str, runs: list[tuple[float, float, float]]) -> str:
-    wall, spent, peak = (statistics.median(column) for column in zip(*runs, strict=True))
-    least = min(wall for wall, _, _ in runs)
-    return f"| {what} | {wall:.2f} | {least:.2f} | {spent:.2f} | {peak:.0f} |"
+def row(what: str, trees: list[Path], repeats: int, *words: str) -> None:
+    "A line of the table: what a command takes in each tree, run in turn, and the ratio of the walls."
+    runs: list[list[tuple[float, float, float]]] = [[] for _ in trees]
+    for _ in range(repeats):
+        for i, tree in enumerate(trees):
+            runs[i].append(command(tree, *(w.replace("TREE", str(i)) for w in words)))
+    cells = []
+    for of_tree in runs:
+        wall, spent, peak = zip(*of_tree, strict=True)
+        cells += [
+            f"{statistics.median(wall):.2f}",
+            f"{min(wall):.2f}",
+            f"{statistics.median(spent):.2f}",
+            f"{max(peak):.0f}",
+        ]
+    medians = [statistics.median(w for w, _, _ in of_tree) for of_tree in runs]
+    ratio = [f"{m / medians[0]:.2f}" for m in medians[1:]]
+    print(f"| {what} | {' | '.join([*cells, *ratio])} |", flush=True)
 
 
-def first_run(logs: list[str], repeats: int) -> None:
-    "The table of the first run: start-up, and the whole job on each log."
-    print("| command | wall s, median | least | processor s | peak MB, largest process so far |\n|---|---|---|---|---|")
-    print(median_row("attrood --help", [command("--help") for _ in range(repeats)]), flush=True)
+def table(trees: list[Path], logs: list[str], repeats: int, rows: list[int], large: Path, commands: list[str]) -> None:
+    "The table."
+    head = [*HEAD, *(f"before: {h}" for _ in trees[1:] for h in HEAD), *("times as fast" for _ in trees[1:])]
+    print(f"| command | {' | '.join(head)} |\n|---|{'---|' * len(head)}")
+    row("attrood --help", trees, repeats, "--help")
     with tempfile.TemporaryDirectory() as folder:
+        out, card, scores = f"{folder}/outTREE", f"{folder}/axesTREE.json", f"{folder}/scoresTREE.parquet"
         for log in logs:
-            runs = [command("run", log, "-o", f"{folder}/out") for _ in range(repeats)]
-            print(median_row(f"attrood run {log}", runs), flush=True)
+            path = log if not Path(log).exists() else str(Path(log).resolve())
+            row(f"run {Path(log).stem}", trees, repeats, "run", path, "-o", out)
+        for n in rows:
+            log = str(large_log(n, large))
+            words = {
+                "fit": ["fit", log, "-o", card],
+                "score": ["score", log, "--axes", card, "-o", scores],
+                "explain": ["explain", log, "--axes", card],
+                "run": ["run", log, "-o", out],
+                "report": ["report", out],
+            }
+            for name in commands:
+                row(f"{name} {n:,}", trees, 1, *words[name])
+
+
+def large_log(rows: int, folder: Path) -> Path:
+    "A log of so many rows, made if it is not there."
+    path = folder.resolve() / f"{rows}.parquet"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, str(ROOT / "benchmarks/large_log.py"), str(rows), str(path)], check=True)
+    return path
 
 
 def peak() -> float:
@@ -148,16 +187,23 @@ def step_table(log: str, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--logs", nargs="*", default=["animals", "food101-pocket"])
+    parser.add_argument("--before", type=Path, help="another checkout of attrood, measured in turn with this one")
+    parser.add_argument("--logs", nargs="*", default=["animals", "food101-pocket"], help="bundled names or paths")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", action="store_true", help="the steps alone, without the command")
+    parser.add_argument("--rows", nargs="*", type=int, default=[], help="sizes of large logs")
+    parser.add_argument(
+        "--commands", nargs="*", default=COMMANDS, choices=COMMANDS, help="on large logs, in this order"
+    )
+    parser.add_argument("--large", type=Path, help="where large logs are kept; else they are made again each time")
+    parser.add_argument("--steps", action="store_true", help="the steps of a run too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         return steps(args.one)
-    if not args.steps:
-        first_run(args.logs, args.repeats)
-    for log in args.logs:
+    trees = [ROOT, *([args.before.resolve()] if args.before else [])]
+    with tempfile.TemporaryDirectory() as made:
+        table(trees, args.logs, args.repeats, args.rows, args.large or Path(made), args.commands)
+    for log in args.logs if args.steps else ():
         step_table(log, args.repeats)
 
 

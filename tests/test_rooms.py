@@ -103,3 +103,30 @@ def test_the_package_opens_without_its_heavy_parts():
         ).stdout.strip()
         == ""
     )
+
+
+def test_what_scores_and_explains_loads_nothing_that_fits_or_draws(tmp_path):
+    "Two thirds of the start of a command; with these it takes some 3 s of processor time, without them 1 s."
+    from attrood.axes import fit_axes
+    from attrood.detect import evaluation
+    from attrood.log import bundled_log
+    from attrood.why import log_reasons
+
+    log = bundled_log()
+    card = fit_axes(log)
+    log_reasons.with_reasons(card.with_parts(decision=evaluation.fit_decision(card, log)), log).write(
+        tmp_path / "axes.json"
+    )
+    code = """import sys
+from attrood.entrance.cli import app
+heavy = ("sklearn", "scipy.stats", "scipy.optimize", "matplotlib", "jinja2", "joblib", "torch")
+for words in (["--version"], ["score", "animals", "--axes", "axes.json"], ["explain", "animals", "--axes", "axes.json"]):
+    try:
+        app(words)
+    except SystemExit as e:
+        assert not e.code, words
+    print("loaded by", words[0], *(m for m in heavy if m in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = [line for line in done.stdout.splitlines() if line.startswith("loaded by")]
+    assert said == ["loaded by --version", "loaded by score", "loaded by explain"], said

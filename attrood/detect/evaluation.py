@@ -138,7 +138,9 @@ def decide(
 ) -> pd.DataFrame:  # (n, 2) distance and ood
     """Score rows with a card's detector and say which are OoD."""
     d = load_detector(decision)
-    return pd.DataFrame({"distance": d.score(coordinates), "ood": d.predict(coordinates)}, index=coordinates.index)
+    distance = d.score(coordinates)
+    called = d.predict(coordinates) if d.threshold is None else distance > d.threshold.value  # scored once
+    return pd.DataFrame({"distance": distance, "ood": called}, index=coordinates.index)
 
 
 def decision_parts(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..axes import AxisCard, Mode, fit_axes
+from ..axes import AxisCard, Mode
 from ..detect import evaluate_log, evaluation
 from ..evidence import evidence_frame
 from ..log import Log
@@ -97,6 +97,8 @@ def analyse(
 
     Of a large log all this is from an even choice of its rows; `score_batches` then scores the others.
     """
+    from attrood.axes import fit_axes
+
     whole, log = log, log_rows.some_rows(log) if rows is None else rows
     if table is None or len(table) != len(log):
         table = evidence_frame(log)

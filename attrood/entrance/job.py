@@ -33,14 +33,18 @@ def _analyse_into(
     mode: Mode,
     folder: Path,
     table: pd.DataFrame,
-    figures: Callable[[Analysis, Log, Path], Any],
+    figures: Callable[[Analysis, Log, Path], Any] | None,
     rows: Log,
+    report: bool,
     causes: Any,
 ) -> Analysis:
-    "Analyse a log in one mode and write the results."
+    "Analyse a log in one mode and write the results, with a report if asked."
     analysis = analyse(log, mode, table, rows, causes)
     folder.mkdir(exist_ok=True)
-    return write_analysis(analysis, rows, folder, figures)
+    analysis = write_analysis(analysis, rows, folder, figures or write_figures)
+    if report:
+        report_folder(folder, folder / "report.html")
+    return analysis
 
 
 def _own_causes(log: Log, images: Sequence[Source], step: Callable[[str], None]) -> Any:
@@ -50,25 +54,45 @@ def _own_causes(log: Log, images: Sequence[Source], step: Callable[[str], None])
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8cc72c1
 @contextmanager
-def _drawing(beside: bool) -> Iterator[Callable[[Analysis, Log, Path], Any]]:
-    "A function that draws figures, in processes of their own if asked and where there is a second core."
-    if not beside or (os.cpu_count() or 1) == 1:
-        yield write_figures
+def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
+    "Processes for what can go on beside the rest, if there is a second core; none is left behind."
+    if not several or (os.cpu_count() or 1) == 1:
+        yield None
         return
-    executor, jobs, ended = drawing.workers(), [], False
-
-    def figures(analysis: Analysis, log: Log, folder: Path) -> None:
-        card, *rows = to_draw(analysis, log)
-        jobs.append(executor.submit(save_figures, card_figures, folder, card, *rows))
-        jobs.append(executor.submit(save_figures, resampling.stability_figures, folder, card))
-
+    executor, ended = drawing.workers(), False
     try:
-        yield figures
-        for job in jobs:
-            job.result()
+        yield executor
         ended = True
     finally:
         drawing.end(executor, now=not ended)
+
+
+def _analyses(
+    log: Log | log_rows.LogFiles, folders: dict[Mode, Path], rows: Log, report: bool, causes: Any, executor: Any
+) -> dict[str, Analysis]:  # mode -> analysis
+    "All modes: the first one here, the others and the figures beside it where an executor can."
+    table, jobs = evidence_frame(rows), []
+    if len(log) > len(rows):
+        log.fingerprint()  # once for all modes
+
+    def figures(analysis: Analysis, log: Log, folder: Path) -> None:
+        card, *what = to_draw(analysis, log)
+        jobs.append(executor.submit(save_figures, card_figures, folder, card, *what))
+        jobs.append(executor.submit(save_figures, resampling.stability_figures, folder, card))
+
+    draw = write_figures if executor is None else figures
+    first, *others = folders
+    forks = drawing.is_fork(executor)
+    away = {
+        m: executor.submit(_analyse_into, log, m, folders[m], table, None, rows, report, causes)
+        for m in others
+        if forks
+    }
+    done = {m: _analyse_into(log, m, folders[m], table, draw, rows, report, causes) for m in folders if m not in away}
+    done |= {m: job.result() for m, job in away.items()}
+    for job in jobs:
+        job.result()
+    return {m: done[m] for m in (first, *others)}
 
 # %% ../../nbs/10_entrance/01_job.ipynb #94cbd305
 def run(
@@ -92,17 +116,16 @@ def run(
         few.id_rows(rows)  # a clear line before anything is done
     if causes:
         own = _own_causes(rows, images, step)
-    with ground_files.atomic_folder(out, "results") as part, _drawing(len(modes) > 1) as figures:
+    last = published or bool(images)  # what the reports have to wait for
+    with ground_files.atomic_folder(out, "results") as part, _beside(len(modes) > 1) as executor:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
-        table = evidence_frame(rows)
-        done: dict[str, Analysis] = {}
         for m in modes:
-            step(f"{m} mode: fit axes, judge them, score the log, write results")
-            done[m] = _analyse_into(log, m, folders[m], table, figures, rows, own)
-        beside = compare_published(rows, done["paper"].card if "paper" in done else None) if published else None
-        step("report")
-        for folder in folders.values():
-            if beside is not None:
-                ground_files.write_json(beside.to_dict("records"), folder / "comparison.json")
+            step(f"{m} mode: fit axes, judge them, score the log, write results and report")
+        done = _analyses(log, folders, rows, not last, own, executor)
+        if published:
+            beside = compare_published(rows, done["paper"].card if "paper" in done else None).to_dict("records")
+            for folder in folders.values():
+                ground_files.write_json(beside, folder / "comparison.json")
+        for folder in folders.values() if last else ():
             report_folder(folder, folder / "report.html", images)
     return done

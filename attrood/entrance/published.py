@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f as f_distribution
+import scipy
 
-from ..axes import AxisCard, feature_name, fit_rows, matching
+from ..axes import AxisCard, feature_name, matching
 from ..detect import detectors, intervals
 from ..detect import metrics as detect_metrics
 from .presets import PRESETS
@@ -169,7 +169,7 @@ def selection_rows(
         "its standard error": ("se", "se_min"),
         "1SE threshold": ("threshold", "threshold"),
     }
-    limit = float(np.sqrt(f_distribution.isf(0.00135, 4, 4)))
+    limit = float(np.sqrt(scipy.stats.f.isf(0.00135, 4, 4)))
     reasons = {
         "se": f"a ratio of at most {limit:.1f}, F distribution with 4 and 4 degrees of freedom",
         "alpha": "equal",
@@ -314,6 +314,8 @@ def compare_published(
     card: AxisCard | None = None,  # of paper mode, on this log
 ) -> pd.DataFrame:  # part, quantity, source, published, here, difference, tolerance, verdict, why
     "Everything that was published beside the same thing in a log and its paper-mode axes."
+    from attrood.axes import fit_rows
+
     rows = log.select(fit_rows(log))
     parts = protocol_rows(rows) + mean_rows(rows) + selection_rows(card) + axis_rows(card) + detector_rows(rows, card)
     return pd.DataFrame(parts, dtype=object)

@@ -9,8 +9,8 @@ __all__ = ['UNITS', 'lead_lines', 'report_images', 'render_report', 'write_repor
 from collections.abc import Mapping
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -96,6 +96,14 @@ UNITS = {
     False: "Features are differences from the ID mean.",
 }
 
+# %% ../../nbs/10_entrance/02_report.ipynb #7e3a91cb
+def _template() -> Any:  # of the page
+    "The page with its gaps."
+    import jinja2
+
+    env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    return env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
+
 # %% ../../nbs/10_entrance/02_report.ipynb #e95fd5de
 def render_report(
     card: AxisCard,  # fitted axes
@@ -115,9 +123,7 @@ def render_report(
         r["thumb"] = thumbs.get(r["id"])
     shown = points(found, [r["key"] for r in looked_at])
     level = (card.stability or {}).get("settings", {}).get("level")
-    env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
-    template = env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return _template().render(
         ja=japanese(),
         title=visible(title),
         subtitle=_subtitle(card, found.rows),

@@ -9,6 +9,7 @@ __all__ = ['PARTS', 'write_scores', 'write_figures', 'to_draw', 'save_figures', 
 # %% ../../nbs/10_entrance/16_results.ipynb #c98a9014
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..axes import AxisCard, card_figures
+from ..axes import AxisCard
 from ..data import Source, thumbnails
 from .analysis import Analysis
 from .digest import digest
@@ -42,10 +43,13 @@ def write_scores(
     with atomic_path(path, "scores") as part:
         first = _score_table(next(parts))
         schema = first.schema.with_metadata({outputs.SCORES_KEY: b"1"})
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            writer.write_table(first.cast(schema), row_group_size=log_rows.BATCH)
-            for frame in parts:
-                writer.write_table(_score_table(frame).cast(schema), row_group_size=log_rows.BATCH)
+        with pq.ParquetWriter(part, schema, compression="zstd") as file, ThreadPoolExecutor(1) as writer:
+            job = writer.submit(file.write_table, first.cast(schema), log_rows.BATCH)
+            for frame in parts:  # made while the last one is written
+                table = _score_table(frame).cast(schema)
+                job.result()
+                job = writer.submit(file.write_table, table, log_rows.BATCH)
+            job.result()
     return Path(path)
 
 
@@ -64,6 +68,8 @@ def write_figures(
     folder: Path,  # made if needed
 ) -> list[Path]:  # the files
     "The paper's four figures, and in default mode those of stability, as PNG and SVG."
+    from attrood.axes import card_figures
+
     card, *rows = to_draw(analysis, log)
     return save_figures(card_figures, folder, card, *rows) + save_figures(resampling.stability_figures, folder, card)
 

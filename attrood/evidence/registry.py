@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'NEEDS', 'EVIDENCE', 'MODEL', 'FAMILIES', 'Group', 'not_at_hand', 'checked_needs', 'Evidence', 'raw_value',
            'register', 'copies_evidence', 'training_free', 'array_evidence', 'as_names', 'check_declared',
-           'available_evidence', 'sign_note', 'evidence_frame']
+           'available_evidence', 'sign_note', 'own_columns', 'evidence_frame']
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #33098ee3
 import warnings
@@ -301,6 +301,15 @@ def sign_note(
     )
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #34dc9d3a
+def own_columns(
+    stored: Mapping[str, Any],  # what a manifest says of its evidence
+    names: Iterable[str],  # of evidence
+) -> list[str]:
+    "Columns of the user's own, whose signs nobody vouches for; those with words or pixels behind them are ours."
+    learnt = {n for n in stored if {"reference"} < set(stored[n].get("needs", ()))}
+    return [n for n in names if n not in EVIDENCE and n not in learnt]
+
+
 def evidence_frame(
     log: Any,  # an inference log
     names: Iterable[str] | None = None,  # which evidence; None for all that the log can give
@@ -321,8 +330,7 @@ def evidence_frame(
     frame = pd.DataFrame(
         {n: view.column(n) if n in stored else EVIDENCE[n].sign * raw_value(EVIDENCE[n], view) for n in wanted}
     )
-    learnt = {n for n in stored if {"reference"} < set(stored[n].get("needs", ()))}  # with words or pixels: ours
-    own = [n for n in wanted if n not in EVIDENCE and n not in learnt]
+    own = own_columns(stored, wanted)
     if own and (is_id := getattr(log, "is_id", None)) is not None:
         for note in filter(None, (sign_note(n, frame[n].to_numpy(), np.asarray(is_id)) for n in own)):
             warnings.warn(note, UserWarning, stacklevel=2)

@@ -359,8 +359,10 @@ def visible(
     text: Any,  # any value
 ) -> str:  # the same text with control and direction marks written as \\n or \\u202e
     "Text in which nothing is invisible."
+    if (plain := str(text)).isprintable():
+        return plain
     out = []
-    for c in str(text):
+    for c in plain:
         hidden = unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         out.append({"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(c, f"\\u{ord(c):04x}") if hidden else c)
     return "".join(out)

@@ -11,6 +11,7 @@ import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -181,7 +182,7 @@ class LogFiles(_Files):
         ids = UniqueIds()
         for file in self.files:
             first = 0
-            for table in _tables(file, read, size):
+            for table in _ahead(_tables(file, read, size)):
                 log = Log(plain_table(table, file), self.manifest, str(file))
                 if check:
                     files.check_log(log, first)
@@ -192,6 +193,15 @@ class LogFiles(_Files):
             _refuse(self, twice)
 
 # %% ../../nbs/02_log/05_rows.ipynb #a86cedce
+def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    "The same tables; the next one is read while somebody works on the last."
+    with ThreadPoolExecutor(1) as reader:
+        job = reader.submit(next, parts, None)
+        while (part := job.result()) is not None:
+            job = reader.submit(next, parts, None)
+            yield part
+
+
 def _tables(file: Path, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
     "Some columns of a Parquet file, so many rows at a time; damage is said in one line."
     try:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ..axes import AxisCard, few, fit_rows, matching, moments, sparse_pca
+from ..axes import AxisCard, few, matching, moments, sparse_pca
 from ..ground import defaults, style
 from ..log import Log
 from .seeds import seed_stability
@@ -472,6 +472,8 @@ def judge(
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
 ) -> dict[str, Any]:  # for the card
     "Stability of fitted axes: over seeds in paper mode (paper (45) to (47)), over resampled data otherwise."
+    from attrood.axes import fit_rows
+
     ideas = card.selection.get("rule") == "ideas"
     mask = few.id_rows(log) if ideas else fit_rows(log)
     keep = np.array([e not in card.dropped for e in card.evidence])

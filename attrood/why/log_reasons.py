@@ -21,7 +21,17 @@ from ..axes import AxisCard
 from ..evidence import extras, picture_causes
 from ..log import Log
 from .language import ENGLISH, LANGUAGES, language_of
-from .reasons import DISTANCES, FAULT_OF, KINDS, Reason, Reasons, kind_probabilities, kinds_of, reasons
+from attrood.why.reasons import (
+    DISTANCES,
+    FAULT_OF,
+    KINDS,
+    Reason,
+    Reasons,
+    kind_code,
+    kind_probabilities,
+    kinds_of,
+    reasons,
+)
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #2dba02a2
 LEVELS = 101  # sorted values of a measure of familiar pictures that a card keeps
@@ -199,12 +209,16 @@ def reason_table(
     word = log.array("word").astype(object) if "word" in has else np.full(n, "", object)
     by_word = (kinds == "picture") & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
     by_fault = (kinds == "picture") & ~by_word & (faults != "")
-    top = np.array(log.manifest.class_names, object)[log.array("top_index")[:, :2]]
-    pairs = [ENGLISH.reasons["pair"].format(a=a, b=b) for a, b in top] if top.shape[1] > 1 else [""] * n
+    between, pairs = np.flatnonzero(kinds == "between_classes"), np.full(n, "", object)
+    top = np.array(log.manifest.class_names, object)[log.array("top_index")[between, :2]]
+    if top.shape[1] > 1:
+        pairs[between] = [ENGLISH.reasons["pair"].format(a=a, b=b) for a, b in top]
     asked = [(kinds == "not_in_list") | by_word, by_fault, kinds == "picture", kinds == "between_classes"]
-    told = [word, faults, np.full(n, ENGLISH.reasons["look"], object), np.array(pairs, object)]
-    action = np.where(kinds == "picture", np.where(by_fault, "retake", "adapt"), [ACTION_OF.get(k, "") for k in kinds])
-    sure_of = sure[np.arange(n), [KINDS.index(k) for k in kinds]]
+    told = [word, faults, np.full(n, ENGLISH.reasons["look"], object), pairs]
+    code = kind_code(kinds)
+    usual = np.array([ACTION_OF.get(k, "") for k in KINDS], object)[code]
+    action = np.where(kinds == "picture", np.where(by_fault, "retake", "adapt"), usual)
+    sure_of = sure[np.arange(n), code]
     made = {"reason": kinds, "reason_name": np.select(asked, told, ""), "reason_probability": sure_of}
     return pd.DataFrame(made | {"action": action.astype(object)})
 

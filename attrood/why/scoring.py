@@ -36,7 +36,8 @@ def score_log(
     scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
     if (why := reason_columns(card, log)) is not None:  # one suggestion a row: that of its reason
         scores = pd.concat([scores.drop(columns="action"), why], axis=1)
-    frame = pd.concat([log.frame()[["id", "domain", "role", "label", "prediction", "conf"]], scores], axis=1)
+    rows = log.table.select(["id", "domain", "role", "label", "prediction", "conf"]).to_pandas()
+    frame = pd.concat([rows, scores], axis=1)
     return (
         frame
         if card.decision is None
@@ -52,7 +53,7 @@ class _Signs:
 
     def __init__(self, card: AxisCard, log: Log | log_rows.LogFiles) -> None:
         stored = log.manifest.evidence
-        self.names = [n for n in card.evidence if n in stored and n not in registry.EVIDENCE]
+        self.names = registry.own_columns(stored, [n for n in card.evidence if n in stored])
         self.even = log_rows.EvenRows(SIGNS, SIGNS // 20)
 
     def add(self, batch: Log) -> None:
@@ -129,7 +130,7 @@ def profile_batches(
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
         sums.add(z, batch.array("domain"), batch.is_id, card.names)
         if (why := reason_columns(card, batch)) is not None:
-            said.append(set_reasons.reason_tally(batch.frame()[["domain", "role"]].join(why)))
+            said.append(set_reasons.reason_tally(batch.table.select(["domain", "role"]).to_pandas().join(why)))
     return sums.profiles(), pd.concat(said, ignore_index=True) if said else None
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d74e7db4

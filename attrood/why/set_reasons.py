@@ -7,6 +7,7 @@ __all__ = ['FEW', 'GROUP', 'TALLIED', 'SetReasons', 'one_name', 'reason_tally', 
            'set_sentence', 'set_action', 'headline', 'plain_sets']
 
 # %% ../../nbs/08_why/15_set_reasons.ipynb #b40d5a25
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,9 +72,9 @@ def reason_tally(
     scores: pd.DataFrame,  # (n rows) domain, role, reason, reason_name, action, as from `score_log`
 ) -> pd.DataFrame:  # `TALLIED`, and how many rows; tallies of parts may be put together
     "How many rows of each set have which reason."
-    table = pd.DataFrame({"set": scores["domain"].astype(str), "role": scores["role"].astype(str)})
-    table["aspect"], table["name"] = aspects(scores), scores["reason_name"].astype(str)
-    return table.groupby(list(TALLIED), sort=True).size().rename("rows").reset_index()
+    columns = (scores["domain"], scores["role"], pd.Series(aspects(scores)), scores["reason_name"])
+    counts = Counter(zip(*(c.astype(str).tolist() for c in columns), strict=True))
+    return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
 
 def set_reasons(
@@ -81,22 +82,31 @@ def set_reasons(
     most: int = 8,  # names kept of an aspect
 ) -> list[SetReasons]:  # ID sets first
     "What each set shows."
+    roles: dict[str, set[str]] = {}
+    counts: dict[str, dict[str, Counter[str]]] = {}  # set -> aspect -> name -> rows
+    for name, role, aspect, said, rows in zip(*(tally[c].tolist() for c in (*TALLIED, "rows")), strict=True):
+        roles.setdefault(name, set()).add(role)
+        counts.setdefault(name, {a: Counter() for a in ASPECTS})[aspect][said] += rows
     found = []
-    for name, part in tally.groupby("set", sort=True):
-        roles, images = set(part["role"]), int(part["rows"].sum())
-        counts = part.groupby("aspect")["rows"].sum().reindex(list(ASPECTS), fill_value=0).to_dict()
-        shares = {a: int(counts[a]) / images for a in sorted(ASPECTS, key=lambda a: -counts[a]) if counts[a]}
+    for name, of in counts.items():
+        total = {a: sum(c.values()) for a, c in of.items()}
+        images = sum(total.values())
+        shares = {a: total[a] / images for a in sorted(ASPECTS, key=lambda a: -total[a]) if total[a]}
         names, parts = {}, dict[str, list[str]]()
         for a in shares:
-            some = part[(part["aspect"] == a) & (part["name"] != "") & (a != "look")]
-            said = {str(k): int(v) for k, v in some.groupby("name")["rows"].sum().items()}
+            said = {n: v for n, v in of[a].items() if n and a != "look"}
             if a == "not_in_list":
                 said, parts = one_name(said, images)
-            ordered = sorted(said.items(), key=lambda v: (-v[1], str(v[0])))[:most]
-            names[a] = [(str(k), int(v) / images) for k, v in ordered]
-        role = roles.pop() if len(roles) == 1 else "mixed"
-        found.append(SetReasons(str(name), role, images, shares, names, parts))
+            names[a] = _most_said(said, most, images)
+        role = roles[name].pop() if len(roles[name]) == 1 else "mixed"
+        found.append(SetReasons(name, role, images, shares, names, parts))
     return sorted(found, key=lambda s: (s.role != "id", s.name))
+
+
+def _most_said(counts: Mapping[str, int], most: int, images: int) -> list[tuple[str, float]]:
+    "The names of an aspect that most rows have, with their share of the images."
+    ordered = sorted(counts.items(), key=lambda v: (-v[1], v[0]))[:most]
+    return [(n, v / images) for n, v in ordered]
 
 # %% ../../nbs/08_why/15_set_reasons.ipynb #0cf0276b
 def percent(
