@@ -197,7 +197,7 @@ def _typed(column: pd.Series) -> tuple[str, list[Any]]:
         return f"fiftyone.core.fields.{_TYPES[kind]}", [None if pd.isna(v) else v for v in column.tolist()]
     return "fiftyone.core.fields.StringField", [None if pd.isna(v) else str(v) for v in column.tolist()]
 
-
+# %% ../../nbs/09_act/09_exports.ipynb #ebd46657
 def fiftyone_fields(
     log: Log,  # rows
     scores: pd.DataFrame,  # of the same rows, from `score_log`

@@ -45,7 +45,7 @@ def _sparse(margin: np.ndarray, gain: np.ndarray, best: np.ndarray) -> tuple[csc
     says = wins & (best > 0)[:, None] & (gain >= SAYS * best[:, None] - 1e-9)
     return csc_array(np.where(wins, margin, 0.0)), csc_array(np.where(says, margin, 0.0))
 
-
+# %% ../../nbs/09_act/10_suggest.ipynb #c07cbe26
 def _exact(log: Log, texts: Texts) -> Wins:
     "From image vectors and words."
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
