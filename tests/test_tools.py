@@ -1,5 +1,7 @@
 """The tools that make the site and the README: what they turn into what, and what they refuse."""
 
+import ast
+import importlib.util
 import json
 import os
 import re
@@ -16,11 +18,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+import build_docs  # noqa: E402
 import check_site  # noqa: E402
 import readme  # noqa: E402
 import reference  # noqa: E402
 from nbkit import NBS, Notebook, folders, on_path, page_of, split_directives  # noqa: E402
-from quarto_to_myst import Book, DocError, Page, slug  # noqa: E402
+from quarto_to_myst import Book, DocError, Page, led_in, slug  # noqa: E402
 
 
 def energy(
@@ -189,6 +192,56 @@ def test_commands_show_what_is_typed_and_choices_their_values():
     )
     text = reference.entry("Colour", "entrance.cli", Colour, lambda s: s)
     assert "```" not in text and "| `red` | `'rot'` |" in text
+
+
+def test_words_before_code_that_is_not_shown():
+    kinds = {"m": "markdown", "c": "code"}
+    cells = [("m", "## A\n\nAs it is:"), ("m", "Its parts:"), ("m", "## B"), ("m", "Shown:"), ("c", "1"), ("m", "One:")]
+    kept = [c["source"] for c in led_in([{"cell_type": kinds[k], "source": s} for k, s in cells])]
+    assert kept == ["## A\n\nAs it is.", "## B", "Shown:", "1"]
+
+
+class Base:
+    "Takes one."
+
+    def __init__(
+        self,
+        most: int,  # rows of each group
+    ) -> None:
+        self.most = most
+
+
+class Between(Base):
+    "The same."
+
+
+class Last(Between):
+    "The same once more."
+
+
+def test_what_is_inherited_keeps_its_comments():
+    assert [(p["name"], p["note"]) for p in reference.parameters(Last)[0]] == [("most", "rows of each group")]
+    from attrood.inference.run import Run
+
+    lost = [p["name"] for p in reference.parameters(Run)[0] if not p["note"]]
+    assert not lost
+
+
+def test_a_room_lists_its_chapters():
+    found = build_docs.trees()["01_data/data"]
+    chapters = folders()["01_data"][1:]
+    assert found.count("\n- [") == len(chapters) and all(
+        f"]({Notebook(p).page[8:]}.ipynb): " in found for p in chapters
+    )
+
+
+def test_studies_and_tools_import_what_exists():
+    for path in [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "attrood":
+                module = importlib.import_module(node.module)
+                for name in (a.name for a in node.names):
+                    assert hasattr(module, name) or importlib.util.find_spec(f"{node.module}.{name}"), (path.name, name)
 
 
 def test_a_door_lists_its_names():

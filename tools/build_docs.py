@@ -83,18 +83,26 @@ def entry(path: Path, folder: str = "") -> str:
 
 
 def trees() -> dict[str, str]:
-    "What each front page shows in the sidebar: the home page its rooms, a room its chapters, folded."
+    "What each front page ends with: the home page shows its rooms in the sidebar, a room lists its chapters there and in words."
     found = folders()
     fronts = {name: paths[0] for name, paths in found.items() if name}
-    made = {
-        Notebook(front).page: toctree("", [entry(p, name) for p in found[name][1:]]) for name, front in fronts.items()
-    }
+    made = {}
+    for name, front in fronts.items():
+        rest = found[name][1:]
+        listed = chapters(name, rest) if rest and name not in PLACES else ""
+        made[Notebook(front).page] = listed + toctree("", [entry(p, name) for p in rest])
     top = [entry(p) for p in found[""] if p.stem != "index"]
     rooms = [entry(front) for name, front in fronts.items() if name not in PLACES]
     made["index"] = toctree(f"The book ({MARK} first reading)", top + rooms) + toctree(
         "Beside the book", [entry(fronts[name]) for name in PLACES if name in fronts]
     )
     return made
+
+
+def chapters(folder: str, paths: list[Path]) -> str:
+    "What a room's front page says of the others: each chapter and its sentence, so that none is left out."
+    rows = [(nb.page.removeprefix(f"{folder}/"), nb.title, nb.sentence) for nb in map(Notebook, paths)]
+    return "## All chapters\n\n" + "".join(f"- [{title}]({page}.ipynb): {said}\n" for page, title, said in rows) + "\n"
 
 
 def write_reference(book: Book, package: str) -> None:

@@ -86,6 +86,11 @@ class Notebook:
         )
 
     @property
+    def sentence(self) -> str:
+        "The sentence under its first heading."
+        return next((m[1] for c in self.cells if (m := re.match(r"# .+\n\n> (.+)", c["source"]))), "")
+
+    @property
     def title(self) -> str:
         "Its first heading."
         return next(

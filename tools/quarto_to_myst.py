@@ -71,6 +71,24 @@ def callouts(source: str) -> str:
     return re.sub(pattern, one, source, flags=re.M | re.S)
 
 
+def led_in(cells: list[dict]) -> list[dict]:
+    "Cells without words that lead to code which the page does not show: a paragraph of its own goes, the end of another becomes a full stop."
+    kept = []
+    for c, after in zip(cells, [*cells[1:], None], strict=True):
+        text_after = (
+            after
+            and after["cell_type"] == "markdown"
+            and not re.match(r"[(|\-*`{<:$!]|\d+\.", after["source"].lstrip())
+        )
+        if c["cell_type"] == "markdown" and c["source"].rstrip().endswith(":") and (after is None or text_after):
+            said = c["source"].rstrip()
+            if "\n\n" not in said and not said.startswith(("#", "(")):
+                continue
+            c = c | {"source": said[:-1] + "."}
+        kept.append(c)
+    return kept
+
+
 class Page:
     "One notebook on its way to MyST."
 
@@ -323,6 +341,7 @@ class Page:
             elif c["cell_type"] == "markdown" and not re.match(r"#+ .* -\s*$", c["source"]):
                 source = self.front(c["source"]) if i == 0 else c["source"]
                 self.cells.append(self.md_cell(self.markdown(source), c["id"]))
+        self.cells = led_in(self.cells)
         kernel = dict(name="python3", display_name="python3", language="python")
         return dict(
             cells=self.cells,

@@ -223,13 +223,15 @@ def inherited(cls: type) -> list[dict]:
     "The parameters of a class that adds none of its own; exceptions are shown without."
     if issubclass(cls, BaseException):
         return []
-    known = inspect.signature(cls).parameters.values()
+    known, notes = inspect.signature(cls).parameters.values(), {}
+    for base in reversed(cls.__mro__[1:-1]):  # the nearest has the last word
+        notes |= comments(base) | (comments(base.__init__) if "__init__" in vars(base) else {})
     return [
         dict(
             name=p.name,
-            type=inspect.formatannotation(p.annotation),
+            type=re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(p.annotation)),
             star="",
-            note=comments(cls.__mro__[1]).get(p.name, ""),
+            note=notes.get(p.name, ""),
             default=None if p.default is p.empty else repr(p.default),
         )
         for p in known

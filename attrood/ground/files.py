@@ -106,7 +106,7 @@ def _prefix(target: Path) -> str:
     )
     return f".{name}{PART}"
 
-
+# %% ../../nbs/00_ground/02_files.ipynb #d20d7242
 def _is_more(path: Path) -> bool:
     "Whether there is anything but empty folders, which a killed run makes for the files that it is about to keep."
     return path.is_symlink() or not path.is_dir() or any(p.is_symlink() or not p.is_dir() for p in path.rglob("*"))
