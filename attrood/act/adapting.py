@@ -206,9 +206,8 @@ def adapt(
 
     done, table = made(weights), pd.DataFrame()
     if judge:
-        asked = {"before": known.classes, "after": done.vectors}
-        if weights.bound:
-            asked["without"] = made(replace(weights, bound=0.0)).vectors
+        without = {"without": made(replace(weights, bound=0.0)).vectors} if weights.bound else {}
+        asked = {"before": known.classes, **without, "after": done.vectors}
         table = judged(log, used, {k: _scored(log, x, t, known, axes) for k, t in asked.items()})
     about = _about(log, known, done, weights, shots, salt)
     return Adapted(class_files.ClassVectors(log.manifest.class_names, done.vectors, about), done, used, table)

@@ -66,7 +66,8 @@ def read_columns(
     key = next((k for k in KEYS if k in table), None)
     if key is None:
         raise ValueError(
-            f"{file} must have a column with the ids, {', '.join(KEYS[:4])} or another of {len(KEYS)}, it has {', '.join(map(str, table.columns[:5]))}"
+            f"{file} must have a column with the ids, {', '.join(KEYS[:4])} or another of {len(KEYS)}, "
+            f"it has {', '.join(map(str, table.columns[:5]))}"
         )
     ids = table[key].astype("string")
     if ids.isna().any() or ids.duplicated().any():

@@ -305,7 +305,8 @@ def diff_lines(
         if diff.right:
             n, before, after = diff.right.values()
             lines.append(
-                f"  right before {_percent(before, n)}, after {_percent(after, n)} of {n:,} rows with a label among the classes"
+                f"  right before {_percent(before, n)}, after {_percent(after, n)} of {n:,} rows with a label "
+                "among the classes"
             )
         if np.isfinite(diff.similar):
             lines.append(f"similarity to classes of both: largest change {diff.similar:.2g}")

@@ -153,7 +153,8 @@ class Factors:
     def __str__(self) -> str:
         n, m = int(self.table["found"].sum()), len(self.table)
         lines = [
-            f"{n} of {m} factors go with something ({self.asked} pairs asked, false discovery rate at most {self.level:.0%})"
+            f"{n} of {m} factors go with something ({self.asked} pairs asked, false discovery rate at most "
+            f"{self.level:.0%})"
         ]
         for name, other, lost in (
             self.table.loc[self.table["found"], ["factor", "along", "missing"]].to_numpy().tolist()
@@ -238,7 +239,7 @@ class _Search(_Judged):
 
     @cached_property
     def along(self) -> dict[int, int]:
-        "Factors that pass -> themselves, the stronger one that they go along with, or -1: chance, once the others are known."
+        "Factors that pass -> themselves, the stronger one they go along with, or -1: chance, once others are known."
         leaders: list[int] = []
         found: dict[int, int] = {}
         for i in self.order:
@@ -289,7 +290,8 @@ def find_factors(
     asked, refused = as_factors(factors.drop(columns=list(given)))
     if not asked:
         raise ValueError(
-            f"factors must hold a column that can be one, got {', '.join(f'{k} ({v})' for k, v in refused.items()) or 'none'}"
+            "factors must hold a column that can be one, got "
+            f"{', '.join(f'{k} ({v})' for k, v in refused.items()) or 'none'}"
         )
     search = _Search(asked, targets, level, base)
     best = np.where(search.asked, search.p, 2).argmin(axis=1) if targets.shape[1] else np.zeros(len(asked), int)
@@ -346,7 +348,8 @@ def separations(
             more = f"; so it is by {', '.join(alone[1:4])}" if alone[1:] else ""
             area = areas[alone[0]]
             found.append(
-                f"{called} is told apart by its {alone[0]} alone (AUROC {area:.3f}{more}): scores on it may measure nothing else"
+                f"{called} is told apart by its {alone[0]} alone (AUROC {area:.3f}{more}): scores on it may measure "
+                "nothing else"
             )
     return found
 

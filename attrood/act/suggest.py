@@ -140,7 +140,8 @@ class Suggestion:
         how = "" if self.exact else " (from stored words: at least so many)"
         last = self.table["share"].iloc[-1]
         head = f"{self.called_out} of {self.rows} rows are called out; {len(self.table)} words explain {last:.1%}{how}"
-        null = f"as many random words explain {self.null[0]:.1%} in the mean, one time in twenty {self.null[1]:.1%} or more"
+        mean, most = self.null
+        null = f"as many random words explain {mean:.1%} in the mean, one time in twenty {most:.1%} or more"
         shown = self.table.assign(examples=[", ".join(e[:2]) for e in self.table["examples"]])
         return "\n".join([head, shown.round(3).to_string(index=False), null])
 
