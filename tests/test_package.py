@@ -228,7 +228,7 @@ def test_outputs_say_nothing_of_this_machine(path):
             assert not found, f"cell {i} holds a timing: {found[0]}"
 
 
-STILL = ("08_why", "09_act", "05_axes/04_sparse_pca")  # rooms and chapters with cells that are still to be split
+STILL = ("08_why", "05_axes/04_sparse_pca")  # rooms and chapters with cells that are still to be split
 
 
 @notebooks

@@ -204,22 +204,13 @@ def adapt(
     def made(w: Weights) -> Tuned:
         return tune(x[rows], y, known.classes, scale, w, words, steps)
 
-    done = made(weights)
-    asked = {"before": known.classes, "without": None, "after": done.vectors}
-    if not weights.bound:
-        asked.pop("without")
-    elif judge:
-        asked["without"] = made(replace(weights, bound=0.0)).vectors
-    scored = {k: _scored(log, x, t, known, axes) for k, t in asked.items() if t is not None} if judge else {}
-    table = judged(log, used, scored) if judge else pd.DataFrame()
-    return Adapted(
-        class_files.ClassVectors(
-            log.manifest.class_names, done.vectors, _about(log, known, done, weights, shots, salt)
-        ),
-        done,
-        used,
-        table,
-    )
+    done, table = made(weights), pd.DataFrame()
+    if judge:
+        without = {"without": made(replace(weights, bound=0.0)).vectors} if weights.bound else {}
+        asked = {"before": known.classes, **without, "after": done.vectors}
+        table = judged(log, used, {k: _scored(log, x, t, known, axes) for k, t in asked.items()})
+    about = _about(log, known, done, weights, shots, salt)
+    return Adapted(class_files.ClassVectors(log.manifest.class_names, done.vectors, about), done, used, table)
 
 # %% ../../nbs/09_act/12_adapt.ipynb #3d92b9d8
 def _foreign(log: Log, x: np.ndarray, texts: Texts) -> np.ndarray | None:

@@ -66,7 +66,8 @@ def read_columns(
     key = next((k for k in KEYS if k in table), None)
     if key is None:
         raise ValueError(
-            f"{file} must have a column with the ids, {', '.join(KEYS[:4])} or another of {len(KEYS)}, it has {', '.join(map(str, table.columns[:5]))}"
+            f"{file} must have a column with the ids, {', '.join(KEYS[:4])} or another of {len(KEYS)}, "
+            f"it has {', '.join(map(str, table.columns[:5]))}"
         )
     ids = table[key].astype("string")
     if ids.isna().any() or ids.duplicated().any():
@@ -128,7 +129,7 @@ def file_facts(
     table["taken"] = pd.to_datetime(table["taken"], format="%Y:%m:%d %H:%M:%S", errors="coerce")
     return table
 
-
+# %% ../../nbs/09_act/07_columns.ipynb #3590bc7d
 def _facts(data: Any) -> dict[str, Any]:
     "What one file says of itself."
     import io
@@ -165,9 +166,11 @@ def _facts(data: Any) -> dict[str, Any]:
 
 # %% ../../nbs/09_act/07_columns.ipynb #2606fd5b
 FEW_VALUES = 6  # a number with at most so many different values is taken by its levels
+
+
 RARE = 5  # rows that a level must have, at least, to be one
 
-
+# %% ../../nbs/09_act/07_columns.ipynb #c13e0802
 @dataclass(frozen=True, eq=False)
 class Factor:
     "One column of the user's as columns of a linear model."

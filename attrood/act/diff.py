@@ -198,8 +198,8 @@ def explained(
 
 # %% ../../nbs/09_act/06_diff.ipynb #6e537d82
 @dataclass(frozen=True, eq=False)
-class LogDiff:
-    "In what two logs differ, and what explains it."
+class _Compared:
+    "What was compared of two logs."
 
     a: str  # name of the one
     b: str  # name of the other
@@ -223,6 +223,11 @@ class LogDiff:
         "Whether there is a difference at all; rounding is none."
         rows = self.rows["only_a"] or self.rows["only_b"] or self.rows["relabelled"]
         return bool(self.differences or rows or self.moved)
+
+# %% ../../nbs/09_act/06_diff.ipynb #5c430bee
+@dataclass(frozen=True, eq=False)
+class LogDiff(_Compared):
+    "In what two logs differ, and what explains it."
 
     @property
     def causes(self) -> list[Difference]:
@@ -275,7 +280,7 @@ def _made_lines(diff: LogDiff) -> list[str]:
         lines.append(f"  {d.name}: {d.text}{said}")
     return lines
 
-
+# %% ../../nbs/09_act/06_diff.ipynb #75a7c2f3
 def diff_lines(
     diff: LogDiff,  # of two logs
 ) -> list[str]:  # for people
@@ -300,7 +305,8 @@ def diff_lines(
         if diff.right:
             n, before, after = diff.right.values()
             lines.append(
-                f"  right before {_percent(before, n)}, after {_percent(after, n)} of {n:,} rows with a label among the classes"
+                f"  right before {_percent(before, n)}, after {_percent(after, n)} of {n:,} rows with a label "
+                "among the classes"
             )
         if np.isfinite(diff.similar):
             lines.append(f"similarity to classes of both: largest change {diff.similar:.2g}")
@@ -353,7 +359,7 @@ def _notes(found: Sequence[Difference], a: Log, b: Log, n: int, changed: int) ->
         notes.append("the size of a batch is not on record in both")
     return notes
 
-
+# %% ../../nbs/09_act/06_diff.ipynb #9e839b1e
 def diff_logs(
     a: Log,  # before
     b: Log,  # after

@@ -94,7 +94,8 @@ def _line(alarm: Alarm, hit: np.ndarray, domains: np.ndarray, where: str) -> str
     if not n or not compare(k / n, alarm.limit):
         return None
     i = intervals.rate_interval(k, n)
-    said = f"{alarm.what} is {i.value:.1%}{where} ({k:,} of {n:,} rows; 95 % interval {i.low:.1%} to {i.high:.1%}), {words} {alarm.limit:.4g}"
+    held = f"({k:,} of {n:,} rows; 95 % interval {i.low:.1%} to {i.high:.1%})"
+    said = f"{alarm.what} is {i.value:.1%}{where} {held}, {words} {alarm.limit:.4g}"
     said = (
         said.replace(f"{alarm.limit:.4g}", f"{alarm.limit:.4%}".rstrip("0%").rstrip(".") + "%")
         if alarm.limit
@@ -197,7 +198,7 @@ def _typed(column: pd.Series) -> tuple[str, list[Any]]:
         return f"fiftyone.core.fields.{_TYPES[kind]}", [None if pd.isna(v) else v for v in column.tolist()]
     return "fiftyone.core.fields.StringField", [None if pd.isna(v) else str(v) for v in column.tolist()]
 
-
+# %% ../../nbs/09_act/09_exports.ipynb #ebd46657
 def fiftyone_fields(
     log: Log,  # rows
     scores: pd.DataFrame,  # of the same rows, from `score_log`

@@ -201,7 +201,7 @@ def _source_differences(a: Log, b: Log) -> list[Difference]:
         else []
     )
 
-
+# %% ../../nbs/09_act/05_manifests.ipynb #e9a593c1
 def _other_differences(a: Log, b: Log, known: Sequence[str]) -> list[Difference]:
     "Batch, settings, evidence, versions and the user's own columns."
     runs, found = [run_record(x) for x in (a, b)], []

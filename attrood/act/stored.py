@@ -80,8 +80,8 @@ def _without(total: np.ndarray, z: np.ndarray, known: np.ndarray, rest: np.ndarr
     return np.where(p > NEARLY, low, np.maximum(total + np.log1p(-p), low)), p, low
 
 # %% ../../nbs/09_act/02_stored.ipynb #81beb777
-class _Sums:
-    "The sums over classes that a log keeps, and its best classes."
+class _Kept:
+    "The sums over classes that a log keeps, and its best classes; one class more."
 
     def __init__(self, log: Log) -> None:
         m = log.manifest
@@ -111,6 +111,10 @@ class _Sums:
         self.names = np.c_[self.names, np.full(len(s), name, object)]
         self.cosine = np.c_[self.cosine, np.where(known, s, -np.inf)]
 
+# %% ../../nbs/09_act/02_stored.ipynb #f01bfd08
+class _Fewer(_Kept):
+    "One class less."
+
     def drop(self, name: str) -> None:
         "One class less, in the rows that hold it among their best."
         here = (self.names == name) & np.isfinite(self.cosine)
@@ -128,6 +132,10 @@ class _Sums:
         self.first -= np.where(known, s, middle)
         self.second -= np.where(known, s, middle) ** 2
         self.count -= 1
+
+# %% ../../nbs/09_act/02_stored.ipynb #41c063a5
+class _Sums(_Fewer):
+    "The columns of a log with other classes."
 
     def columns(self, class_names: Sequence[str]) -> dict[str, np.ndarray]:
         "The columns of a log."

@@ -45,7 +45,7 @@ def _sparse(margin: np.ndarray, gain: np.ndarray, best: np.ndarray) -> tuple[csc
     says = wins & (best > 0)[:, None] & (gain >= SAYS * best[:, None] - 1e-9)
     return csc_array(np.where(wins, margin, 0.0)), csc_array(np.where(says, margin, 0.0))
 
-
+# %% ../../nbs/09_act/10_suggest.ipynb #c07cbe26
 def _exact(log: Log, texts: Texts) -> Wins:
     "From image vectors and words."
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
@@ -140,7 +140,8 @@ class Suggestion:
         how = "" if self.exact else " (from stored words: at least so many)"
         last = self.table["share"].iloc[-1]
         head = f"{self.called_out} of {self.rows} rows are called out; {len(self.table)} words explain {last:.1%}{how}"
-        null = f"as many random words explain {self.null[0]:.1%} in the mean, one time in twenty {self.null[1]:.1%} or more"
+        mean, most = self.null
+        null = f"as many random words explain {mean:.1%} in the mean, one time in twenty {most:.1%} or more"
         shown = self.table.assign(examples=[", ".join(e[:2]) for e in self.table["examples"]])
         return "\n".join([head, shown.round(3).to_string(index=False), null])
 

@@ -72,7 +72,7 @@ def energy_bound(
     grad[i, k] += top / tau  # of p_1, and of what is left after the crop
     return top * (1 - fall), grad
 
-
+# %% ../../nbs/09_act/11_tuning.ipynb #d82c95a2
 def tuning_loss(
     x: np.ndarray,  # (n, d) unit image vectors
     y: np.ndarray,  # (n,) their classes
