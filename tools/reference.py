@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 import tokenize
-from dataclasses import is_dataclass
+from dataclasses import MISSING, Field, is_dataclass
 from enum import Enum
 from functools import cache
 from types import ModuleType
@@ -172,13 +172,13 @@ def parameters(obj: object) -> tuple[list[dict], str]:
     if isinstance(tree, ast.ClassDef):
         init = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         if init is None:  # a dataclass or a bare class: its annotated fields
-            notes = comments(obj)
+            notes, known = comments(obj), getattr(obj, "__dataclass_fields__", {})
             rows = [
                 dict(
                     name=n.target.id,
                     type=written(n.annotation),
-                    default=default_of(n.value),
-                    note=notes.get(n.target.id, ""),
+                    default=field_default(n.value, known.get(n.target.id)),
+                    note=notes.get(n.target.id, "") or said_by(known.get(n.target.id)),
                     star="",
                 )
                 for n in tree.body
@@ -188,7 +188,9 @@ def parameters(obj: object) -> tuple[list[dict], str]:
                 and not ast.unparse(n.annotation).startswith("ClassVar")
                 and "init=False" not in ast.unparse(n)
             ]  # neither can be given
-            return rows or inherited(obj), ""
+            own = {r["name"] for r in rows}
+            above = inherited(obj) if is_dataclass(obj) or not rows else []
+            return [r for r in above if r["name"] not in own] + rows, ""
         tree, obj = init, plain(obj).__init__
     args, rows, notes = tree.args, [], comments(plain(obj))
     positional = args.posonlyargs + args.args
@@ -224,6 +226,7 @@ def inherited(cls: type) -> list[dict]:
     if issubclass(cls, BaseException):
         return []
     known, notes = inspect.signature(cls).parameters.values(), {}
+    fields = getattr(cls, "__dataclass_fields__", {})
     for base in reversed(cls.__mro__[1:-1]):  # the nearest has the last word
         notes |= comments(base) | (comments(base.__init__) if "__init__" in vars(base) else {})
     return [
@@ -231,16 +234,42 @@ def inherited(cls: type) -> list[dict]:
             name=p.name,
             type=re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(p.annotation)),
             star="",
-            note=notes.get(p.name, ""),
-            default=None if p.default is p.empty else repr(p.default),
+            note=notes.get(p.name, "") or said_by(fields.get(p.name)),
+            default=None if p.default is p.empty else made_by(fields.get(p.name)) or in_short(p.default),
         )
         for p in known
         if p.kind is p.POSITIONAL_OR_KEYWORD
     ]
 
 
+def field_default(node: ast.AST | None, known: Field | None) -> str | None:
+    "The default of a class's field: as written, or, where a function made the field, what it made."
+    made = isinstance(node, ast.Call) and not ast.unparse(node.func).endswith(("field", "settled"))
+    if made and known is not None and known.default is not MISSING:
+        return in_short(known.default)
+    return default_of(node)
+
+
+def made_by(known: Field | None) -> str:
+    "The call that makes a field's default, if one does."
+    made = MISSING if known is None else known.default_factory
+    return "" if made is MISSING else f"{getattr(made, '__name__', made)}()"
+
+
+def said_by(known: Field | None) -> str:
+    "What a field says of itself in its metadata."
+    return str(known.metadata.get("text", "")) if known is not None else ""
+
+
+def in_short(value: object) -> str:
+    "A value as one writes it; an object with many fields by its class alone."
+    return repr(value) if len(repr(value)) <= 40 else f"{type(value).__name__}(...)"
+
+
 def default_of(node: ast.AST | None) -> str | None:
     "A default as written, a dataclass field's default in place of its `field(...)` call."
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("settled"):  # a constant of the table: its value
+        return repr(importlib.import_module(f"{settings()['lib_path']}.ground.defaults").settled(node.args[0].value))
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("field"):
         known = {k.arg: ast.unparse(k.value) for k in node.keywords}
         if "default_factory" not in known:
@@ -257,7 +286,7 @@ def comments(obj: object) -> dict[str, str]:
     except (TypeError, OSError):
         return {}
     said = {
-        t.start[0]: t.string.lstrip("# ").strip()
+        t.start[0]: re.sub(r"^noqa: [A-Z0-9, ]+(?: - )?", "", t.string.lstrip("# ").strip())
         for t in tokenize.generate_tokens(io.StringIO(text).readline)
         if t.type == tokenize.COMMENT
     }
