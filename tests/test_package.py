@@ -29,12 +29,11 @@ DEV = ("nbdev", "fastcore", "execnb")
 MAX_MODULE, MAX_FUNCTION, MAX_CELL, MAX_LINE = 400, 40, 40, 120  # lines, lines below the signature, lines, columns
 MAX_BYTES = 500_000  # of a notebook
 LONG_MODULES = {  # lines of those that are still to be split
-    "act.factors": 410,
-    "axes.sparse_pca": 470,
-    "evidence.pixels": 420,
-    "stability.resampling": 530,
-    "why.causes": 450,
-    "why.study": 450,
+    "axes.sparse_pca": 455,
+    "evidence.pixels": 411,
+    "stability.resampling": 520,
+    "why.causes": 445,
+    "why.study": 440,
 }
 
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(NBS)))
@@ -228,7 +227,9 @@ def test_outputs_say_nothing_of_this_machine(path):
             assert not found, f"cell {i} holds a timing: {found[0]}"
 
 
-STILL = ("08_why", "05_axes/04_sparse_pca")  # rooms and chapters with cells that are still to be split
+STILL = tuple(
+    f"08_why/{c}" for c in ("01_explain", "03_domains", "06_study", "10_reasons", "13_known_classes")
+)  # chapters with a cell that is still to be split, all but two of them a class
 
 
 @notebooks

@@ -126,7 +126,7 @@ def _alternate(
     tol: float,
     group: np.ndarray | None = None,  # (p,) problem that each is a start of
 ) -> dict[str, np.ndarray]:  # U, V, f (objective), n (rounds) and ok (came to rest) of every problem
-    "Rounds until every problem has come to rest; of starts of one problem that come to one place, all but one get f = inf."
+    "Rounds until every problem is at rest; of starts of one problem that come to one place, all but one get f = inf."
     p = len(R)
     out = {"U": U.copy(), "V": V.copy(), "f": np.full(p, np.inf), "n": np.zeros(p, int), "ok": np.zeros(p, bool)}
     state = {"R": R, "U": U, "V": V, "Ue": U, "Ve": V, "alpha": alpha, "total": (R * R).sum((1, 2))}
@@ -187,7 +187,7 @@ def _polish(
     U, _, V = parts(minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x)
     return U, V
 
-
+# %% ../../nbs/05_axes/04_sparse_pca.ipynb #590a0444
 def _settle(
     R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, group: np.ndarray, max_iter: int, tol: float
 ) -> np.ndarray:

@@ -21,14 +21,14 @@ from .reasons import Reasons
 
 # %% ../../nbs/08_why/13_known_classes.ipynb #569a87d7
 def _judged(log: Log, there: np.ndarray, fits: np.ndarray) -> pd.DataFrame:
-    "Strengths and kinds of the rows that fitted no score; no kind for every second familiar one, which the limits come from."
+    "Strengths and kinds of rows that fitted no score; no kind for every second familiar one, which sets the limits."
     rows = np.arange(len(log))
     learn = np.isin(rows, np.flatnonzero(there & ~fits)[::2])
     kind = np.where(there, "familiar", "not_in_list").astype(object)
     kind[learn] = None
     return Reasons.fit(log, rows=learn).answers(log)[0].assign(kind=kind, row=rows)[~fits]
 
-
+# %% ../../nbs/08_why/13_known_classes.ipynb #8eb70be7
 def known_classes(
     image_embeddings: npt.ArrayLike,  # (n, d) ID images
     text_embeddings: npt.ArrayLike,  # (C, d) of the classes
@@ -48,7 +48,8 @@ def known_classes(
     names = [c for c in class_names if c in set(y)]
     if len(names) < 5 or len(y) != len(x):
         raise ValueError(
-            f"labels must have one entry per image ({len(x)}) and name at least 5 classes, got {len(y)} entries and {len(names)} classes"
+            f"labels must have one entry per image ({len(x)}) and name at least 5 classes, "
+            f"got {len(y)} entries and {len(names)} classes"
         )
     ids = np.array([f"{i:09d}" for i in range(len(x))], object)
     fits = row_marks.reference_rows(ids, np.full(len(x), "id", object), 0.2)
@@ -99,7 +100,7 @@ def plot_reliability(
     tables: Mapping[str, pd.DataFrame],  # name -> table of `calibration_error`
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
-    "Share that is right against the stated probability, a line per table; bins with a hundredth of the weight or less are left out."
+    "Share that is right against the stated probability, a line per table; bins of a hundredth of the weight are left out."
     ax = style.draw_on(ax, (5, 4.4))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, whole) in enumerate(tables.items()):

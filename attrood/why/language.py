@@ -95,6 +95,7 @@ REASONS_EN = {
     "do_classes": "add classes: {names}",
 }  # parts of a reason
 
+# %% ../../nbs/08_why/09_language.ipynb #edb5cf0f
 FAULTS_EN = {
     "noisy": ("noisy", "more light or a longer exposure"),
     "compressed": ("compressed", "save with a higher quality"),
@@ -237,6 +238,7 @@ REASONS_JA = {
     "do_classes": "クラスを追加する：{names}",
 }  # 理由の言葉
 
+# %% ../../nbs/08_why/09_language.ipynb #1c95d151
 FAULTS_JA = {
     "noisy": ("ノイズ", "光を増やすか露光を長くする"),
     "compressed": ("圧縮", "高い画質で保存する"),
@@ -331,7 +333,7 @@ def meaning(
 def sentence(
     facts: Mapping[
         str, Any
-    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction; reasons if known
+    ],  # axis, group, excess (signed), percentile, outside, parts, next (name, reach), action, prediction; reasons
     language: str = "en",  # code of the language
 ) -> str:
     "The sentence of a row from its facts."

@@ -116,7 +116,7 @@ def fault_rows(
             )
     return pd.DataFrame(rows).rename(columns=lambda c: c.removeprefix(extras.MEASURE))
 
-
+# %% ../../nbs/08_why/14_log_reasons.ipynb #fda63b5a
 def own_causes(
     log: Log,  # with measures of its pictures and reference rows
     sources: Sequence[Any],  # open, with the pictures of the log
@@ -177,7 +177,7 @@ def fault_names(
     pixels: pd.DataFrame,  # (n rows) measures
     strengths: pd.DataFrame,  # (n rows) a column per question
 ) -> np.ndarray:  # (n,) keys of `Language.faults`
-    "What is wrong with each picture: the likeliest known fault where one is beyond its limit, else the largest finding."
+    "What is wrong with each picture: the likeliest known fault if one is beyond its limit, else the largest finding."
     picture = fitted.picture
     if picture is None:
         return np.full(len(pixels), "", object)

@@ -90,7 +90,7 @@ def _again(cls: type, values: Mapping[str, Any] | None) -> Any:
         else cls(**{f.name: array(values[f.name]) if "ndarray" in str(f.type) else values[f.name] for f in fields(cls)})
     )
 
-
+# %% ../../nbs/08_why/10_reasons.ipynb #481120d4
 def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
     "Intercept and weights of each kind against 'familiar', half of the weight on that."
     from sklearn.linear_model import LogisticRegression
@@ -99,7 +99,8 @@ def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
     others = sorted(set(y) - {"familiar"})
     if "familiar" not in y or not others or not set(others) <= set(KINDS):
         raise ValueError(
-            f"known must have rows of the kind familiar and of others among {', '.join(KINDS)}, got {', '.join(sorted(set(y)))}"
+            f"known must have rows of the kind familiar and of others among {', '.join(KINDS)}, "
+            f"got {', '.join(sorted(set(y)))}"
         )
     share = {
         k: (0.5 if k == "familiar" else 0.5 / len(others)) / (y == k).sum() * len(y) for k in (*others, "familiar")
@@ -139,7 +140,8 @@ class Reasons:
         use = free if rows is None else np.asarray(rows, bool)
         if use.sum() < 50 or not log.is_id[use].all():
             raise ValueError(
-                f"rows must mark at least 50 ID rows that no score was fitted on, got {use.sum()} rows, {(use & ~log.is_id).sum()} of them not ID"
+                "rows must mark at least 50 ID rows that no score was fitted on, "
+                f"got {use.sum()} rows, {(use & ~log.is_id).sum()} of them not ID"
             )
         x = {q: v[use] for q, v in asked_of(log, pixels, picture, causes).items()}
         questions = {q: Question.fit(v) for q, v in x.items()}
@@ -166,7 +168,7 @@ class Reasons:
         self,
         known: pd.DataFrame,  # a column of strengths per question, and `kind`, as `known_classes` makes it
     ) -> Self:
-        "The same with probabilities learnt from known causes: half familiar, the other half shared among the other kinds."
+        "The same with probabilities learnt from known causes: half familiar, the rest shared among the other kinds."
         whole = "picture" in set(
             known["kind"]
         )  # distance is shared by all kinds: it tells them apart only where both are known
@@ -305,7 +307,7 @@ def _share(p: float, kept: int, rows: int, t: Mapping[str, str]) -> str:
         else t["share"].format(n=f"{math.floor(10 * max(below, 0) + 1e-6) / 10:g}")
     )
 
-
+# %% ../../nbs/08_why/10_reasons.ipynb #b85fcd53
 def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     "One reason from the facts of a row."
     table = language_of(language)

@@ -102,7 +102,7 @@ def set_reasons(
         found.append(SetReasons(name, role, images, shares, names, parts))
     return sorted(found, key=lambda s: (s.role != "id", s.name))
 
-
+# %% ../../nbs/08_why/15_set_reasons.ipynb #f0c32f80
 def _most_said(counts: Mapping[str, int], most: int, images: int) -> list[tuple[str, float]]:
     "The names of an aspect that most rows have, with their share of the images."
     ordered = sorted(counts.items(), key=lambda v: (-v[1], v[0]))[:most]
@@ -146,7 +146,7 @@ def set_sentence(
             parts.append(t[f"set_{a}"].format(n=percent(share), names=listed))
     return t["semicolon"].join(parts)
 
-
+# %% ../../nbs/08_why/15_set_reasons.ipynb #e4ac60ed
 def set_action(
     found: SetReasons,  # of a set
     language: str = "en",  # code of the language

@@ -29,7 +29,7 @@ def shuffled_means(
     sums = marks.astype(float) @ x
     return sums / a - (x.sum(axis=0) - sums) / (len(x) - a)
 
-
+# %% ../../nbs/08_why/11_set_words.ipynb #08ecc29f
 def telling_columns(
     x: npt.ArrayLike,  # (n, W) rows of both sets
     inside: npt.ArrayLike,  # (n,) bool, True for the set, False for what it is compared with

@@ -129,7 +129,7 @@ class _Part:
         )
         return extras.add_extras(made, scores.extras, self.embeddings)
 
-
+# %% ../../nbs/08_why/06_study.ipynb #a3a56c86
 def _asked(scores: EmbeddingScores, text: npt.NDArray[np.float64]) -> EmbeddingScores:
     "Scores with other text in place of the good one; the words are the same."
     words = scores.extras.words
@@ -296,7 +296,7 @@ def _study(
         float(scale),
     )
 
-
+# %% ../../nbs/08_why/06_study.ipynb #57790d8e
 def _with_extras(
     scores: EmbeddingScores, fitted: _Part | None, class_names: Sequence[str], words: Any
 ) -> EmbeddingScores:
