@@ -111,10 +111,10 @@ def tabled(node: ast.stmt) -> bool:
 
 
 def is_table(code: str) -> bool:
-    "Whether a cell is imports, or one table of data: that is as long as it is, and split only to be shorter."
+    "Whether a cell is imports, or tables of data: those are as long as it is, and split only to be shorter."
     body = ast.parse(code).body
     imports = all(isinstance(n, (ast.Import, ast.ImportFrom, ast.Try)) for n in body)
-    return imports or len(body) == 1 and tabled(body[0])
+    return imports or all(map(tabled, body))
 
 
 @modules

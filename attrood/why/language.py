@@ -95,7 +95,6 @@ REASONS_EN = {
     "do_classes": "add classes: {names}",
 }  # parts of a reason
 
-# %% ../../nbs/08_why/09_language.ipynb #edb5cf0f
 FAULTS_EN = {
     "noisy": ("noisy", "more light or a longer exposure"),
     "compressed": ("compressed", "save with a higher quality"),
@@ -238,7 +237,6 @@ REASONS_JA = {
     "do_classes": "クラスを追加する：{names}",
 }  # 理由の言葉
 
-# %% ../../nbs/08_why/09_language.ipynb #1c95d151
 FAULTS_JA = {
     "noisy": ("ノイズ", "光を増やすか露光を長くする"),
     "compressed": ("圧縮", "高い画質で保存する"),
