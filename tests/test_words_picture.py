@@ -99,7 +99,7 @@ def test_columns_are_there_and_say_what_they_are(folder, model, done):
         "measure_sharpness",
         "measure_file_quality",
     }
-    assert log.array("words").shape == (204, 40) and set(log.array("word_kind")) <= {"thing", "medium", "condition"}
+    assert log.array("words").shape == (204, 6) and set(log.array("word_kind")) <= {"thing", "medium", "condition"}
     assert "image_embedding" not in log.table.column_names and {"knn", "vim"} <= set(about)
     assert set(named) <= set(evidence_frame(log))
     rejected = (folder / "log/rejects.csv").read_text()
