@@ -28,25 +28,29 @@ def gate_threshold(
     accuracy: float,  # asked for, in (0, 1)
     sure: float = defaults.settled("sure"),  # chance that it is kept, in (0, 1)
     steps: int = 50,  # thresholds that are tried
+    starts: int = defaults.settled("gate_starts"),  # sequences of them, from the strictest threshold to the loosest
 ) -> float | None:  # rows with a score at most this are accepted; None where no threshold can promise it
-    "The loosest threshold whose accepted rows are right as often as asked, by fixed-sequence tests."
+    "The loosest threshold whose accepted rows are right as often as asked, by tests in fixed sequences."
     s, ok = np.asarray(score, np.float64), np.asarray(right, bool)
     if s.ndim != 1 or s.shape != ok.shape or not np.isfinite(s).all():
         raise ValueError(f"score and right must be finite vectors of one length, got shapes {s.shape} and {ok.shape}")
     for name, value in (("accuracy", accuracy), ("sure", sure)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie in (0, 1), got {value}")
-    order = np.argsort(s, kind="stable")
-    first = min(len(s), 2 * math.ceil(math.log(1 - sure) / math.log(accuracy)))
-    found, hits = None, np.cumsum(ok[order])
-    for n in np.unique(np.linspace(first, len(s), steps).astype(int)) if len(s) else ():
-        value = s[order[n - 1]]
-        m = int(np.searchsorted(s[order], value, "right"))  # equal scores are accepted together
-        k = int(hits[m - 1])
-        if k == 0 or beta.ppf(1 - sure, k, m - k + 1) < accuracy:  # @eq-lower
-            break
-        found = float(value)
-    return found
+    if not len(s):
+        return None
+    order, part = np.argsort(s, kind="stable"), (1 - sure) / starts  # each sequence may err as often as `part`
+    first = min(len(s), 2 * math.ceil(math.log(part) / math.log(accuracy)))
+    values = s[order][np.unique(np.linspace(first, len(s), steps).astype(int)) - 1]
+    m = np.searchsorted(s[order], values, "right")  # equal scores are accepted together
+    k = np.cumsum(ok[order])[m - 1]
+    missed = (k == 0) | (beta.ppf(part, np.maximum(k, 1), m - k + 1) < accuracy)  # @eq-lower
+    last = -1
+    for start in np.linspace(0, len(values) - 1, starts).astype(int):
+        ends = np.flatnonzero(missed[start:])
+        length = int(ends[0]) if len(ends) else len(values) - start
+        last = max(last, start + length - 1 if length else -1)
+    return float(values[last]) if last >= 0 else None
 
 # %% ../../nbs/09_act/04_retake.ipynb #6e736f6a
 def _gate_score(log: Log, name: str) -> np.ndarray:
