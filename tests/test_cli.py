@@ -126,7 +126,7 @@ def test_folder_without_permission(small_log):
     import attrood.why  # noqa: F401 - somebody else may not be able to load what is needed
 
     place = Path(tempfile.mkdtemp())
-    place.chmod(0o755)
+    place.chmod(0o777)
     write_log(small_log, place / "log.parquet")
     write_log(small_log, place / "secret.parquet")
     (place / "secret.parquet").chmod(0)

@@ -89,7 +89,7 @@ def test_images_to_comparison_in_one_command(attrood, tmp_path, tfds_set):
 
     for report in ("results/report.html", "results/paper/report.html"):
         page = (tmp_path / report).read_text()
-        assert "Beside the published numbers" in page and page.count("data:image/jpeg;base64,") > 100
+        assert "#beside-the-published-numbers" in page and page.count("data:image/jpeg;base64,") > 100
     shards = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "paper-log").glob("*.parquet")}
     results = {p.name: p.read_bytes() for p in (tmp_path / "results").glob("*.*")}
     again = attrood(*args)
@@ -120,7 +120,7 @@ def test_a_preset_without_published_numbers_has_no_comparison(attrood, tmp_path,
     assert done.returncode == 0, done.stderr
     assert "published" not in done.stderr and not (tmp_path / "results/comparison.json").exists()
     assert (
-        "Beside the published" not in (tmp_path / "results/report.html").read_text()
+        "#beside-the-published-numbers" not in (tmp_path / "results/report.html").read_text()
         and (tmp_path / "my-log.parquet").exists()
     )
 

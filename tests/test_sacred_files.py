@@ -266,7 +266,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
             savefig=lambda file, **options: Path(file).write_bytes(b"picture"), axes=[], findobj=lambda kind: []
         )
     )
-    job._analyse_into, summary.summary = analyse_into, lambda done: ""
+    job._analyse_into, summary.summary = analyse_into, lambda done, **options: ""
     results.digest, results.report_images = lambda *args: None, lambda *args: []
     results.thumbnails = lambda *args: {"x": b"picture"}
     analysis.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]
