@@ -22,6 +22,7 @@ from .published import compare_published
 from .results import report_folder, save_figures, to_draw, write_analysis, write_figures
 from ..evidence import evidence_frame
 from ..ground import files as ground_files
+from ..ground import style
 from ..log import Log
 from ..log import rows as log_rows
 from ..stability import resampling
@@ -60,6 +61,10 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
         yield None
         return
     executor, ended = drawing.workers(), False
+    if drawing.is_fork(executor):  # loaded once, before the processes part
+        from attrood.axes import AttributionAxes  # noqa: F401
+
+        style.pyplot()
     try:
         yield executor
         ended = True
