@@ -71,7 +71,7 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
     finally:
         drawing.end(executor, now=not ended)
 
-
+# %% ../../nbs/10_entrance/01_job.ipynb #5d3f976b
 def _analyses(
     log: Log | log_rows.LogFiles, folders: dict[Mode, Path], rows: Log, report: bool, causes: Any, executor: Any
 ) -> dict[str, Analysis]:  # mode -> analysis
