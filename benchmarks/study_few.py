@@ -196,6 +196,22 @@ def held_out(p: Problem, core: list[str], W: np.ndarray, F: int = 5, most: int =
     return np.mean(seen, 0) if seen else None
 
 
+def paired_interval(p, i, o, both, draws, seed):
+    "95 % interval of the second sum's mean AUROC less the first's, over draws of rows that both share."
+    doms, rng, diffs = p.domain[o], np.random.default_rng(seed), []
+    for _ in range(draws):
+        wi = rng.multinomial(len(i), np.full(len(i), 1 / len(i))).astype(float)
+        v = np.zeros(2)
+        for d in p.domains:
+            at = o[doms == d]
+            wo = rng.multinomial(len(at), np.full(len(at), 1 / len(at))).astype(float)
+            for b, s in enumerate(both):
+                order = np.argsort(s[i])
+                v[b] += fast_auc(s[i][order], wi[order], s[at], wo) / len(p.domains)
+        diffs.append(v[1] - v[0])
+    return np.quantile(diffs, [0.025, 0.975])
+
+
 def weights_part(P, draws=100):
     "Parts weighted by what axes see of held-out classes, less the even sum, paired over rows."
     rows = {}
@@ -207,21 +223,11 @@ def weights_part(P, draws=100):
         z, W, reach, _, core = fit(p, i, base_of(P, n))
         if (sees := held_out(p, core, W)) is None:
             continue
-        parts, doms, rng = reach.parts(z), p.domain[o], np.random.default_rng(2)
+        parts = reach.parts(z)
         both = [parts.sum(1), parts @ np.maximum(2 * sees - 1, 0) ** 2]
-        best, diffs = best_single(p)[1], []
-        for _ in range(draws):
-            wi = rng.multinomial(len(i), np.full(len(i), 1 / len(i))).astype(float)
-            v = np.zeros(2)
-            for d in p.domains:
-                at = o[doms == d]
-                wo = rng.multinomial(len(at), np.full(len(at), 1 / len(at))).astype(float)
-                for b, s in enumerate(both):
-                    order = np.argsort(s[i])
-                    v[b] += fast_auc(s[i][order], wi[order], s[at], wo) / len(p.domains)
-            diffs.append(v[1] - v[0])
+        best = best_single(p)[1]
         even, weighted = (mean_over_sets(p, s) - best for s in both)
-        low, high = np.quantile(diffs, [0.025, 0.975])
+        low, high = paired_interval(p, i, o, both, draws, 2)
         rows[n] = {
             "held": sees.tolist(),
             "real": [mean_over_sets(p, z[:, j]) for j in range(len(W))],
@@ -268,23 +274,8 @@ def gain_part(P, draws=100):
         p = thinned(p)
         i, o = np.flatnonzero(p.idr), oods(p)
         z, _, reach, _, _ = fit(p, i, base_of(P, n))
-        both, doms, rng, diffs = (
-            [surprise(reach.excess(z)).sum(1), reach.parts(z).sum(1)],
-            p.domain[o],
-            np.random.default_rng(4),
-            [],
-        )
-        for _ in range(draws):
-            wi = rng.multinomial(len(i), np.full(len(i), 1 / len(i))).astype(float)
-            v = np.zeros(2)
-            for d in p.domains:
-                at = o[doms == d]
-                wo = rng.multinomial(len(at), np.full(len(at), 1 / len(at))).astype(float)
-                for b, s in enumerate(both):
-                    order = np.argsort(s[i])
-                    v[b] += fast_auc(s[i][order], wi[order], s[at], wo) / len(p.domains)
-            diffs.append(v[1] - v[0])
-        low, high = np.quantile(diffs, [0.025, 0.975])
+        both = [surprise(reach.excess(z)).sum(1), reach.parts(z).sum(1)]
+        low, high = paired_interval(p, i, o, both, draws, 4)
         rows[n] = {"gain": mean_over_sets(p, both[1]) - mean_over_sets(p, both[0]), "low": low, "high": high}
         print(n, rows[n], flush=True)
     return rows

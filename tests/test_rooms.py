@@ -35,6 +35,9 @@ def imports(path: Path) -> list[tuple[str, str]]:
                 found += [(".".join(full[1:]), a.name) for a in node.names]
         elif isinstance(node, ast.Import):
             found += [(a.name.partition(".")[2], "") for a in node.names if a.name.split(".")[0] == PACKAGE.name]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            name = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
+            found += [(name.partition(".")[2], "")] if name.startswith(f"{PACKAGE.name}.") else []
     return found
 
 

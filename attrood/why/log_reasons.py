@@ -8,7 +8,6 @@ __all__ = ['LEVELS', 'LEAST_ROWS', 'PARTS', 'MOST', 'ACTION_OF', 'ASPECTS', 'kno
            'reason_columns', 'aspects', 'said_name', 'row_text', 'row_reasons', 'action_of']
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #49369783
-import importlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ import pandas as pd
 
 from ..axes import AxisCard
 from ..evidence import extras, picture_causes
+from ..ground import defaults
 from ..log import Log
 from .language import ENGLISH, LANGUAGES, language_of
 from attrood.why.reasons import (
@@ -96,7 +96,8 @@ def with_reasons(
     return card if fitted is None else card.with_parts(reasons=fitted.to_dict())
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #4f597642
-PARTS, MOST = 5, 200  # parts of the pictures, each measured against the others; pictures that faults are made on
+PARTS = defaults.settled("fault_parts")  # of the pictures, each measured against the others
+MOST = defaults.settled("fault_pictures")  # pictures that faults are made on
 
 
 def fault_rows(
@@ -104,7 +105,8 @@ def fault_rows(
     seed: int = 0,  # of noise and of the places that are covered
 ) -> pd.DataFrame:  # measures, a row per picture and cause; `picture`, `cause`, `severity`
     "Every picture as it is and with each camera fault made on purpose, severities in turn."
-    causes = importlib.import_module("attrood.why.causes")
+    from attrood.why import causes
+
     rows = []
     for i, image in enumerate(pictures):
         rows.append({"picture": i, "cause": "none", "severity": 0, **extras.log_measures(np.asarray(image))})
@@ -124,7 +126,9 @@ def own_causes(
     seed: int = 0,  # of the faults
 ) -> picture_causes.PictureCauses:
     "Camera faults learnt from the user's own familiar pictures; `ValueError` where there are too few of them."
-    pictures, least = importlib.import_module("attrood.data.pictures"), 2 * extras.LEAST
+    from attrood.data import pictures
+
+    least = 2 * extras.LEAST
     if extras.measures_of(log) is None:
         raise ValueError(f"causes need measures of the pictures, which {log.name} lacks: attrood infer --picture")
     rows = (

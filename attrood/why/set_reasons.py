@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..evidence import meanings
+from ..ground import defaults
 from .language import ENGLISH, LANGUAGES, language_of
 from .log_reasons import ASPECTS, aspects, said_name
 
@@ -36,8 +37,8 @@ class SetReasons:
         return next(iter(self.shares), "unclear")
 
 # %% ../../nbs/08_why/15_set_reasons.ipynb #2f04eecb
-FEW = 0.05  # share of a set from which an aspect or a name is said of it
-GROUP = 8  # narrower words that make a word the name of a group
+FEW = defaults.settled("set_few")  # share of a set from which an aspect or a name is said of it
+GROUP = defaults.settled("set_group")  # narrower words that make a word the name of a group
 
 
 def one_name(

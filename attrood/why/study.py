@@ -7,7 +7,6 @@ __all__ = ['CauseStudy', 'cause_settings', 'changed_copies', 'in_batches', 'stud
            'run_causes']
 
 # %% ../../nbs/08_why/06_study.ipynb #a448de16
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -342,12 +341,14 @@ def read_pictures(
     side: int = 224,  # side in pixels that images are cropped and resized to before they are changed
 ) -> tuple[list[Any], list[str], list[str | None]]:  # pictures, keys, labels
     "Square pictures of one size, with their ids and labels."
-    data, images = importlib.import_module("attrood.data"), importlib.import_module("attrood.data.pictures")
+    from attrood.data import open_source
+    from attrood.data import pictures as images
+
     square, count = images.Preprocessing((side, side)), dict[str | None, int]()
     pictures: list[Any] = []
     keys: list[str] = []
     labels: list[str | None] = []
-    source = data.open_source(str(where))
+    source = open_source(str(where))
     source.white = images.white_level(source)
     for sample in source:
         count[sample.label] = count.get(sample.label, 0) + 1
