@@ -6,7 +6,7 @@
 __all__ = ['BEST', 'BEST_FREE', 'POOLED', 'INTERVALS', 'COMPARED', 'best_single', 'Evaluation', 'evaluate_detectors']
 
 # %% ../../nbs/07_detect/05_comparison.ipynb #0de99374
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,11 +56,13 @@ def _fit_all(
     plane: Sequence[str] | None,  # two axis names
     names: Sequence[str],  # of FITTERS, on all axes
     complete: Sequence[str],  # of FITTERS, on all evidence and fixed axes
+    weights: Mapping[str, float],  # of the additive detector's parts
 ) -> dict[str, tuple[str, Detector, pd.DataFrame]]:  # label -> (inputs, detector, table it reads)
     """Fit every detector on the train rows."""
     t, found = y[train], {}
     for name in names:
-        found[f"{name} on axes"] = ("axes", FITTERS[name](axes[train], t), axes)
+        more = {"weights": weights} if name == "additive" else {}
+        found[f"{name} on axes"] = ("axes", FITTERS[name](axes[train], t, **more), axes)
     if plane is not None:
         found["logistic on the plane"] = ("plane", FITTERS["logistic"](axes[train], t, plane), axes)
     for name in complete:
@@ -248,7 +250,7 @@ def _evaluate_domain(
     o: dict[str, Any],  # settings
 ) -> dict[str, Any]:  # rows of every table, test scores and detectors
     """Fit, choose the opponents, score the test rows and measure."""
-    fitted = _fit_all(axes, evidence, y, parts["train"], o["plane"], o["detectors"], o["complete"])
+    fitted = _fit_all(axes, evidence, y, parts["train"], o["plane"], o["detectors"], o["complete"], o["weights"])
     single, opponents = _opponents(evidence, y, parts, o["training_free"])
     fitted |= single
     va, te = parts["validation"], parts["test"]
@@ -310,6 +312,7 @@ def evaluate_detectors(
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
     detectors: Sequence[str] = COMPARED,  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
+    weights: Mapping[str, float] = {},  # of the parts of the additive detector, by axis
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = defaults.settled("acceptance"),  # share of ID rows that thresholds keep
     level: float = defaults.settled("level"),  # of intervals and tests
@@ -321,7 +324,7 @@ def evaluate_detectors(
     axes, evidence, ood = _tables(axes, evidence, y)
     o = _settings(
         dict(plane=plane, training_free=training_free, detectors=detectors, complete=complete, fit_on=fit_on)
-        | dict(acceptance=acceptance, level=level, n_boot=n_boot, seed=seed, salt=salt),
+        | dict(weights=dict(weights), acceptance=acceptance, level=level, n_boot=n_boot, seed=seed, salt=salt),
         ids is not None,
         split is not None,
     )

@@ -7,6 +7,7 @@ __all__ = ['DECISIONS', 'evaluate_log', 'fit_decision', 'decide', 'decision_part
            'evaluation_summary']
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #8893434e
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard, Mode
-from .additive import additive_parts, promised_rate
+from .additive import additive_parts, list_weights, promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
 from .detectors import FITTERS, Detector, as_columns, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
-from ..evidence import evidence_frame, registry
+from ..evidence import evidence_frame, extras, registry
 from ..ground import files as ground_files
 from ..ground import outputs, style
 from ..log import Log
@@ -90,7 +91,7 @@ def evaluate_log(
         )
     scores, coordinates = E[list(evidence)] if evidence else E, _coordinates(card, card.evidence_of(rows, E, any_model))
     varied = scores.columns[scores[train & rows.is_id].std(ddof=0) > 0]
-    params = _comparison_params(card, coordinates.columns, varied, rows, params)
+    params = {"weights": list_weights(card, rows)} | _comparison_params(card, coordinates.columns, varied, rows, params)
     result = evaluate_detectors(coordinates, scores[varied], y, rows.array(groups).astype(str), ids, **params)
     found = {
         "axes": "given" if given else "fitted on the train rows",
@@ -102,6 +103,21 @@ def evaluate_log(
     return result
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #e856c773
+def _checked_weights(card: AxisCard, log: Log) -> dict[str, float]:
+    "Weights of axes, and a word where the class names say nothing of the ID images."
+    weights, known = list_weights(card, log), extras.known_list_fit(log)
+    reads = [bool(w @ [c in known for c in card.evidence]) for w in np.abs(np.asarray(card.components))]
+    of_names = {n: weights[n] for n, r in zip(card.names, reads, strict=True) if r and weights}
+    if of_names and max(of_names.values()) < 0.5:
+        said = ", ".join(f"{n} {v:.2f}" for n, v in of_names.items())
+        warnings.warn(
+            f"{log.name}: its class names fit the ID images no better than lists of other words, so axes of names "
+            f"count for little in the verdict ({said} of 1): look at the names, the prompts and the model",
+            stacklevel=3,
+        )
+    return weights
+
+# %% ../../nbs/07_detect/07_evaluation.ipynb #aed96770
 DECISIONS = ("additive", "mahalanobis", "one_class_svm", "density")  # detectors that need ID rows alone
 
 
@@ -125,7 +141,10 @@ def fit_decision(
             f"got {len(mask)} in all"
         )
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
-    fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())))
+    more: dict[str, Any] = {}
+    if detector == "additive":
+        more = {"weights": _checked_weights(card, log), "acceptance": acceptance}
+    fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())), **more)
     made = fitted.with_threshold(z[part == "threshold"], acceptance)
     if detector == "additive" and made.threshold is not None:
         return made.to_dict() | {"promise": promised_rate(made.threshold)._asdict()}

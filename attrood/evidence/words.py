@@ -97,6 +97,7 @@ class _Words(Fitted):
     scale: float = 100.0  # logit scale
     groups: int = 100  # G of NegLabel's form
     seed: int = 0  # of its shuffle
+    list_fit: dict[str, float] = field(default_factory=dict)  # what `list_fit` found
 
     @property
     def names(self) -> list[str]:
@@ -287,5 +288,9 @@ def word_log_columns(
     }
     params = {"words": len(words.words), "removed": len(words.removed), "groups": words.groups}
     source = {c: "Jiang et al. 2024 (NegLabel)" if c.startswith("word_mass") else "ours" for c in words.columns}
-    about = {c: {"group": "words", "source": source[c], "params": params} for c in words.columns}
+    about: dict[str, dict[str, Any]] = {
+        c: {"group": "words", "source": source[c], "params": dict(params)} for c in words.columns
+    }
+    if words.list_fit:
+        about["word_margin"]["params"]["list_fit"] = words.list_fit
     return {**word_columns(words, features), **rows}, about

@@ -47,10 +47,8 @@ def known_pictures(
     rows = log.positions(log.array("reference"))
     if len(rows) < extras.LEAST:
         return None
-    fitted = picture_causes.PictureReference.fit(measures.iloc[rows].reset_index(drop=True))
-    if len(fitted.levels) > LEVELS:
-        fitted = replace(fitted, levels=np.quantile(fitted.levels, np.linspace(0, 1, LEVELS), axis=0))
-    return replace(fitted, levels=fitted.levels.round(6), root=fitted.root.round(9))
+    fitted = picture_causes.PictureReference.fit(measures.iloc[rows].reset_index(drop=True), most=LEVELS)
+    return replace(fitted, levels=fitted.levels.round(6), whiten=fitted.whiten.round(9))
 
 # %% ../../nbs/08_why/14_log_reasons.ipynb #9fee3398
 def known_causes(
