@@ -31,7 +31,6 @@ MAX_BYTES = 500_000  # of a notebook
 LONG_MODULES = {  # lines of those that are still to be split
     "axes.sparse_pca": 455,
     "evidence.pixels": 411,
-    "stability.resampling": 520,
     "why.causes": 445,
     "why.study": 440,
 }
