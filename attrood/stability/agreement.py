@@ -71,6 +71,25 @@ THRESHOLDS: dict[str, float] = dict(
     defaults.settled("verdict")
 )  # equal, fair: cosines; selected: share; loading: weight
 
+# %% ../../nbs/06_stability/02_agreement.ipynb #46964cab
+def _objections(j: int, report: "StabilityReport", t: dict[str, float]) -> list[str]:
+    "What keeps axis j, which is one, from being fixed."
+    w, low, halves = np.array(report.components[j]), report.bootstrap.quantile(0.05)[j], report.halves.quantile(0.5)[j]
+    weak = []
+    if low < t["equal"]:
+        weak.append(f"bootstrap cosine down to {low:.2f}")
+    if halves < t["equal"]:
+        weak.append(f"halves agree to {halves:.2f}")
+    weak += [f"{c:.2f} without {name}" for name, cosines in report.domains.items() if (c := cosines[j]) < t["equal"]]
+    loose = [
+        name
+        for name, v, s in zip(report.names, w, report.selected[j], strict=True)
+        if abs(v) >= t["loading"] and s < t["selected"]
+    ]
+    if loose:
+        weak.append(f"{', '.join(loose)} not always selected")
+    return weak
+
 # %% ../../nbs/06_stability/02_agreement.ipynb #dfcd6fa3
 def axis_verdict(
     j: int,  # which axis
@@ -94,21 +113,8 @@ def axis_verdict(
         return Verdict(
             "not an axis", f"one column, at times another: bootstrap cosine down to {low:.2f}, null {chance:.2f}"
         )
-    weak = []
-    if low < t["equal"]:
-        weak.append(f"bootstrap cosine down to {low:.2f}")
-    if halves < t["equal"]:
-        weak.append(f"halves agree to {halves:.2f}")
-    weak += [f"{c:.2f} without {name}" for name, cosines in report.domains.items() if (c := cosines[j]) < t["equal"]]
-    loose = [
-        name
-        for name, v, s in zip(report.names, w, report.selected[j], strict=True)
-        if abs(v) >= t["loading"] and s < t["selected"]
-    ]
-    if loose:
-        weak.append(f"{', '.join(loose)} not always selected")
     column = "one column; " if single else ""
-    if weak:
+    if weak := _objections(j, report, t):
         return Verdict("conditional", column + "; ".join(weak))
     return Verdict(
         "fixed", f"{column}bootstrap cosine at least {np.floor(1000 * low) / 1000:.3f} in 95 %, null {chance:.2f}"
