@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from . import compression  # noqa: F401  its measures enter the table
 from .pixels import GROUPS, MEASURES, Measure, Views, luminance, measured
 
 # %% ../../nbs/03_evidence/16_picture.ipynb #95cb4747

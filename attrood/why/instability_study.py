@@ -29,7 +29,8 @@ from attrood.why.instability import (
     instability_evidence,
     margin,
 )
-from .study import CauseStudy, cause_settings, changed_copies, in_batches
+from .study import CauseStudy
+from .study_rows import cause_settings, changed_copies, in_batches
 
 # %% ../../nbs/08_why/10_instability_study.ipynb #06e4c9b2
 def instability_tables(

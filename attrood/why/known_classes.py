@@ -28,6 +28,33 @@ def _judged(log: Log, there: np.ndarray, fits: np.ndarray) -> pd.DataFrame:
     kind[learn] = None
     return Reasons.fit(log, rows=learn).answers(log)[0].assign(kind=kind, row=rows)[~fits]
 
+
+def _without(
+    gone: Sequence[str],
+    given: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.object_], Sequence[str]],
+    fits: npt.NDArray[np.bool_],
+    words: tuple[from_embeddings.Vocabulary, npt.ArrayLike],
+    logit_scale: float,
+) -> tuple[Log, npt.NDArray[np.bool_]]:
+    "A log asked with a list that lacks classes but knows their names as words; which images have a class."
+    (x, t, y, class_names), (known, vectors) = given, words
+    kept, there = [i for i, c in enumerate(class_names) if c not in gone], ~np.isin(y, gone)
+    more = known.join(type(known).of(gone))
+    back = [t[[class_names.index(w)]] for w in more.texts[len(known) :]]
+    log = log_from_embeddings(
+        x,
+        t[kept],
+        [class_names[i] for i in kept],
+        logit_scale,
+        ids=[f"{i:09d}" for i in range(len(x))],
+        roles=np.where(there, "id", "ood").tolist(),
+        labels=[v if k else None for v, k in zip(y, there, strict=True)],
+        reference=fits & there,
+        words=more,
+        word_embeddings=np.vstack([unit_rows(vectors, "word_embeddings"), *back]),
+    )
+    return log, there
+
 # %% ../../nbs/08_why/14_known_classes.ipynb #8eb70be7
 def known_classes(
     image_embeddings: npt.ArrayLike,  # (n, d) ID images
@@ -40,11 +67,8 @@ def known_classes(
     folds: int = 5,  # parts of the classes that are left out in turn
 ) -> pd.DataFrame:  # strengths, a column per question, kind, fold, row, label
     "Strengths of ID images whose class is in the list, and of others whose class was left out of it."
-    x, t, y = (
-        unit_rows(image_embeddings, "image_embeddings"),
-        unit_rows(text_embeddings, "text_embeddings"),
-        np.asarray(labels, dtype=object),
-    )
+    x, t = unit_rows(image_embeddings, "image_embeddings"), unit_rows(text_embeddings, "text_embeddings")
+    y = np.asarray(labels, dtype=object)
     names = [c for c in class_names if c in set(y)]
     if len(names) < 5 or len(y) != len(x):
         raise ValueError(
@@ -52,31 +76,10 @@ def known_classes(
             f"got {len(y)} entries and {len(names)} classes"
         )
     ids = np.array([f"{i:09d}" for i in range(len(x))], object)
-    fits = row_marks.reference_rows(ids, np.full(len(x), "id", object), 0.2)
-    out = []
+    fits, out = row_marks.reference_rows(ids, np.full(len(x), "id", object), 0.2), []
     for fold in range(min(folds, len(names))):
         gone = names[fold :: min(folds, len(names))]
-        kept = [i for i, c in enumerate(class_names) if c not in gone]
-        more = words.join(type(words).of(gone))
-        vectors = np.vstack(
-            [
-                unit_rows(word_embeddings, "word_embeddings"),
-                *(t[[class_names.index(w)]] for w in more.texts[len(words) :]),
-            ]
-        )
-        there = ~np.isin(y, gone)
-        log = log_from_embeddings(
-            x,
-            t[kept],
-            [class_names[i] for i in kept],
-            logit_scale,
-            ids=ids.tolist(),
-            roles=np.where(there, "id", "ood").tolist(),
-            labels=[v if k else None for v, k in zip(y, there, strict=True)],
-            reference=fits & there,
-            words=more,
-            word_embeddings=vectors,
-        )
+        log, there = _without(gone, (x, t, y, class_names), fits, (words, word_embeddings), logit_scale)
         out.append(_judged(log, there, fits).assign(fold=fold, label=y[~fits]).dropna(subset=["kind"]))
     return pd.concat(out, ignore_index=True)
 
@@ -100,7 +103,7 @@ def plot_reliability(
     tables: Mapping[str, pd.DataFrame],  # name -> table of `calibration_error`
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
-    "Share that is right against the stated probability, a line per table; bins of 0.01 of the weight or less are left out."
+    "Share that is right against the stated probability, a line per table; bins of at most 0.01 of the weight are left out."
     ax = style.draw_on(ax, (5, 4.4))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, whole) in enumerate(tables.items()):
