@@ -103,7 +103,7 @@ def plot_reliability(
     tables: Mapping[str, pd.DataFrame],  # name -> table of `calibration_error`
     ax: Any = None,  # matplotlib axes
 ) -> Any:  # the axes
-    "Share that is right against the stated probability, a line per table; bins of at most 0.01 of the weight are left out."
+    "Share that is right against the stated probability, a line per table; bins of little weight (0.01) are left out."
     ax = style.draw_on(ax, (5, 4.4))
     ax.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
     for i, (name, whole) in enumerate(tables.items()):
