@@ -8,7 +8,7 @@ __all__ = ['QUANTILES', 'coordinates', 'id_quantiles', 'id_percentile', 'origin'
 # %% ../../nbs/05_axes/11_card.ipynb #772556c9
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .. import __version__
-from .card_file import Mode, card_parts, card_to_dict, read_json
+from .card_file import CardParts, card_parts, card_to_dict, read_json
 from .features import feature_name
 from .labels import Labels
 from ..evidence import evidence_frame, registry
@@ -65,54 +64,8 @@ def id_percentile(
     inside = np.stack([np.interp(v[:, j], q[j], p) for j in range(v.shape[1])], axis=1)
     return np.where(v > q[:, -1], 100, np.where(v < q[:, 0], 0, np.clip(inside, 0.1, 99.9)))
 
-# %% ../../nbs/05_axes/11_card.ipynb #e5788e80
-def _check_shapes(card: Any) -> None:
-    "Refuse parts of a card that do not fit each other."
-    (k, m), n = np.shape(card.components), len(card.levels)
-    wanted: dict[str, tuple[int, ...]] = {
-        **dict.fromkeys(("evidence", "evidence_groups", "mean", "unit"), (m,)),
-        "explained": (k,),
-        "quantiles": (k, n),
-        "evidence_quantiles": (m, n),
-    }
-    for name, shape in wanted.items():
-        if (found := np.shape(getattr(card, name))) != shape:
-            raise ValueError(f"{name} must have shape {shape}, got {found}")
-    if len(card.labels.names) != k:
-        raise ValueError(f"labels must name {k} axes, got {len(card.labels.names)}")
-
-# %% ../../nbs/05_axes/11_card.ipynb #938652bb
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    "What an axis card holds."
-
-    components: np.ndarray  # (k, M) weights, zero where an axis does not use the evidence
-    evidence: tuple[str, ...]  # (M,) names
-    evidence_groups: tuple[str, ...]  # (M,) what each piece of evidence is about
-    mean: np.ndarray  # (M,) ID means of the evidence (paper (16))
-    unit: np.ndarray  # (M,) standard deviations, of the ID rows or of all
-    labels: Labels  # names, groups and shares of the axes
-    explained: np.ndarray  # (k,) share of the variance
-    levels: np.ndarray  # (L,) of the quantiles, from 0 to 1
-    quantiles: np.ndarray  # (k, L) of the ID coordinates
-    evidence_quantiles: np.ndarray  # (M, L) of the ID evidence
-    mode: Mode  # "default", "many" or "paper"
-    standardize: bool | str  # whether differences are divided by `unit`: False, "id" or "all", which says whose it is
-    alpha: float  # penalty
-    dropped: Mapping[str, str]  # evidence that no axis may use -> why
-    selection: Mapping[str, Any]  # how k and alpha were chosen, and under "table" all that were tried
-    provenance: Mapping[str, Any]  # rows, id_rows, and what is known of the log
-    stability: Mapping[str, Any] | None = None  # do the axes come back?
-    decision: Mapping[str, Any] | None = None  # an ID-only detector with its threshold
-    reasons: Mapping[str, Any] | None = None  # what familiar rows told of words and pictures, from `Reasons.to_dict`
-    notes: tuple[str, ...] | None = None  # warnings of the run
-    version: str = __version__  # of attrood, that made it
-
-    def __post_init__(self) -> None:
-        _check_shapes(self)
-
 # %% ../../nbs/05_axes/11_card.ipynb #778a463e
-class _Places(_Parts):
+class _Places(CardParts):
     "Coordinates of any rows, and what each piece of evidence adds to them."
 
     names = property(lambda self: tuple(self.labels.names), doc="(k,) names of the axes.")
