@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['FitModeOption', 'KOption', 'AlphaOption', 'FitEvidenceOption', 'fit_command', 'score_command', 'evaluate_command',
-           'Language', 'explain_command', 'report_command', 'add_axes']
+           'explain_command', 'report_command', 'add_axes']
 
 # %% ../../nbs/10_entrance/20_cli_axes.ipynb #9f92d0a5
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from attrood.entrance.cli_common import (
     DataDirOption,
     ImagesOption,
     JsonOption,
+    LanguageOption,
     LogArgument,
     ModeOption,
     emit,
@@ -140,13 +140,6 @@ def evaluate_command(
         say(f"\nwritten to {out}")
     emit(result.to_dict(), as_json)
 
-# %% ../../nbs/10_entrance/20_cli_axes.ipynb #87fe5ed8
-class Language(StrEnum):
-    "Language of the explanations."
-
-    en = "en"
-    ja = "ja"
-
 # %% ../../nbs/10_entrance/20_cli_axes.ipynb #7b518425
 def explain_command(
     log: LogArgument,
@@ -155,7 +148,7 @@ def explain_command(
         list[str] | None,
         typer.Option("--id", help="A row to explain; repeat for more. Domains are explained if none is given."),
     ] = None,
-    language: Annotated[Language, typer.Option(help="Language of the sentences.")] = Language.en,
+    language: LanguageOption = "en",
     any_model: AnyModelOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -167,7 +160,7 @@ def explain_command(
     card, source = AxisCard.read(axes), log_source(log)
     if not id:
         profile, said = scoring.profile_batches(card, source, any_model)
-        lines = [] if said is None else set_lines(said, language.value)
+        lines = [] if said is None else set_lines(said, language)
         say("\n".join([*lines, profile.round(3).to_string(index=False)]))
         sets = set_reasons.plain_sets(known_sets(said))
         emit({"domains": profile.to_dict("records"), "sets": sets}, as_json)
@@ -175,7 +168,7 @@ def explain_command(
     rows = scoring.rows_of(source, id)
     found = [explain(card, rows, i, None, any_model) for i in id]
     for e in found:
-        say(f"{e.id}: {e.sentence(language.value)}\n{e.coordinates.round(3).to_string()}\n")
+        say(f"{e.id}: {e.sentence(language)}\n{e.coordinates.round(3).to_string()}\n")
     emit({"rows": [e.to_dict() for e in found]}, as_json)
 
 # %% ../../nbs/10_entrance/20_cli_axes.ipynb #fdf4d553
