@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .solver import canonical, join_twins, many_starts, solve, transpose, unit_vectors
+
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #4860c700
 def alpha_max(
     scatter: np.ndarray,  # (..., m, m) centred scatter
@@ -39,264 +41,6 @@ class SparsePCAFit:
     def __getitem__(self, index) -> "SparsePCAFit":
         return SparsePCAFit(**{name: value[index] for name, value in vars(self).items()})
 
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #e0884d28
-def _t(a: np.ndarray) -> np.ndarray:
-    "The transpose of every matrix of a batch."
-    return np.swapaxes(a, -1, -2)
-
-
-def _code_step(U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    "Lasso sweeps: U (p, r, k) with unit columns or zero ones, V (p, k, m), R (p, r, m), alpha (p,) -> V."
-    V, cross, k = V.copy(), _t(U) @ R, U.shape[2]
-    bound = 1.0 if (alpha == 1).all() else alpha[:, None]
-    off = _t(U) @ U
-    off[:, np.arange(k), np.arange(k)] = 0
-    for _ in range(2 if k > 1 else 1):
-        for j in range(k):
-            z = cross[:, j] - (off[:, j, None] @ V)[:, 0] if k > 1 else cross[:, 0]
-            V[:, j] = z - np.clip(z, -bound, bound)
-    return V
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #8c47a773
-def _dictionary_step(
-    U: np.ndarray, V: np.ndarray, R: np.ndarray, alpha: np.ndarray, total: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    "Unit vectors for fixed V, one after the other; U and the objective at (U, V)."
-    T, cross, gram = _t(U).copy(), V @ _t(R), V @ _t(V)  # rows of T lie side by side in memory
-    for j in range(V.shape[1]):
-        size = gram[:, j, j]
-        u = cross[:, j] - (gram[:, j, None] @ T)[:, 0] + size[:, None] * T[:, j]
-        norm = np.maximum(np.sqrt(np.einsum("pi,pi->p", u, u)), size)
-        unused = size <= 0
-        u *= (1 / np.where(norm > 0, norm, 1))[:, None]
-        if unused.any():
-            u[unused] = T[unused, j]
-        T[:, j] = u
-    fit = 0.5 * np.einsum("pij,pij->p", T @ _t(T), gram) - np.einsum("pij,pij->p", cross, T)
-    value = 0.5 * total + fit + alpha * np.abs(V).reshape(len(V), -1).sum(1)
-    return _t(T), value
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #5892dc21
-def _unit(a: np.ndarray, axis: int) -> np.ndarray:
-    "Vectors along an axis scaled to length 1; zero ones stay."
-    norm = np.sqrt((a * a).sum(axis, keepdims=True))
-    return a / np.where(norm > 0, norm, 1)
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #a122b055
-def _round(state: dict[str, np.ndarray], tol: float) -> np.ndarray:  # (p,) bool: the loadings came to rest
-    "A bold round, in place; state has R (p, r, m), U, V, Ue, Ve, f, alpha, total, bold and calm."
-    s = state
-    V = _code_step(s["Ue"], s["Ve"], s["R"], s["alpha"])
-    U, f = _dictionary_step(s["Ue"], V, s["R"], s["alpha"], s["total"])
-    back = (f > s["f"]) & (s["bold"] > 0)
-    if back.any():
-        U[back], V[back], f[back] = s["U"][back], s["V"][back], s["f"][back]
-    dU, dV = U - s["U"], V - s["V"]
-    bold = np.where(back, 0, np.minimum(np.maximum(1.1 * s["bold"], 0.3), 0.98))
-    s["Ue"], s["Ve"] = _unit(U + bold[:, None, None] * dU, 1), V + bold[:, None, None] * dV
-    still = np.abs(dV).reshape(len(V), -1).max(1) <= tol * np.abs(V).reshape(len(V), -1).max(1)
-    s["U"], s["V"], s["f"], s["bold"] = U, V, f, bold
-    s["calm"] = np.where(still & ~back, s["calm"] + 1, 0)
-    return s["calm"] >= 2
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #83eba7d0
-_LOOK = (8, 12, 16, 24, 32, 48, 64)  # rounds after which starts are compared
-
-
-def _alike(s: dict[str, np.ndarray], group: np.ndarray, near: float = 1e-5) -> np.ndarray:  # (p,) bool
-    "Starts that are where a lower one of the same problem, `group`, is."
-    image = s["U"] @ s["V"]
-    mark = np.concatenate([np.abs(s["V"]).sum(1), np.sqrt((image * image).sum(1)), (image * s["R"]).sum(1)], 1)
-    order, out = np.lexsort((s["f"], group)), np.zeros(len(group), bool)
-    group, mark, f = group[order], mark[order], s["f"][order]
-    for lag in range(1, int(np.bincount(group).max())):
-        same = group[lag:] == group[:-lag]
-        same &= f[lag:] - f[:-lag] <= near * f[:-lag]
-        close = np.abs(mark[lag:] - mark[:-lag]).max(1) <= near * np.abs(mark[lag:]).max(1)
-        out[order[lag:][same & close]] = True
-    return out
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #751f2dd3
-def _alternate(
-    R: np.ndarray,  # (p, r, m)
-    U: np.ndarray,  # (p, r, k)
-    V: np.ndarray,  # (p, k, m)
-    alpha: np.ndarray,  # (p,)
-    max_iter: int,
-    tol: float,
-    group: np.ndarray | None = None,  # (p,) problem that each is a start of
-) -> dict[str, np.ndarray]:  # U, V, f (objective), n (rounds) and ok (came to rest) of every problem
-    "Rounds until every problem is at rest; of starts of one problem that come to one place, all but one get f = inf."
-    p = len(R)
-    out = {"U": U.copy(), "V": V.copy(), "f": np.full(p, np.inf), "n": np.zeros(p, int), "ok": np.zeros(p, bool)}
-    state = {"R": R, "U": U, "V": V, "Ue": U, "Ve": V, "alpha": alpha, "total": (R * R).sum((1, 2))}
-    state |= {"f": np.full(p, np.inf), "bold": np.zeros(p), "calm": np.zeros(p, int)}
-    live: np.ndarray = np.arange(p)
-    for it in range(1, max_iter + 1):
-        done = _round(state, tol)
-        twin = _alike(state, group[live]) & ~done if group is not None and it in _LOOK else np.zeros(len(live), bool)
-        if it < max_iter and not (done | twin).any():
-            continue
-        leave = done | twin | (it == max_iter)
-        at = live[leave]
-        state["f"][twin] = np.inf
-        for name in ("U", "V", "f"):
-            out[name][at] = state[name][leave]
-        out["n"][at], out["ok"][at] = it, done[leave]
-        if leave.all():
-            break
-        state, live = {name: a[~leave] for name, a in state.items()}, live[~leave]
-    return out
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #45e7dd26
-def _varimax(L: np.ndarray, rounds: int = 15) -> np.ndarray:  # (p, m, k) -> (p, k, k) rotations
-    "Rotations that make few loadings large."
-    T = np.broadcast_to(np.eye(L.shape[-1]), (len(L), L.shape[-1], L.shape[-1]))
-    for _ in range(rounds):
-        Z = L @ T
-        left, _, right = np.linalg.svd(_t(L) @ (Z**3 - Z * (Z**2).mean(1, keepdims=True)))
-        T = left @ right
-    return T
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #c9e0b7a2
-def _polish(
-    R: np.ndarray, U: np.ndarray, V: np.ndarray, f: float, alpha: float, max_iter: int
-) -> tuple[np.ndarray, np.ndarray]:
-    "One problem, all unknowns at once: R (r, m), U (r, k), V (k, m) with the objective f > 0 -> U, V."
-    (r, k), m, unit = U.shape, V.shape[1], np.sqrt((V * V).sum(1))
-    unit[unit == 0] = 1  # w_j as long as v_j: then every unknown bends the objective alike
-
-    def parts(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        W, (up, down) = x[: r * k].reshape(r, k), x[r * k :].reshape(2, k, m)
-        length = np.sqrt((W * W).sum(0))
-        length[length == 0] = 1
-        return W / length, length, up - down
-
-    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        U, length, V = parts(x)
-        E = U @ V - R
-        dU, dV = E @ V.T, U.T @ E
-        slope = [(dU - U * (U * dU).sum(0)) / length, dV + alpha, alpha - dV]
-        return (0.5 * (E * E).sum() + alpha * x[r * k :].sum()) / f, np.concatenate([s.ravel() for s in slope]) / f
-
-    start = np.concatenate([(U * unit).ravel(), np.maximum(V, 0).ravel(), np.maximum(-V, 0).ravel()])
-    bounds = [(None, None)] * (r * k) + [(0, None)] * (2 * k * m)
-    options = {"maxiter": max_iter, "maxfun": 2 * max_iter, "ftol": 0, "gtol": 1e-13, "maxcor": 20}
-    from scipy.optimize import minimize
-
-    U, _, V = parts(minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x)
-    return U, V
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #590a0444
-def _settle(
-    R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, group: np.ndarray, max_iter: int, tol: float
-) -> np.ndarray:
-    "The best run of each problem; one that does not rest is polished, in place, until the best one does."
-    for _ in range(6):
-        best = np.lexsort((run["f"], group))[np.unique(np.sort(group), return_index=True)[1]]
-        restless = best[~run["ok"][best] & (run["f"][best] > 0)]
-        for i in restless:
-            U, V = _polish(R[i], run["U"][i], run["V"][i], run["f"][i], alpha[i], max_iter)
-            again = _alternate(R[i : i + 1], U[None], V[None], alpha[i : i + 1], max_iter, tol)
-            if again["f"][0] <= run["f"][i] * (1 + 1e-12):
-                for name, value in again.items():
-                    run[name][i] = value[0] + (run["n"][i] if name == "n" else 0)
-        if not len(restless):
-            break
-    return best
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #181f588f
-def _pivots(R: np.ndarray, k: int) -> np.ndarray:  # (p, r, m) -> (p, r, k) unit columns, greedily independent
-    "Columns that a pivoted QR picks."
-    E, at, chosen = R, np.arange(len(R)), []
-    for _ in range(k):
-        m = (E * E).sum(1).argmax(1)
-        q = _unit(E[at, :, m], 1)
-        E = E - q[:, :, None] * (q[:, None] @ E)
-        chosen.append(_unit(R[at, :, m], 1))
-    return np.stack(chosen, -1)
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #c0287903
-def _starts(R: np.ndarray, k: int, n_starts: int, seed: int) -> np.ndarray:  # (p, r, m) -> (n_starts, p, r, k)
-    "Unit vectors to start from."
-    p, r, m = R.shape
-    rng = np.random.default_rng(seed)
-    columns, few = _pivots(R, k), min(r, k)
-    svd = columns.copy()
-    svd[:, :, :few] = np.eye(r)[:, :few]
-    turned = svd.copy()
-    turned[:, :, :few] = np.eye(r)[:, :few] @ _varimax(_t(R[:, :few]))
-    out = [svd, turned, columns]
-    while len(out) < n_starts:
-        if len(out) % 2:
-            out.append(_unit(R[:, :, np.resize(rng.permutation(m), k)], 1))
-        else:
-            out.append(_unit(svd @ np.linalg.qr(rng.normal(size=(k, k)))[0], 1))
-    return np.stack(out[:n_starts])
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #783f488a
-def _revive(R: np.ndarray, run: dict[str, np.ndarray], alpha: np.ndarray, max_iter: int, tol: float) -> None:
-    "Give dead axes the longest residual column, in place, as long as that lowers the objective."
-    for _ in range(run["V"].shape[1]):
-        E = R - run["U"] @ run["V"]
-        length = np.sqrt((E * E).sum(1))
-        column = length.argmax(1)
-        dead = (run["V"] == 0).all(-1) & (length.max(1) > alpha * (1 + 1e-9))[:, None]
-        at = np.flatnonzero(dead.any(1))
-        if len(at) == 0:
-            return
-        U, j = run["U"][at], dead[at].argmax(1)
-        U[np.arange(len(at)), :, j] = _unit(E[at, :, column[at]], 1)
-        again = _alternate(R[at], U, run["V"][at], alpha[at], max_iter, tol)
-        for name, value in again.items():
-            run[name][at] = value
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #276801f5
-def _solve(R: np.ndarray, alpha: np.ndarray, starts: np.ndarray, max_iter: int, tol: float) -> dict[str, np.ndarray]:
-    "Race the starts (t, p, r, k), finish the best four and the SVD, keep the best one."
-    t, p, r, k = starts.shape
-    group = np.tile(np.arange(p), t)
-    run, pick = {"U": starts.reshape(-1, r, k), "V": np.zeros((t * p, k, R.shape[-1]))}, np.arange(t * p)
-    if t > 4:
-        run = _alternate(R[group], run["U"], run["V"], alpha[group], 30, tol, group)
-        f = run["f"].reshape(t, p)
-        good = f <= np.sort(f, axis=0)[3]
-        good[0] = True
-        pick = np.flatnonzero(good.ravel() & np.isfinite(run["f"]))
-    group = group[pick]
-    run = _alternate(R[group], run["U"][pick], run["V"][pick], alpha[group], max_iter, tol, group)
-    keep = np.isfinite(run["f"])
-    pick, group, run = pick[keep], group[keep], {name: value[keep] for name, value in run.items()}
-    _revive(R[group], run, alpha[group], max_iter, tol)
-    best = _settle(R[group], run, alpha[group], group, max_iter, tol)
-    return {name: value[best] for name, value in run.items()} | {"start": pick[best] // p}
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #50b136b5
-def _canonical(V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, k, m) -> unit rows and strengths (p, k)
-    "Unit axes in a fixed sign and order, and their strengths."
-    strength = np.sqrt((V * V).sum(-1))
-    W = V / np.where(strength > 0, strength, 1)[..., None]
-    size = np.abs(W)
-    first = (size >= size.max(-1, keepdims=True) * (1 - 1e-8)).argmax(-1)
-    total, lead = W.sum(-1), np.take_along_axis(W, first[..., None], -1)[..., 0]
-    sign = np.sign(np.where(np.abs(total) > 1e-8 * size.sum(-1), total, lead))
-    W = W * np.where(sign == 0, 1, sign)[..., None]
-    top = strength.max(-1, keepdims=True)
-    rank = -np.round(1e8 * strength / np.where(top > 0, top, 1)) * W.shape[-1] + first
-    order = np.argsort(rank, axis=-1, kind="stable")
-    return np.take_along_axis(W, order[..., None], -2) + 0.0, np.take_along_axis(strength, order, -1)
-
-# %% ../../nbs/05_axes/04_sparse_pca.ipynb #31c603c2
-def _join_twins(run: dict[str, np.ndarray]) -> np.ndarray:
-    "Loadings V (p, k, m) in which axes with the same score vector are one axis."
-    V, cosine = run["V"].copy(), _t(run["U"]) @ run["U"]
-    for i in range(V.shape[1]):
-        for j in range(i + 1, V.shape[1]):
-            twin = (np.abs(cosine[:, i, j]) > 1 - 1e-9) & V[:, i].any(-1) & V[:, j].any(-1)
-            V[:, i] += np.where(twin, np.sign(cosine[:, i, j]), 0)[:, None] * V[:, j]
-            V[:, j] = np.where(twin[:, None], 0, V[:, j])
-    return V
-
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #ca690d5d
 def _check_scatter(scatter: npt.ArrayLike) -> np.ndarray:
     "A batch of scatter matrices, or an error."
@@ -306,7 +50,7 @@ def _check_scatter(scatter: npt.ArrayLike) -> np.ndarray:
     if not np.isfinite(S).all():
         raise ValueError("scatter must be finite, got NaN or infinity")
     size = np.abs(S).max((-1, -2), keepdims=True)
-    if (np.abs(S - _t(S)) > 1e-8 * size).any():
+    if (np.abs(S - transpose(S)) > 1e-8 * size).any():
         raise ValueError("scatter must be symmetric")
     lowest = np.linalg.eigvalsh(S / np.where(size > 0, size, 1)).min()
     if lowest < -1e-8:
@@ -339,7 +83,7 @@ def _root(S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (p, m, m) -> R wit
     largest = np.maximum(value[:, 0], 0)
     rank = value > largest[:, None] * S.shape[-1] * np.finfo(float).eps
     ratio = np.where(rank, value, 0) / np.where(largest > 0, largest, 1)[:, None]
-    R = np.sqrt(ratio)[:, :, None] * _t(vector)
+    R = np.sqrt(ratio)[:, :, None] * transpose(vector)
     return R[:, : max(1, int(rank.sum(1).max()))], np.sqrt(np.where(top > 0, top * largest, 0))
 
 # %% ../../nbs/05_axes/04_sparse_pca.ipynb #0adfdf33
@@ -353,12 +97,12 @@ def _fit_chunk(
     unit, alpha = np.where(far, a, scale1), np.where(far, 1.0, a / scale1)
     R = R * (scale1 / unit)[:, None, None]
     if given is None:
-        starts = _starts(R, k, n_starts, seed)
+        starts = many_starts(R, k, n_starts, seed)
     else:
-        first = _unit(R @ _t(given), 1)[None]
-        starts = first if n_starts == 1 else np.concatenate([first, _starts(R, k, n_starts - 1, seed)])
-    run = _solve(R, alpha, starts, max_iter, tol)
-    components, strength = _canonical(_join_twins(run))
+        first = unit_vectors(R @ transpose(given), 1)[None]
+        starts = first if n_starts == 1 else np.concatenate([first, many_starts(R, k, n_starts - 1, seed)])
+    run = solve(R, alpha, starts, max_iter, tol)
+    components, strength = canonical(join_twins(run))
     return {
         "components": components,
         "strength": strength * (unit * (scale > 0))[:, None],

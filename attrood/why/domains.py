@@ -66,6 +66,22 @@ class _Sums:
         np.add.at(sums, at, np.c_[np.ones(len(x)), x])
         self.sums, self.rows = sums, self.rows + len(x)
 
+# %% ../../nbs/08_why/03_domains.ipynb #b4803a4c
+def _profiles(s: "DomainSums", n_boot: int, level: float, seed: int) -> pd.DataFrame:
+    "As `domain_profiles`, from sums."
+    if s.base.sums is None or not s.base.rows:
+        raise ValueError("baseline must mark at least one row")
+    rng, q, out = np.random.default_rng(seed), [50 * (1 - level), 50 * (1 + level)], []
+    base = _boot_means(s.base.sums, n_boot, rng)
+    for name, part in sorted(s.domains.items()):
+        m = _boot_means(part.sums, n_boot, rng)  # type: ignore[arg-type]
+        diff = 0 * m if part.rows == s.base.rows == s.base_in[name] else m - base
+        (low, high), (dl, dh) = np.percentile(m[1:], q, axis=0), np.percentile(diff[1:], q, axis=0)
+        values = {"mean": m[0], "low": low, "high": high, "difference": diff[0]}
+        values |= {"difference_low": dl, "difference_high": dh}
+        out.append(pd.DataFrame({"domain": name, "axis": s.axes, "rows": part.rows, **values}))
+    return pd.concat(out, ignore_index=True)
+
 # %% ../../nbs/08_why/03_domains.ipynb #4d95b411
 class DomainSums:
     "Counts and sums of every domain, batch after batch, and of the rows to compare with."
@@ -98,18 +114,7 @@ class DomainSums:
         seed: int = 0,  # seed of the bootstrap
     ) -> pd.DataFrame:  # as `domain_profiles`
         "Mean coordinates of every domain with intervals, and their difference from the baseline."
-        if self.base.sums is None or not self.base.rows:
-            raise ValueError("baseline must mark at least one row")
-        rng, q, out = np.random.default_rng(seed), [50 * (1 - level), 50 * (1 + level)], []
-        base = _boot_means(self.base.sums, n_boot, rng)
-        for name, part in sorted(self.domains.items()):
-            m = _boot_means(part.sums, n_boot, rng)  # type: ignore[arg-type]
-            diff = 0 * m if part.rows == self.base.rows == self.base_in[name] else m - base
-            (low, high), (dl, dh) = np.percentile(m[1:], q, axis=0), np.percentile(diff[1:], q, axis=0)
-            values = {"mean": m[0], "low": low, "high": high, "difference": diff[0]}
-            values |= {"difference_low": dl, "difference_high": dh}
-            out.append(pd.DataFrame({"domain": name, "axis": self.axes, "rows": part.rows, **values}))
-        return pd.concat(out, ignore_index=True)
+        return _profiles(self, n_boot, level, seed)
 
 # %% ../../nbs/08_why/03_domains.ipynb #d3ecde60
 def domain_profiles(

@@ -168,6 +168,20 @@ def _facts(
         for i, (name, after, u, margin, p, out, action) in enumerate(rows)
     ]
 
+# %% ../../nbs/08_why/01_explain.ipynb #3c09413a
+def _sentences(
+    explainer: "Explainer", evidence: Any, predictions: Sequence[str | None] | None, language: str, known: Sequence[str]
+) -> list[str]:
+    "The sentence of every row, from the facts of its short explanation."
+    language_of(language)
+    e = explainer.card.array(evidence)
+    said = [None] * len(e) if predictions is None else list(predictions)
+    if len(said) != len(e):
+        raise ValueError(f"predictions must have {len(e)} entries like evidence, got {len(said)}")
+    facts = _facts(explainer.card, explainer.table(e), e, said)
+    first = known or [""] * len(facts)
+    return [sentence(f | {"reasons": r}, language) for f, r in zip(facts, first, strict=True)]
+
 # %% ../../nbs/08_why/01_explain.ipynb #6f5b8b0d
 class Explainer:
     "Explains rows by axes, compared with the ID rows that the axes were fitted with."
@@ -198,14 +212,7 @@ class Explainer:
         known: Sequence[str] = (),  # (n,) reasons of the rows in words, in that language; none: the axes speak alone
     ) -> list[str]:  # (n,)
         "The sentence of every row."
-        language_of(language)
-        e = self.card.array(evidence)
-        said = [None] * len(e) if predictions is None else list(predictions)
-        if len(said) != len(e):
-            raise ValueError(f"predictions must have {len(e)} entries like evidence, got {len(said)}")
-        facts = _facts(self.card, self.table(e), e, said)
-        first = known or [""] * len(facts)
-        return [sentence(f | {"reasons": r}, language) for f, r in zip(facts, first, strict=True)]
+        return _sentences(self, evidence, predictions, language, known)
 
     def explain(
         self,
