@@ -171,7 +171,7 @@ DEFAULTS |= {
         "higher `equal`, `fair`: fewer axes are fixed, more are none; `selected`, `loading`: when a weight counts",
         "convention",
         "the two cosines are those of Lorenzo-Seva and ten Berge (2006); 0.9 and 0.1 are ours, never tried otherwise",
-        ("stability.resampling:THRESHOLDS",),
+        ("stability.agreement:THRESHOLDS",),
     ),
 }
 
