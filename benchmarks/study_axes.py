@@ -21,7 +21,7 @@ from attrood.axes.axis_names import AXIS_NAMES, axis_title, name_axes
 from attrood.axes.few import CORE_GROUPS, IDEAS, core_columns, count_ideas, few_axes, shrunk_correlation
 from attrood.axes.matching import match_axes
 from attrood.axes.sparse_pca import coverage
-from attrood.detect.additive import additive_parts, fit_additive, surprise
+from attrood.detect.additive import additive_parts, fit_additive, fit_weights, surprise
 from attrood.detect.detectors import FITTERS
 from attrood.detect.intervals import delong_test
 from attrood.detect.threshold import choose_threshold
@@ -36,8 +36,9 @@ class Reach:
     params: dict
 
     @classmethod
-    def fit(cls, z):
-        return cls(fit_additive(z, np.zeros(len(z))).params)
+    def fit(cls, z, weights=None):
+        given = {} if weights is None else {f"z{j}": float(w) for j, w in enumerate(weights)}
+        return cls(fit_additive(z, np.zeros(len(z)), weights=given).params)
 
     def excess(self, z):
         return (np.asarray(z, float) - self.params["median"]) / self.params["deviation"]
@@ -149,7 +150,13 @@ def fit(p, rows, R0, weight=3000.0, k=None, alpha=0.3):
     R = shrunk_correlation(np.nan_to_num(own), n, known(R0, core), weight)
     W = few_axes(R, k or count_ideas(list(core)), alpha)
     z = (V - mean) / sd @ W.T
-    return z, W, Reach.fit(z[rows]), own, list(core)
+    return z, W, Reach.fit(z[rows], weights_of(p, W, core)), own, list(core)
+
+
+def weights_of(p, W, core):
+    "Weights of axes by how well the names fit the ID images; None where nothing is known of it."
+    fit = p.raw.get("list_fit")
+    return fit_weights(W, list(core.values()), fit) if fit else None
 
 
 def folds_of(ids, F=5, seed=0):
@@ -165,7 +172,7 @@ def crossed(p, R0, scores, F=5, **kw):
     for a in range(F):
         z, W, reach, _, _ = fit(p, i[f != a], R0, **kw)
         u = reach.excess(z)
-        made = {name: s(u, z, i[f != a]) for name, s in scores.items()}
+        made = {name: additive(reach, z)[0] if s is None else s(u, z, i[f != a]) for name, s in scores.items()}
         out.append((i[f == a], {name: (v[i[f == a]], v[o]) for name, v in made.items()}))
     return out, o
 
@@ -177,7 +184,7 @@ def mahal(u, z, rows):
 
 
 DETECTORS = {
-    "additive": lambda u, z, r: additive(Reach.fit(z[r]), z)[0],
+    "additive": None,
     "relu": lambda u, z, r: np.maximum(u, 0).sum(1),
     "signed": lambda u, z, r: u.sum(1),
     "mahalanobis": mahal,

@@ -1,6 +1,6 @@
 """Few axes on fifteen problems, in numbers that a chapter reads. Run: python benchmarks/study_few.py SETS [part ...]
 
-SETS is the folder that study_sets.py wrote, with its fresh problems. Parts: sets, sum, weights, rows, cosines, made, axes, forms, gain, delete. Each part writes its tables into benchmarks/study_few.json and leaves the
+SETS is the folder that study_sets.py wrote, with its fresh problems. Parts: sets, sum, weights, rows, cosines, made, axes, forms, gain, fit, delete. Each part writes its tables into benchmarks/study_few.json and leaves the
 others as they are. The part `made` reads the log of study_nineteen.py from the environment variable NINETEEN.
 """
 
@@ -31,7 +31,7 @@ from study_axes import (
     mean_auc,
     standard,
 )
-from study_sets import FRESH, word_columns
+from study_sets import FRESH, LISTS, word_columns
 from threadpoolctl import threadpool_limits
 
 from attrood.axes import fit_axes, fit_rows
@@ -51,7 +51,8 @@ KNOWN = [*STANDARD_SETS, "food101", "newcomer", "newcomer_log", "newcomer_plain"
 
 def base_of(P: dict[str, Problem], name: str) -> np.ndarray:
     "The standard that a problem is measured with: none of its own images in it."
-    return standard(P, {"animals32": "animals", "aircraft": "objects"}.get(name, name))
+    own = {"animals32": "animals", "animals365": "animals", "food365": "food", "pets365": "pets"}
+    return standard(P, own.get(name, "objects" if name.startswith(("aircraft", "photos")) else name))
 
 
 def oods(p: Problem) -> np.ndarray:
@@ -111,7 +112,7 @@ def fixed(p: Problem, R0: np.ndarray, groups: np.ndarray, weight: float) -> dict
 
 def interval(p: Problem, R0: np.ndarray, best: str, draws: int = 100) -> tuple[float, float, float, float]:
     "AUROC of the sum, and what it has above the best single score, with a bootstrap over rows."
-    out, o = crossed(p, R0, {"additive": lambda u, z, r: additive(Reach.fit(z[r]), z)[0]})
+    out, o = crossed(p, R0, {"additive": None})
     doms, v, rng, diffs = p.domain[o], p.E[best].to_numpy(), np.random.default_rng(1), []
     case = (out, p.domains, doms, v, o)
     point = [mean_auc(n, *case) for n in ("additive", "best")]
@@ -160,14 +161,18 @@ def sum_part(P):
     return rows
 
 
+def named(p, W, core, R0):
+    "Names of axes."
+    S, groups = few_axes(known(R0, core), len(W)), [CORE_GROUPS[c] for c in core]
+    return name_axes(W, groups, S, name_axes(S, groups)[0])[0]
+
+
 def axes_part(P):
     "AUROC of every axis and of every core score."
     rows = {}
     for n, p in P.items():
         z, W, _, _, core = fit(p, np.flatnonzero(p.idr), base_of(P, n))
-        S = few_axes(known(base_of(P, n), core), len(W))
-        names = name_axes(W, [CORE_GROUPS[c] for c in core], S, name_axes(S, [CORE_GROUPS[c] for c in core])[0])[0]
-        rows[n] = {m: mean_over_sets(p, z[:, j]) for j, m in enumerate(names)}
+        rows[n] = {m: mean_over_sets(p, z[:, j]) for j, m in enumerate(named(p, W, core, base_of(P, n)))}
     return rows
 
 
@@ -242,6 +247,7 @@ def weights_part(P, draws=100):
 
 FORMS = {
     "sum": lambda r, z, u, R: r.parts(z).sum(1),
+    "even": lambda r, z, u, R: (r.parts(z) / r.params.get("weight", 1)).sum(1),
     "surprises alone": lambda r, z, u, R: surprise(u).sum(1),
     "power 1.5": lambda r, z, u, R: (surprise(u) ** 1.5).sum(1),
     "power 2": lambda r, z, u, R: (surprise(u) ** 2).sum(1),
@@ -281,6 +287,31 @@ def gain_part(P, draws=100):
     return rows
 
 
+def fit_part(P, draws=100):
+    "What the weights by the fit of the class names change, paired over rows; ID rows of the fit."
+    rows = {}
+    for n, p in P.items():
+        if not p.raw.get("list_fit"):
+            continue
+        p = thinned(p)
+        i, o = np.flatnonzero(p.idr), oods(p)
+        z, W, reach, _, core = fit(p, i, base_of(P, n))
+        parts, best = reach.parts(z), best_single(p)[1]
+        both = [(parts / reach.params.get("weight", 1)).sum(1), parts.sum(1)]
+        low, high = paired_interval(p, i, o, both, draws, 5)
+        rows[n] = {
+            "names": named(p, W, core, base_of(P, n)),
+            "weights": np.broadcast_to(reach.params.get("weight", 1.0), len(W)).tolist(),
+            "max_cosine": p.raw["list_fit"]["max_cosine"],
+            "even": mean_over_sets(p, both[0]) - best,
+            "sum": mean_over_sets(p, both[1]) - best,
+            "low": low,
+            "high": high,
+        }
+        print(n, rows[n], flush=True)
+    return rows
+
+
 def delete_part(P):
     "Half of the ID rows fit, half set the threshold: how often a verdict falls without a part."
     rows, rng = {}, np.random.default_rng(0)
@@ -315,9 +346,9 @@ def rows_part(P, draws=10):
             for _ in range(draws if N + 100 <= len(ids) else 0):
                 take = rng.permutation(ids)
                 mine, new = take[:N], take[N : N + 3000]
-                z, _, _, _, _ = fit(p, mine, R0)
+                z, _, reach, _, _ = fit(p, mine, R0)
                 a, b = mine[: int(0.6 * N)], mine[int(0.6 * N) :]
-                s = additive(Reach.fit(z[a]), z)[0]
+                s = additive(Reach.fit(z[a], reach.params.get("weight")), z)[0]
                 t = choose_threshold(s[b], 0.95)
                 law, rate = beta(t.rank, t.n_id + 1 - t.rank), float((s[new] <= t.value).mean())
                 rows.append(
@@ -389,7 +420,7 @@ def made_part(P):
 if __name__ == "__main__":
     folder, parts = Path(sys.argv[1]), sys.argv[2:] or ["sets"]
     with threadpool_limits(1):
-        P = load(folder, [*KNOWN, *FRESH]) if parts != ["made"] else {}
+        P = load(folder, [*KNOWN, *FRESH, *LISTS]) if parts != ["made"] else {}
         for part in parts:
             found = globals()[f"{part}_part"](P)
             book = json.loads(OUT.read_text()) if OUT.exists() else {}

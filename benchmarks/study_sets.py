@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from attrood.evidence import EmbeddingScores, evidence_frame
+from attrood.evidence import EmbeddingScores, evidence_frame, extras
+from attrood.evidence.list_fit import list_fit
 from attrood.evidence.neglabel import neglabel_score
 from attrood.evidence.registry import array_evidence
+from attrood.evidence.vocabulary import bundled_bank
+from attrood.evidence.words import fit_words
 from attrood.log import bundled_log, read_log
 from attrood.log.rows import reference_rows
 
@@ -78,7 +81,17 @@ def build(x, text, scale, role, domain, label, ids, words, classes, fraction=0.2
         "scale": scale,
         "words": None if words is None else unit(words["text_embeddings"])[keep].astype(np.float32),
         "label": label,
+        "list_fit": fit_of_list(x[ref], text, classes, scale, words) if words is not None else {},
     }
+
+
+def fit_of_list(x, text, classes, scale, words):
+    "How well the class names fit reference images, as a log with the package's words knows it."
+    bank, vectors, _ = bundled_bank()
+    given = words.get("bank") if isinstance(words, dict) else None  # another model embeds the words itself
+    fitted = fit_words(x, text, [str(c) for c in classes], bank, vectors if given is None else given, scale)
+    found = list_fit(fitted, x)
+    return found | {"word_share": found["word_mass"]} if found else {}
 
 
 def problems(data):
@@ -202,22 +215,10 @@ def fresh_problems(data):
     ids = np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
 
     def one(name, at, without=()):
-        keep, rng = ~np.isin(domain, without), np.random.default_rng(0)
-        for d in sorted(set(domain)):
-            rows = np.flatnonzero((domain == d) & keep)
-            if d != name and len(rows) > 400:
-                keep[rows] = False
-                keep[rng.permutation(rows)[:400]] = True
-        d, text = domain[keep], words["text_embeddings"][at]
-        return build(x[keep], text, 100.0, d != name, d, d, ids[keep], words, words["word"][at])
+        return at_most(x, words, ids, domain, name, at, without)
 
     def first(pattern):
-        "A row for each name, of the first list that has it."
-        at = {}
-        for source in ("lvis", "openimages", "imagenet", "objects365"):
-            for i in np.flatnonzero((lists == source) & [bool(pattern.search(w)) for w in named]):
-                at.setdefault(named[i], i)
-        return np.array(sorted(at.values()))
+        return first_of(named, lists, pattern)
 
     yield "flowers", one("flowers", first(FLOWERS), ("object_photos",))
     yield "aircraft", one("aircraft", first(VEHICLES))
@@ -226,6 +227,56 @@ def fresh_problems(data):
     text, classes = photos["text_embeddings"], photos["class_names"]
     own = (photos["image_embeddings"], text, 100.0, shift != "covariate", mine)
     yield "animals32", build(*own, photos["label"], photos["sample_id"], words, classes)
+
+
+LISTS = ("flowers365", "aircraft365", "food365", "pets365", "animals365", "vehicles32", "photos_oi", "patents_veh")
+
+
+def list_problems(data):
+    """Yield (name, problem) of the same images asked with other lists: five sets with 365 names of objects, photographs of
+    objects with 500 of Open Images, line drawings and small vehicles with names of vehicles."""
+    photos, sets, words = (
+        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
+    )
+    named, lists, shift = np.array([plain(w) for w in words["word"]]), words["list"], photos["shift"]
+    mine = np.select(
+        [shift == "none", shift == "covariate", shift == "semantic"],
+        ["animal_photos", "animals_32px", "object_photos"],
+        "vehicles_32px",
+    )
+    x = np.concatenate([photos["image_embeddings"], sets["image_embeddings"]])
+    domain = np.concatenate([mine, sets["domain"]]).astype(str)
+    ids = np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
+    o365, vehicles = np.flatnonzero(lists == "objects365"), first_of(named, lists, VEHICLES)
+    asked = {f"{n}365": (n, o365, ()) for n in ("flowers", "aircraft", "food", "pets")}
+    asked["animals365"] = ("animal_photos", o365, ("animals_32px",))
+    asked["vehicles32"] = ("vehicles_32px", vehicles, ("object_photos", "aircraft"))
+    openimages = np.flatnonzero(lists == "openimages")
+    asked["photos_oi"] = ("object_photos", openimages, ("vehicles_32px", "aircraft", "flowers"))
+    asked["patents_veh"] = ("patents", vehicles, ())
+    for name, (d, at, without) in asked.items():
+        yield name, at_most(x, words, ids, domain, d, at, without)
+
+
+def first_of(named, lists, pattern):
+    "A row for each name, of the first list that has it."
+    at = {}
+    for source in ("lvis", "openimages", "imagenet", "objects365"):
+        for i in np.flatnonzero((lists == source) & [bool(pattern.search(w)) for w in named]):
+            at.setdefault(named[i], i)
+    return np.array(sorted(at.values()))
+
+
+def at_most(x, words, ids, domain, name, at, without=(), most=400):
+    "A problem with at most so many rows of each domain."
+    keep, rng = ~np.isin(domain, without), np.random.default_rng(0)
+    for d in sorted(set(domain)):
+        rows = np.flatnonzero((domain == d) & keep)
+        if len(rows) > most:
+            keep[rows] = False
+            keep[rng.permutation(rows)[:most]] = True
+    d, text = domain[keep], words["text_embeddings"][at]
+    return build(x[keep], text, 100.0, d != name, d, d, ids[keep], words, words["word"][at])
 
 
 POCKET_ROWS = {
@@ -255,9 +306,13 @@ def pocket_problem(path):
     with torch.no_grad():
         text = embed_classes(model, tokenizer, log.manifest.class_names, template).numpy()
         named = [plain(w) for w in words["word"]]
-        words["text_embeddings"] = np.concatenate(
-            [embed_classes(model, tokenizer, named[i : i + 500], template).numpy() for i in range(0, len(named), 500)]
-        )
+
+        def embedded(names):
+            parts = [names[i : i + 500] for i in range(0, len(names), 500)]
+            return np.concatenate([embed_classes(model, tokenizer, part, template).numpy() for part in parts])
+
+        words["text_embeddings"] = embedded(named)
+        words["bank"] = embedded(list(bundled_bank()[0].texts))
     marked = (
         log.array("reference").astype(bool)[keep]
         if "reference" in log.table.column_names
@@ -286,7 +341,8 @@ def log_problems(path):
         ref = log.array("reference").astype(bool)
     plain = [c for c in E if not c.startswith(("picture", "word"))]
     base = {"ood": ~log.is_id, "domain": log.array("domain").astype(str), "ref": ref, "x": None}
-    return {"log": base | {"E": E}, "plain": base | {"E": E[plain]}}
+    base["list_fit"] = extras.known_list_fit(log)
+    return {"log": base | {"E": E}, "plain": base | {"E": E[plain], "list_fit": {}}}
 
 
 def report(name, p, out):
@@ -296,7 +352,7 @@ def report(name, p, out):
 
 def main(out, *pocket):
     out.mkdir(exist_ok=True, parents=True)
-    for make in (problems, fresh_problems):
+    for make in (problems, fresh_problems, list_problems):
         for name, p in make(DATA):
             report(name, p, out)
     log = bundled_log("food101-pocket")

@@ -493,6 +493,13 @@ DEFAULTS |= {
         "an argument made after six further sets",
         ("detect.additive:BASE",),
     ),
+    "condition_alone": Default(
+        1.5,
+        "higher: fewer pictures of another kind are called bordered, grey or small",
+        "all sets",
+        "of made borders 0.96 are named, of sketches, cartoons and objects among food 0.17 to 0.79; set once, not varied",
+        ("why.reasons:ALONE",),
+    ),
     "least_deviation": Default(
         0.1,
         "higher: an axis on which most ID rows agree counts for less",

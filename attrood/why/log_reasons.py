@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'LEAST_ROWS', 'PARTS', 'MOST', 'ACTION_OF', 'ASPECTS', 'known_pictures', 'known_causes', 'learn_reasons',
-           'with_reasons', 'fault_rows', 'own_causes', 'card_reasons', 'fault_names', 'reason_table', 'lacking',
-           'reason_columns', 'aspects', 'said_name', 'row_text', 'row_reasons', 'action_of']
+           'with_reasons', 'fault_rows', 'own_causes', 'card_reasons', 'reason_table', 'lacking', 'reason_columns',
+           'aspects', 'said_name', 'row_text', 'row_reasons', 'action_of']
 
 # %% ../../nbs/08_why/15_log_reasons.ipynb #49369783
 import warnings
@@ -23,10 +23,10 @@ from ..log import Log
 from .language import ENGLISH, LANGUAGES, language_of
 from attrood.why.reasons import (
     DISTANCES,
-    FAULT_OF,
     KINDS,
     Reason,
     Reasons,
+    faults_of,
     kind_code,
     kind_probabilities,
     kinds_of,
@@ -173,24 +173,6 @@ ASPECTS = (
     "familiar",
 )  # kinds, a picture's apart
 
-
-def fault_names(
-    fitted: Reasons,  # with pictures
-    pixels: pd.DataFrame,  # (n rows) measures
-    strengths: pd.DataFrame,  # (n rows) a column per question
-) -> np.ndarray:  # (n,) keys of `Language.faults`
-    "What is wrong with each picture: the likeliest known fault if one is beyond its limit, else the largest finding."
-    picture = fitted.picture
-    if picture is None:
-        return np.full(len(pixels), "", object)
-    found = picture.strengths(pixels).to_numpy()
-    names = np.where(found.max(axis=1) >= 1, np.array(picture.conditions, object)[found.argmax(axis=1)], "unusual")
-    if "cause" in strengths and fitted.causes is not None:
-        table = fitted.causes.probabilities(picture, pixels).drop(columns=fitted.causes.usual)
-        likely = np.array([FAULT_OF.get(str(c), str(c)) for c in table], object)[table.to_numpy().argmax(axis=1)]
-        names = np.where(strengths["cause"] > 1, likely, names)
-    return names
-
 # %% ../../nbs/08_why/15_log_reasons.ipynb #f99f96cc
 def reason_table(
     log: Log,  # rows to explain
@@ -207,7 +189,7 @@ def reason_table(
     faults = np.full(n, "", object)
     seen = np.flatnonzero(kinds == "picture")
     if pixels is not None and fitted.picture is not None and len(seen):
-        faults[seen] = fault_names(fitted, pixels.iloc[seen], strengths.iloc[seen])
+        faults[seen] = faults_of(fitted, pixels.iloc[seen], strengths.iloc[seen])[0]
     word = log.array("word").astype(object) if "word" in has else np.full(n, "", object)
     by_word = (kinds == "picture") & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
     by_fault = (kinds == "picture") & ~by_word & (faults != "")
