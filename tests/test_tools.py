@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,7 @@ import check_site  # noqa: E402
 import readme  # noqa: E402
 import reference  # noqa: E402
 from nbkit import NBS, Notebook, folders, on_path, page_of, split_directives  # noqa: E402
-from quarto_to_myst import Book, DocError, Page, led_in, slug  # noqa: E402
+from quarto_to_myst import Book, DocError, Page, led_in, prose_left, slug  # noqa: E402
 
 
 def energy(
@@ -250,6 +251,15 @@ def test_a_door_lists_its_names():
     assert reference.at_door("whatif", act.whatif) == f"- `whatif`: {act.whatif.__doc__.splitlines()[0]}"
     assert reference.at_door("moments", axes.moments) == f"- `moments`: {axes.moments.__doc__.splitlines()[0]}"
     assert reference.at_door("Mode", axes.Mode) == "- `Mode`"  # a value has no words of its own
+
+
+def test_prose_in_a_data_frame_stands_at_the_left():
+    table = pd.DataFrame({"n": [1.5, 2.5], "why": ["a column that is prose", "short"], "name": ["x1", "x2"]}).to_html()
+    marked = prose_left(table)
+    assert re.findall(r'class="words"[^>]*>(.*?)<', marked) == ["why", "a column that is prose", "short"]
+    assert marked.replace(' class="words"', "") == table
+    assert 'class="whole">0.9 [0.8, 1.0]<' in prose_left(pd.DataFrame({"a": ["0.9 [0.8, 1.0]"]}).to_html())
+    assert prose_left("<p>no table</p>") == "<p>no table</p>"
 
 
 def test_hidden_cells_and_warnings_stay_out(tmp_path):

@@ -71,6 +71,40 @@ def callouts(source: str) -> str:
     return re.sub(pattern, one, source, flags=re.M | re.S)
 
 
+WORDS = 20  # letters of a cell from which its column is prose
+
+
+def prose_left(html: str) -> str:
+    """A data frame with its columns of prose marked `words` and its numbers with an interval marked `whole`.
+
+    The style sets prose from the left, and breaks no line within an interval.
+    """
+    if 'class="dataframe"' not in html:
+        return html
+    html = re.sub(r"<td>([+−-]?[\d.]+ \[[^\]<]*\])</td>", r'<td class="whole">\1</td>', html)
+    if "rowspan" in html or "colspan" in html:
+        return html
+    rows = [re.findall(r"<t([hd])(?:\s[^>]*)?>(.*?)</t[hd]>", r, re.S) for r in re.findall(r"<tr.*?</tr>", html, re.S)]
+    body = [r for r in rows if any(kind == "d" for kind, _ in r)]
+    if not body or len({len(r) for r in body}) > 1:
+        return html
+    prose = {
+        j
+        for j in range(len(body[0]))
+        if any(len(r[j][1]) >= WORDS and re.search(r"[^\W\d_]{3}", r[j][1]) for r in body)
+    }
+
+    def mark(row: re.Match) -> str:
+        at = iter(range(len(body[0])))
+        return re.sub(
+            r"<t([hd])((?:\s[^>]*)?)>",
+            lambda m: f'<t{m[1]} class="words"{m[2]}>' if next(at, -1) in prose else m[0],
+            row[0],
+        )
+
+    return re.sub(r"<tr.*?</tr>", mark, html, flags=re.S)
+
+
 def led_in(cells: list[dict]) -> list[dict]:
     "Cells without words that lead to code which the page does not show: a paragraph of its own goes, the end of another becomes a full stop."
     kept = []
@@ -275,6 +309,8 @@ class Page:
         for o in kept:
             if "text" in o:
                 o["text"] = re.sub(r"\x1B\[[0-9;]*[A-Za-z]", "", text(o["text"]))
+            if "text/html" in o.get("data", {}):
+                o["data"] = o["data"] | {"text/html": prose_left(text(o["data"]["text/html"]))}
         return kept
 
     def entries(self, source: str, cell_id: str):

@@ -245,8 +245,8 @@ def inherited(cls: type) -> list[dict]:
 def field_default(node: ast.AST | None, known: Field | None) -> str | None:
     "The default of a class's field: as written, or, where a function made the field, what it made."
     made = isinstance(node, ast.Call) and not ast.unparse(node.func).endswith(("field", "settled"))
-    if made and known is not None and known.default is not MISSING:
-        return in_short(known.default)
+    if made and known is not None and known.default_factory is MISSING:
+        return None if known.default is MISSING else in_short(known.default)
     return default_of(node)
 
 

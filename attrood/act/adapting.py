@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .texts import Texts, learnt_words, texts_of
-from .trying import with_words
+from .trying import two_line_heads, with_words
 from .tuning import Tuned, Weights, tune
 from ..axes import fit_axes
 from ..detect import evaluation, intervals, metrics
@@ -167,7 +167,7 @@ class Adapted:
         if not self.tuned.steps:
             head += "\nno step was better than the prompts: the vectors are theirs"
         table = self.table.rename(columns={"without": "without bound"})
-        return f"{head}\non rows that were not used:\n{table.round(4).to_string(index=False, na_rep='-')}"
+        return f"{head}\non rows that were not used:\n{two_line_heads(table.round(4))}"
 
     def to_dict(self) -> dict[str, Any]:
         "Plain types."
