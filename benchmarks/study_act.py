@@ -3,7 +3,8 @@
     python benchmarks/study_act.py FOLDER [suggest] [breeds] [adapt] [without] [speed]
 
 FOLDER holds clip_vitb32_photos.npz and clip_vitb32_sets.npz, embeddings of OpenAI CLIP ViT-B/32; see study_words.py. Words are the bundled bank. Names alone
-run only those parts. `adapt` draws 16 labelled rows a class five times, with at most 300 rows of each far set; its intervals are of the mean over draws, from their spread (t, 4 degrees of freedom).
+run only those parts. `adapt` draws 16 labelled rows a class five times, with at most 300 rows of each far set; its intervals are of the mean over draws, from their spread (t, 4 degrees of freedom):
+they say what another draw of labelled rows would do, not what other images would. `rows say` counts the draws whose own paired interval over the judged rows (DeLong's) lies above 0 and below.
 `without` leaves out each term of the loss in turn. The weights of the terms were chosen on these sets with three draws, scores of the axes not looked at: no forecast.
 """
 
@@ -98,7 +99,7 @@ def spread(values: np.ndarray) -> str:
 
 
 def draws(log: Log, t: np.ndarray, weights: Weights = Weights(), axes: bool = True) -> pd.DataFrame:  # noqa: B008
-    "Tables of five draws of 16 rows a class; what the prompts give is computed once, axes are not judged without the bound."
+    "Tables of five draws of 16 rows a class; what the prompts give is computed once."
     known, x = texts_of(log, text=t, tower=False), unit_rows(log.array("image_embedding").astype(np.float64))
     first, parts = _scored(log, x, known.classes, known, axes), []
     for d in range(DRAWS):
@@ -106,13 +107,8 @@ def draws(log: Log, t: np.ndarray, weights: Weights = Weights(), axes: bool = Tr
         for name, w in {"without": replace(weights, bound=0.0), "after": weights}.items():
             if axes or name == "after":
                 done[name] = adapt(log, 16, w, f"draw {d}", judge=False, text=t)
-                scored[name] = _scored(log, x, done[name].vectors.vectors, known, axes and name == "after")
-        table = judged(log, done["after"].used, {k: v for k, v in scored.items() if k != "without"})
-        if "without" in scored:
-            plain = {k: {n: c for n, c in v.items() if n != "axes"} for k, v in scored.items()}
-            other = judged(log, done["after"].used, {"before": plain["before"], "after": plain["without"]})
-            table = table.merge(other[["measure", "set", "after"]].rename(columns={"after": "without"}), how="left")
-        parts.append(table.assign(draw=d))
+                scored[name] = _scored(log, x, done[name].vectors.vectors, known, axes)
+        parts.append(judged(log, done["after"].used, scored).assign(draw=d))
     return pd.concat(parts)
 
 
@@ -120,10 +116,11 @@ def told(table: pd.DataFrame) -> pd.DataFrame:
     "Means over draws and intervals of the differences, one row per measure and set."
     found = []
     for (measure, name), part in table.groupby(["measure", "set"], sort=False):
-        row = {"measure": measure, "set": name, "before": part["before"].mean()}
+        row = {"measure": measure, "set": name, "rows": int(part["rows"].iloc[0]), "before": part["before"].mean()}
         for k in ("without", "after"):
             if k in part:
                 row |= {k: part[k].mean(), f"{k} - before": spread((part[k] - part["before"]).to_numpy())}
+        row["rows say"] = f"{(part['low'] > 0).sum()} up, {(part['high'] < 0).sum()} down"
         found.append(row)
     return pd.DataFrame(found).round(4)
 
