@@ -1,11 +1,11 @@
 """What acting does on real sets: classes suggested and added, class vectors tuned, with the bound on the energy change and without.
 
-    python benchmarks/study_act.py FOLDER [suggest] [breeds] [adapt] [without] [speed]
+    python benchmarks/study_act.py FOLDER [suggest] [breeds] [adapt] [fresh] [without] [speed] [log=LOG ...]
 
 FOLDER holds clip_vitb32_photos.npz and clip_vitb32_sets.npz, embeddings of OpenAI CLIP ViT-B/32; see study_words.py. Words are the bundled bank. Names alone
 run only those parts. `adapt` draws 16 labelled rows a class five times, with at most 300 rows of each far set; its intervals are of the mean over draws, from their spread (t, 4 degrees of freedom):
 they say what another draw of labelled rows would do, not what other images would. `rows say` counts the draws whose own paired interval over the judged rows (DeLong's) lies above 0 and below.
-`without` leaves out each term of the loss in turn. The weights of the terms were chosen on these sets with three draws, scores of the axes not looked at: no forecast.
+`fresh` does the same with a set as ID that settled nothing about the weights: photographs of three kinds of objects with the 365 names of Objects365; it needs clip_vitb32_words.npz. `log=LOG` does it with a log that `attrood infer --embeddings --words` wrote, of any model. `without` leaves out each term of the loss in turn. The weights of the terms were chosen on these sets with three draws, scores of the axes not looked at: no forecast.
 """
 
 import sys
@@ -24,10 +24,11 @@ from attrood.act.texts import texts_of
 from attrood.act.tuning import Weights, tune
 from attrood.evidence import log_from_embeddings
 from attrood.ground import unit_rows
-from attrood.log import Log
+from attrood.log import Log, read_log
+from attrood.log.rows import reference_rows
 
 DRAWS = 5
-PARTS = ("suggest", "breeds", "adapt", "without", "speed")
+PARTS = ("suggest", "breeds", "adapt", "fresh", "without", "speed")
 
 
 def log_of(p: Problem, classes: list[str] | None = None) -> tuple[Log, np.ndarray]:
@@ -148,6 +149,37 @@ def tuned(ps: list[Problem]) -> None:
         show(f"{name}: 16 rows a class, {DRAWS} draws", told(table if name.startswith("animals") else table[keep]))
 
 
+def fresh(folder: Path, ps: list[Problem]) -> None:
+    "Before and after on an ID set that settled nothing: photographs of objects, asked with the names of Objects365."
+    animals, pets = ps[:2]
+    z = np.load(folder / "clip_vitb32_words.npz", allow_pickle=True)
+    listed = z["list"] == "objects365"
+    names, t = np.char.lower(z["word"][listed].astype(str)), unit_rows(z["text_embeddings"][listed])
+    x = np.concatenate([animals.x, pets.x])
+    domain = np.concatenate([np.where(animals.domain == "id", "animals", animals.domain), pets.domain]).astype(object)
+    domain[np.isin(domain, ["id", "near"])] = "pets"
+    domain[domain == "objects"] = "id"
+    label = np.concatenate([animals.label, pets.label]).astype(object)
+    label[label == "automobile"] = "car"
+    label[np.isin(domain, ["animals", "animals 32 px", "pets", "food"])] = (
+        "?"  # names of their own, few of them asked for
+    )
+    rows = {d: np.flatnonzero(domain == d) for d in dict.fromkeys(domain.tolist()) if d != "flowers"}  # a class here
+    keep = np.concatenate([r if d == "id" else r[:: max(1, -(-len(r) // 300))] for d, r in rows.items()])
+    d, ids = domain[keep].astype(str), np.array([f"{i:05d}" for i in range(len(keep))])
+    mine = reference_rows(ids, np.where(d == "id", "id", "ood"))
+    log, t = log_of(Problem("objects", x[keep], t, names.tolist(), d, label[keep].astype(str), mine))
+    show(f"fresh: objects as ID ({log.is_id.sum()} rows, {len(names)} names), {DRAWS} draws", told(draws(log, t)))
+
+
+def of_log(path: str) -> None:
+    "Before and after on a log with its own model."
+    log = read_log(path)
+    table = draws(log, texts_of(log, tower=False).classes)
+    name, classes = log.manifest.model.get("name", "model unknown"), len(log.manifest.class_names)
+    show(f"fresh: {log.is_id.sum()} ID rows, {classes} classes, {name}, {DRAWS} draws", told(table))
+
+
 def without(ps: list[Problem]) -> None:
     "Each term of the loss left out in turn; axes are not judged."
     for name, log, t in cases(ps):
@@ -192,6 +224,11 @@ if __name__ == "__main__":
         breeds(ps[1])
     if "adapt" in asked:
         tuned(ps)
+    if "fresh" in asked:
+        fresh(folder, ps)
+    for part in asked:
+        if part.startswith("log="):
+            of_log(part.removeprefix("log="))
     if "without" in asked:
         without(ps)
     if "speed" in asked:
