@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .columns import OURS
 from .stored import asked_again
 from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
 from ..evidence import evidence_frame, registry, vocabulary
 from ..ground import defaults, unit_rows
 from ..inference import vectors as class_files
-from ..log import Log, LogError, make
+from ..log import Log, LogError, files, make
 from ..log import rows as log_rows
 
 # %% ../../nbs/09_act/03_whatif.ipynb #5b96dc22
@@ -46,7 +47,7 @@ def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: S
     "The rows of a log asked with other class vectors."
     m = log.manifest
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
-    own = {n: log.array(n) for n in m.columns if not n.startswith("word")}
+    own = [n for n in m.columns if n not in OURS]
     about = {"model": m.model, "preprocessing": m.preprocessing, "precision": m.precision, "sources": m.sources}
     extra = {"reference": log.array("reference")} if "reference" in log.table.column_names else {}
     new = make.bare_log(
@@ -59,12 +60,13 @@ def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: S
         domains=log.array("domain").tolist(),
         roles=log.array("role").tolist(),
         labels=log.array("label").tolist(),
-        columns={**own, **extra},
+        columns=extra,
         keep_embeddings=True,
         temperatures=m.temperatures,
         templates=list(templates),
         **about,
     )
+    new = files.with_own_columns(new, log.table.select(own), m.columns)
     return replace(with_words(new, x, t, texts), name=log.name)
 
 # %% ../../nbs/09_act/03_whatif.ipynb #f4a63add
@@ -80,7 +82,7 @@ def with_words(
         return log
     entry = {"word_margin": {"group": "words", "source": "ours", "needs": ["reference", "words"], "params": {}}}
     return make.make_log(
-        {n: log.array(n) for n in log.table.column_names} | {"word_margin": learnt.score(x)},
+        files.kept_columns(log) | {"word_margin": learnt.score(x)},
         replace(log.manifest, evidence={**log.manifest.evidence, **entry}),
     )
 

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['FitModeOption', 'KOption', 'AlphaOption', 'FitEvidenceOption', 'fit_command', 'score_command', 'evaluate_command',
-           'Language', 'explain_command', 'report_command', 'add_axes']
+           'explain_command', 'report_command', 'add_axes']
 
 # %% ../../nbs/10_entrance/22_cli_axes.ipynb #9f92d0a5
 import math
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from attrood.entrance.cli_common import (
     DataDirOption,
     ImagesOption,
     JsonOption,
+    Language,
     LogArgument,
     ModeOption,
     emit,
@@ -139,13 +139,6 @@ def evaluate_command(
         evaluation.write_evaluation(result, out)
         say(f"\nwritten to {out}")
     emit(result.to_dict(), as_json)
-
-# %% ../../nbs/10_entrance/22_cli_axes.ipynb #87fe5ed8
-class Language(StrEnum):
-    "Language of the explanations."
-
-    en = "en"
-    ja = "ja"
 
 # %% ../../nbs/10_entrance/22_cli_axes.ipynb #7b518425
 def explain_command(

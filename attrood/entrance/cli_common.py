@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JsonOption', 'AnyModelOption', 'LogArgument', 'ImagesOption', 'DataDirOption', 'load_log', 'log_source', 'tracked',
-           'say', 'emit', 'ModeOption']
+           'say', 'emit', 'Language', 'ModeOption']
 
 # %% ../../nbs/10_entrance/09_cli_common.ipynb #59670ded
 import json
@@ -85,6 +85,13 @@ LogArgument = Annotated[
         help=f"A log: a Parquet file, a folder of them, or a bundled one ({', '.join(log_files.BUNDLED)}).",
     ),
 ]
+
+# %% ../../nbs/10_entrance/09_cli_common.ipynb #266d8dd6
+class Language(StrEnum):
+    "Language of what is said to people."
+
+    en = "en"
+    ja = "ja"
 
 # %% ../../nbs/10_entrance/09_cli_common.ipynb #dce4a688
 class ModeOption(StrEnum):
