@@ -1,10 +1,11 @@
 """What acting does on real sets: classes suggested and added, class vectors tuned, with the bound on the energy change and without.
 
-    python benchmarks/study_act.py FOLDER [suggest] [breeds] [adapt] [without] [speed]
+    python benchmarks/study_act.py FOLDER [suggest] [breeds] [adapt] [fresh] [without] [speed] [log=LOG ...]
 
 FOLDER holds clip_vitb32_photos.npz and clip_vitb32_sets.npz, embeddings of OpenAI CLIP ViT-B/32; see study_words.py. Words are the bundled bank. Names alone
-run only those parts. `adapt` draws 16 labelled rows a class five times, with at most 300 rows of each far set; its intervals are of the mean over draws, from their spread (t, 4 degrees of freedom).
-`without` leaves out each term of the loss in turn. The weights of the terms were chosen on these sets with three draws, scores of the axes not looked at: no forecast.
+run only those parts. `adapt` draws 16 labelled rows a class five times, with at most 300 rows of each far set; its intervals are of the mean over draws, from their spread (t, 4 degrees of freedom):
+they say what another draw of labelled rows would do, not what other images would. `rows say` counts the draws whose own paired interval over the judged rows (DeLong's) lies above 0 and below.
+`fresh` does the same with a set as ID that settled nothing about the weights: photographs of three kinds of objects with the 365 names of Objects365; it needs clip_vitb32_words.npz. `log=LOG` does it with a log that `attrood infer --embeddings --words` wrote, of any model. `without` leaves out each term of the loss in turn. The weights of the terms were chosen on these sets with three draws, scores of the axes not looked at: no forecast.
 """
 
 import sys
@@ -23,10 +24,11 @@ from attrood.act.texts import texts_of
 from attrood.act.tuning import Weights, tune
 from attrood.evidence import log_from_embeddings
 from attrood.ground import unit_rows
-from attrood.log import Log
+from attrood.log import Log, read_log
+from attrood.log.rows import reference_rows
 
 DRAWS = 5
-PARTS = ("suggest", "breeds", "adapt", "without", "speed")
+PARTS = ("suggest", "breeds", "adapt", "fresh", "without", "speed")
 
 
 def log_of(p: Problem, classes: list[str] | None = None) -> tuple[Log, np.ndarray]:
@@ -98,7 +100,7 @@ def spread(values: np.ndarray) -> str:
 
 
 def draws(log: Log, t: np.ndarray, weights: Weights = Weights(), axes: bool = True) -> pd.DataFrame:  # noqa: B008
-    "Tables of five draws of 16 rows a class; what the prompts give is computed once, axes are not judged without the bound."
+    "Tables of five draws of 16 rows a class; what the prompts give is computed once."
     known, x = texts_of(log, text=t, tower=False), unit_rows(log.array("image_embedding").astype(np.float64))
     first, parts = _scored(log, x, known.classes, known, axes), []
     for d in range(DRAWS):
@@ -106,13 +108,8 @@ def draws(log: Log, t: np.ndarray, weights: Weights = Weights(), axes: bool = Tr
         for name, w in {"without": replace(weights, bound=0.0), "after": weights}.items():
             if axes or name == "after":
                 done[name] = adapt(log, 16, w, f"draw {d}", judge=False, text=t)
-                scored[name] = _scored(log, x, done[name].vectors.vectors, known, axes and name == "after")
-        table = judged(log, done["after"].used, {k: v for k, v in scored.items() if k != "without"})
-        if "without" in scored:
-            plain = {k: {n: c for n, c in v.items() if n != "axes"} for k, v in scored.items()}
-            other = judged(log, done["after"].used, {"before": plain["before"], "after": plain["without"]})
-            table = table.merge(other[["measure", "set", "after"]].rename(columns={"after": "without"}), how="left")
-        parts.append(table.assign(draw=d))
+                scored[name] = _scored(log, x, done[name].vectors.vectors, known, axes)
+        parts.append(judged(log, done["after"].used, scored).assign(draw=d))
     return pd.concat(parts)
 
 
@@ -120,10 +117,11 @@ def told(table: pd.DataFrame) -> pd.DataFrame:
     "Means over draws and intervals of the differences, one row per measure and set."
     found = []
     for (measure, name), part in table.groupby(["measure", "set"], sort=False):
-        row = {"measure": measure, "set": name, "before": part["before"].mean()}
+        row = {"measure": measure, "set": name, "rows": int(part["rows"].iloc[0]), "before": part["before"].mean()}
         for k in ("without", "after"):
             if k in part:
                 row |= {k: part[k].mean(), f"{k} - before": spread((part[k] - part["before"]).to_numpy())}
+        row["rows say"] = f"{(part['low'] > 0).sum()} up, {(part['high'] < 0).sum()} down"
         found.append(row)
     return pd.DataFrame(found).round(4)
 
@@ -149,6 +147,37 @@ def tuned(ps: list[Problem]) -> None:
         table = draws(log, t)
         keep = table["set"].isin(["mean", "near", "ID"]) | table["set"].str.contains("known classes")
         show(f"{name}: 16 rows a class, {DRAWS} draws", told(table if name.startswith("animals") else table[keep]))
+
+
+def fresh(folder: Path, ps: list[Problem]) -> None:
+    "Before and after on an ID set that settled nothing: photographs of objects, asked with the names of Objects365."
+    animals, pets = ps[:2]
+    z = np.load(folder / "clip_vitb32_words.npz", allow_pickle=True)
+    listed = z["list"] == "objects365"
+    names, t = np.char.lower(z["word"][listed].astype(str)), unit_rows(z["text_embeddings"][listed])
+    x = np.concatenate([animals.x, pets.x])
+    domain = np.concatenate([np.where(animals.domain == "id", "animals", animals.domain), pets.domain]).astype(object)
+    domain[np.isin(domain, ["id", "near"])] = "pets"
+    domain[domain == "objects"] = "id"
+    label = np.concatenate([animals.label, pets.label]).astype(object)
+    label[label == "automobile"] = "car"
+    label[np.isin(domain, ["animals", "animals 32 px", "pets", "food"])] = (
+        "?"  # names of their own, few of them asked for
+    )
+    rows = {d: np.flatnonzero(domain == d) for d in dict.fromkeys(domain.tolist()) if d != "flowers"}  # a class here
+    keep = np.concatenate([r if d == "id" else r[:: max(1, -(-len(r) // 300))] for d, r in rows.items()])
+    d, ids = domain[keep].astype(str), np.array([f"{i:05d}" for i in range(len(keep))])
+    mine = reference_rows(ids, np.where(d == "id", "id", "ood"))
+    log, t = log_of(Problem("objects", x[keep], t, names.tolist(), d, label[keep].astype(str), mine))
+    show(f"fresh: objects as ID ({log.is_id.sum()} rows, {len(names)} names), {DRAWS} draws", told(draws(log, t)))
+
+
+def of_log(path: str) -> None:
+    "Before and after on a log with its own model."
+    log = read_log(path)
+    table = draws(log, texts_of(log, tower=False).classes)
+    name, classes = log.manifest.model.get("name", "model unknown"), len(log.manifest.class_names)
+    show(f"fresh: {log.is_id.sum()} ID rows, {classes} classes, {name}, {DRAWS} draws", told(table))
 
 
 def without(ps: list[Problem]) -> None:
@@ -195,6 +224,11 @@ if __name__ == "__main__":
         breeds(ps[1])
     if "adapt" in asked:
         tuned(ps)
+    if "fresh" in asked:
+        fresh(folder, ps)
+    for part in asked:
+        if part.startswith("log="):
+            of_log(part.removeprefix("log="))
     if "without" in asked:
         without(ps)
     if "speed" in asked:

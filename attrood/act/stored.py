@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from .columns import OURS
 from ..evidence import vocabulary
-from ..log import Log, LogError, indicators, make
+from ..log import Log, LogError, files, indicators, make
 
 # %% ../../nbs/09_act/02_stored.ipynb #15af7ce5
 @dataclass(frozen=True, eq=False)
@@ -213,8 +214,8 @@ def asked_again(
     image = {
         n: e for n, e in m.evidence.items() if e.get("needs") and set(e["needs"]) <= {"reference", "pixels", "copies"}
     }
-    kept = {n: log.array(n) for n in ("id", "domain", "role", "label", *m.columns, *image) if not n.startswith("word")}
-    kept |= {"reference": log.array("reference")} if "reference" in log.table.column_names else {}
+    mine = {"id", "domain", "role", "label", "reference", *m.columns, *image} - set(OURS)
+    kept = files.kept_columns(log, set(log.table.column_names) - mine)
     entries: dict[str, Any] = dict(image)
     if "word_margin" in log.table.column_names:
         columns["word_margin"] = margin_after(log, new, best)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['label_text', 'feature_names', 'key_text', 'image_data', 'holds_images', 'cell_values', 'Columns', 'pick_columns',
-           'first_line', 'parsed']
+           'single_type', 'own_types', 'plain_cells', 'first_line', 'parsed']
 
 # %% ../../nbs/01_data/07_cells.ipynb #dffc175d
 import json
@@ -180,6 +180,56 @@ def pick_columns(
     if twice := [n for n in picked if n and schema.names.count(n) > 1]:
         raise ValueError(f"{file} has several columns {twice[0]!r}: rename all but one")
     return picked
+
+# %% ../../nbs/01_data/07_cells.ipynb #10778e5e
+def single_type(
+    kind: pa.DataType,  # of a column
+) -> pa.DataType | None:  # as a log keeps it; None if it holds no single values
+    "The plain type of a column with one value a row."
+    if pa.types.is_dictionary(kind):
+        return single_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return single_type(kind.storage_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    t = pa.types
+    tests = (t.is_boolean, t.is_integer, t.is_floating, t.is_string, t.is_date, t.is_timestamp, t.is_time, t.is_decimal)
+    return kind if any(test(kind) for test in tests) or t.is_duration(kind) else None
+
+
+def own_types(
+    schemas: Sequence[tuple[str, pa.Schema]],  # name of a file or set, and the columns in it that may be kept
+) -> dict[str, pa.DataType]:  # name to plain type; a number of several widths gets one that holds all
+    "The user's own columns of several tables in one type each; `ValueError` names two that do not go together."
+    found: dict[str, tuple[str, pa.DataType]] = {}
+    for where, schema in schemas:
+        for field in schema:
+            kind = single_type(field.type)
+            if kind is None or field.name.startswith("__"):  # the index of pandas
+                continue
+            first, known = found.get(field.name, (where, kind))
+            try:
+                both = [pa.schema([(field.name, k)]) for k in (known, kind)]
+                merged = pa.unify_schemas(both, promote_options="permissive").field(0).type
+            except pa.ArrowException as e:
+                raise ValueError(
+                    f"column {field.name!r} holds {known} in {first} and {kind} in {where}: "
+                    "give it one type, another name, or leave it out"
+                ) from e
+            found[field.name] = (first, merged)
+    return {name: kind for name, (_, kind) in found.items()}
+
+
+def plain_cells(
+    column: pa.ChunkedArray | pa.Array,  # of single values
+    kind: pa.DataType,  # of `own_types`
+) -> pa.ChunkedArray | pa.Array:
+    "A column in the plain type of its set."
+    while pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    return column if column.type == kind else column.cast(kind)
 
 # %% ../../nbs/01_data/07_cells.ipynb #31058fda
 def first_line(

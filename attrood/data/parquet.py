@@ -23,8 +23,10 @@ from attrood.data.cells import (
     image_data,
     key_text,
     label_text,
+    own_types,
     parsed,
     pick_columns,
+    plain_cells,
 )
 from .members import archive_files, composed, file_stamps
 from .sources import Source
@@ -51,6 +53,8 @@ class _ParquetFiles(Source):
                 f"{picked[odd]}"
             )
         self.image, self.label, self.key = picked[0]
+        once = [[f for f in s if f.name not in picked[0] and s.names.count(f.name) == 1] for _, s in opened]
+        self._own = own_types(list(zip(map(str, self.files), map(pa.schema, once), strict=True)))
         tables = [
             {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (s.metadata or {}).items()}
             for _, s in opened
@@ -60,9 +64,10 @@ class _ParquetFiles(Source):
             [feature_names(parsed(t.get("huggingface")), self.label) for t in tables],
         )
         self._cache: tuple[int, pa.Table] | None = None
+        self._beside: tuple[int, pa.Table] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}  # a row group does not travel
+        return {**self.__dict__, "_cache": None, "_beside": None}  # a row group does not travel
 
     def parts(self) -> Mapping[str, int]:
         "The parts of the set and their lengths."
@@ -76,18 +81,19 @@ class _ParquetRows(_ParquetFiles):
         "One row group, kept until the next one is asked for."
         if self._cache is None or self._cache[0] != g:
             self._cache = None
-            f, number = self._groups[g]
-            try:
-                table = pq.ParquetFile(self.files[f]).read_row_group(
-                    number, columns=[c for c in (self.key, self.label, self.image) if c], use_threads=False
-                )
-            except (pa.ArrowException, OSError) as e:
-                raise ValueError(
-                    f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again "
-                    "or leave it out"
-                ) from e
-            self._cache = g, table
+            self._cache = g, self._columns(g, [c for c in (self.key, self.label, self.image) if c])
         return self._cache[1]
+
+    def _columns(self, g: int, names: list[str]) -> pa.Table:
+        "Some columns of a row group."
+        f, number = self._groups[g]
+        try:
+            return pq.ParquetFile(self.files[f]).read_row_group(number, columns=names, use_threads=False)
+        except (pa.ArrowException, OSError) as e:
+            raise ValueError(
+                f"row group {number} of {self.files[f]} cannot be read ({first_line(e)}): write the file again "
+                "or leave it out"
+            ) from e
 
     def _fetch(self, rows: np.ndarray) -> list[tuple[str, Any, str | None]]:
         out, groups = [], np.searchsorted(self._starts, rows, side="right") - 1
@@ -107,8 +113,42 @@ class _ParquetRows(_ParquetFiles):
                 out.append((key, image_data(cells[self.image][k], Path(self.files[f]).parent), label))
         return out
 
+# %% ../../nbs/01_data/08_parquet.ipynb #0de447c1
+class _ParquetOwn(_ParquetRows):
+    "The user's own columns of a Parquet set."
+
+    def own_columns(self) -> Mapping[str, pa.DataType]:
+        "Columns of single values beside image, label and id."
+        return self._own
+
+    def _own_group(self, g: int) -> pa.Table:
+        "Own columns and key of a row group, in the types of the set; a column that its file lacks is empty."
+        if self._beside is None or self._beside[0] != g:
+            f = self._groups[g][0]
+            here = set(pq.read_schema(self.files[f]).names)
+            read = self._columns(g, [c for c in (self.key, *self._own) if c in here])
+            made = {n: read[n] if n in here else pa.nulls(len(read), kind) for n, kind in self._own.items()}
+            table = pa.table({n: plain_cells(column, self._own[n]) for n, column in made.items()})
+            self._beside = g, table.append_column(" key", read[self.key]) if self.key else table
+        return self._beside[1]
+
+    def own_rows(self, start: int, stop: int) -> tuple[list[str], pa.Table]:
+        "Ids of a stretch of samples, and their own columns."
+        ids, parts, rows = [], [], self.rows[start:stop]
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        for g, chunk in itertools.groupby(zip(groups, rows, strict=True), key=lambda p: p[0]):
+            numbers, table = [int(r) for _, r in chunk], self._own_group(int(g))
+            where = f"column {self.key!r} of {self.files[self._groups[int(g)][0]]}"
+            part = table.take([r - int(self._starts[int(g)]) for r in numbers])
+            keys = (
+                [key_text(v, where) for v in cell_values(part[" key"])] if self.key else [f"{r:08d}" for r in numbers]
+            )
+            ids += [f"{self.domain}/{k}" for k in keys]
+            parts.append(part.select(list(self._own)))
+        return ids, pa.concat_tables(parts)
+
 # %% ../../nbs/01_data/08_parquet.ipynb #712780db
-class _ParquetLabels(_ParquetRows):
+class _ParquetLabels(_ParquetOwn):
     "Labels of a Parquet set."
 
     def _column(self, name: str) -> Iterator[tuple[int, list[Any]]]:

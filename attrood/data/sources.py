@@ -51,6 +51,14 @@ class _Set:
         "The labels of the set as they are written in it, in Unicode's composed form."
         return []
 
+    def own_columns(self) -> Mapping[str, Any]:
+        "Columns of single values beside image, label and id, name to Arrow type; none but of a table."
+        return {}
+
+    def own_rows(self, start: int, stop: int) -> tuple[list[str], Any]:
+        "Ids of a stretch of samples, and an Arrow table of their own columns."
+        raise NotImplementedError
+
     def content(self) -> str:
         "What changes when the set changes: hashed by `fingerprint`."
         return ""

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from .cells import own_types as own_types
 from .members import RAW, SUFFIXES, composed, expand, file_stamps, picture_files
 from .sources import ARCHIVES, FolderSource, Source
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['bootstrap_metrics', 'Interval', 'check_level', 'bootstrap_interval', 'DeLong', 'delong', 'auroc_interval',
-           'PairedTest', 'delong_test', 'holm', 'rate_interval']
+           'PairedTest', 'delong_test', 'mean_auroc_test', 'holm', 'rate_interval']
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #32456d98
 from collections.abc import Iterator
@@ -129,6 +129,20 @@ class DeLong(NamedTuple):
     auroc: np.ndarray  # (m,)
     covariance: np.ndarray  # (m, m)
 
+# %% ../../nbs/07_detect/02_intervals.ipynb #d95234da
+def _placements(
+    columns: np.ndarray,  # (n, m) scores
+    ood: np.ndarray,  # (n,) bool
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (n1, m) share of ID rows below each OoD row, (n0, m) of OoD rows above each ID row
+    """Return the placements of @eq-delong, ties counted half."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(columns, axis=0)
+    above = (ranks[ood] - rankdata(columns[ood], axis=0)) / (~ood).sum()
+    return above, 1 - (ranks[~ood] - rankdata(columns[~ood], axis=0)) / ood.sum()
+
 # %% ../../nbs/07_detect/02_intervals.ipynb #f0c21cde
 def delong(
     y: npt.ArrayLike,  # (n,) 1 for OoD
@@ -143,11 +157,7 @@ def delong(
     n1, n0 = int(ood.sum()), int((~ood).sum())
     if min(n0, n1) < 2:
         raise ValueError(f"y must hold at least two rows of each class for a variance, got {n0} ID and {n1} OoD")
-    from scipy.stats import rankdata
-
-    ranks = rankdata(columns, axis=0)
-    above = (ranks[ood] - rankdata(columns[ood], axis=0)) / n0  # @eq-delong, share of ID rows below each OoD row
-    below = 1 - (ranks[~ood] - rankdata(columns[~ood], axis=0)) / n1  # share of OoD rows above each ID row
+    above, below = _placements(columns, ood)
     spread = np.cov(above.T, ddof=1) / n1 + np.cov(below.T, ddof=1) / n0
     return DeLong(above.mean(0), np.atleast_2d(spread))
 
@@ -176,6 +186,18 @@ class PairedTest(NamedTuple):
     z: float  # difference over its standard error
     p: float  # two-sided
 
+# %% ../../nbs/07_detect/02_intervals.ipynb #7fe62ccb
+def _paired(
+    d: float,  # difference
+    se: float,  # its standard error
+    level: float,  # coverage
+) -> PairedTest:
+    """Return a normal test of a difference."""
+    if se < 1e-15:  # the placements differ by a constant: equal scores, or both without any spread
+        return PairedTest(d, d, d, 0.0 if d == 0 else float(np.copysign(np.inf, d)), float(d == 0))
+    half = float(ndtri((1 + check_level(level)) / 2)) * se
+    return PairedTest(d, d - half, d + half, d / se, float(2 * ndtr(-abs(d / se))))
+
 # %% ../../nbs/07_detect/02_intervals.ipynb #737eeca4
 def delong_test(
     y: npt.ArrayLike,  # (n,) 1 for OoD
@@ -189,10 +211,30 @@ def delong_test(
     values, cov = delong(y, np.column_stack([a, b]))
     d = float(values[0] - values[1])
     se = float(np.sqrt(max(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1], 0.0)))
-    if se < 1e-15:  # the placements differ by a constant: equal scores, or both without any spread
-        return PairedTest(d, d, d, 0.0 if d == 0 else float(np.copysign(np.inf, d)), float(d == 0))
-    half = float(ndtri((1 + check_level(level)) / 2)) * se
-    return PairedTest(d, d - half, d + half, d / se, float(2 * ndtr(-abs(d / se))))
+    return _paired(d, se, level)
+
+# %% ../../nbs/07_detect/02_intervals.ipynb #9b915b1d
+def mean_auroc_test(
+    group: npt.ArrayLike,  # (n,) 0 for ID rows, another whole number for each OoD set
+    a: npt.ArrayLike,  # (n,) a score, higher for more OoD
+    b: npt.ArrayLike,  # (n,) another score on the same rows
+    level: float = defaults.settled("level"),  # coverage of the interval, in (0, 1)
+) -> PairedTest:  # difference of the means over sets, a - b, with interval and p
+    """Test whether two scores have the same mean AUROC over several OoD sets with common ID rows (@eq-means)."""
+    g, pair = np.asarray(group), np.column_stack([a, b]).astype(np.float64)
+    if g.shape != (len(pair),) or g.dtype.kind not in "iu" or (g == 0).sum() < 2 or not (g != 0).any():
+        raise ValueError(f"group must be 0 for at least two ID rows and a number for OoD rows, got shape {g.shape}")
+    means, known, spread = [], [], 0.0
+    for d in np.unique(g[g != 0]):
+        use = (g == 0) | (g == d)
+        if (g == d).sum() < 2:
+            raise ValueError(f"every set needs at least two rows, set {d} has one")
+        above, below = (np.diff(v, axis=1)[:, 0] for v in _placements(pair[use], g[use] != 0))
+        means.append(-above.mean())
+        known.append(below)
+        spread += above.var(ddof=1) / len(above)
+    share = spread / len(means) ** 2 + np.mean(known, axis=0).var(ddof=1) / (g == 0).sum()
+    return _paired(float(np.mean(means)), float(np.sqrt(share)), level)
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #f567a686
 def holm(

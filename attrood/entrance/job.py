@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..axes import Mode, card_figures, few
 from ..data import Source
-from . import drawing
+from . import drawing, phrases
 from .analysis import Analysis, analyse
 from .published import compare_published
 from .results import report_folder, save_figures, to_draw, write_analysis, write_figures
@@ -38,11 +38,12 @@ def _analyse_into(
     rows: Log,
     report: bool,
     causes: Any,
+    code: str,
 ) -> Analysis:
     "Analyse a log in one mode and write the results, with a report if asked."
     analysis = analyse(log, mode, table, rows, causes)
     folder.mkdir(exist_ok=True)
-    analysis = write_analysis(analysis, rows, folder, figures or write_figures)
+    analysis = write_analysis(analysis, rows, folder, figures or write_figures, code)
     if report:
         report_folder(folder, folder / "report.html")
     return analysis
@@ -73,7 +74,13 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
 
 # %% ../../nbs/10_entrance/01_job.ipynb #5d3f976b
 def _analyses(
-    log: Log | log_rows.LogFiles, folders: dict[Mode, Path], rows: Log, report: bool, causes: Any, executor: Any
+    log: Log | log_rows.LogFiles,
+    folders: dict[Mode, Path],
+    rows: Log,
+    report: bool,
+    causes: Any,
+    executor: Any,
+    code: str,
 ) -> dict[str, Analysis]:  # mode -> analysis
     "All modes: the first one here, the others and the figures beside it where an executor can."
     table, jobs = evidence_frame(rows), []
@@ -89,11 +96,13 @@ def _analyses(
     first, *others = folders
     forks = drawing.is_fork(executor)
     away = {
-        m: executor.submit(_analyse_into, log, m, folders[m], table, None, rows, report, causes)
+        m: executor.submit(_analyse_into, log, m, folders[m], table, None, rows, report, causes, code)
         for m in others
         if forks
     }
-    done = {m: _analyse_into(log, m, folders[m], table, draw, rows, report, causes) for m in folders if m not in away}
+    done = {
+        m: _analyse_into(log, m, folders[m], table, draw, rows, report, causes, code) for m in folders if m not in away
+    }
     done |= {m: job.result() for m, job in away.items()}
     for job in jobs:
         job.result()
@@ -108,25 +117,31 @@ def run(
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
     causes: bool = False,  # learn to name camera faults from the log's own familiar pictures, found in `images`
+    language: str = "en",  # of the summary and of what `step` is told: en or ja
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
         raise ValueError(f"mode must be 'default', 'many', 'paper' or 'both', got {mode!r}")
+    phrases.said("", language)  # refuses one that there is not
     modes: list[Mode] = [m for m in get_args(Mode) if mode == m or mode == "both" and m != "many"]
     rows, own = log_rows.some_rows(log), None
+
+    def tell(text: str) -> None:
+        step(phrases.said(text, language))
+
     if mode == "both" and rows.is_id.any() and rows.is_id.all():
         modes = ["default"]
-        step("no OoD rows: paper mode, which needs them, is left out")
+        tell("no OoD rows: paper mode, which needs them, is left out")
     if "default" in modes:
         few.id_rows(rows)  # a clear line before anything is done
     if causes:
-        own = _own_causes(rows, images, step)
+        own = _own_causes(rows, images, tell)
     last = published or bool(images)  # what the reports have to wait for
     with ground_files.atomic_folder(out, "results") as part, _beside(len(modes) > 1) as executor:
         folders = {m: part / "paper" if m == "paper" and len(modes) > 1 else part for m in modes}
         for m in modes:
-            step(f"{m} mode: fit axes, judge them, score the log, write results and report")
-        done = _analyses(log, folders, rows, not last, own, executor)
+            tell(f"{m} mode: fit axes, judge them, score the log, write results and report")
+        done = _analyses(log, folders, rows, not last, own, executor, language)
         if published:
             beside = compare_published(rows, done["paper"].card if "paper" in done else None).to_dict("records")
             for folder in folders.values():

@@ -139,7 +139,7 @@ def _with_columns(rows: Log, scores: EmbeddingScores, x: np.ndarray, mask: np.nd
         warnings.warn(f"left out, since they are not finite for some image: {', '.join(bad)}", stacklevel=4)
     entries = {n: e for n, e in scores.entries().items() if n not in bad}
     columns: dict[str, Any] = {n: found[n] for n in entries} | ({"reference": mask} if mask.any() else {})
-    old = {n: rows.array(n) for n in rows.table.column_names if n not in columns}
+    old = files.kept_columns(rows, columns)
     return files.make_log(old | columns, replace(rows.manifest, evidence={**rows.manifest.evidence, **entries}))
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #f8d857f2

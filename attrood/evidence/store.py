@@ -111,7 +111,7 @@ class KeptScores(ScoreColumns):
         if side is None or side.kind != TextSide.kind:
             raise ValueError(f"folder must hold fitted scores with a text.npz, got {folder}")
         earlier = {"null_prompt": NullPrompt(side.null)} if len(side.null) else {}
-        extras = Extras(files.pop("words", None), files.pop("picture", None))
+        extras = Extras(*(files.pop(name, None) for name in ("words", "picture", "causes")))
         return cls(side.text, side.scale, side.bias, earlier | files, extras)
 
 # %% ../../nbs/03_evidence/09_store.ipynb #b9a83348
@@ -272,7 +272,7 @@ def add_evidence(
         found, back = scores.columns(log.array("image_embedding")[order], rows[order]), np.argsort(order)
         columns, made = {name: v[back] for name, v in found.items()} | {"reference": rows}, scores.entries()
         dropped, extras = set() if keep_embeddings else {"image_embedding"}, scores.extras
-    old = {name: log.array(name) for name in log.table.column_names if name not in {*columns, *dropped}}
+    old = log_files.kept_columns(log, {*columns, *dropped})
     new = log_files.make_log(old | columns, replace(log.manifest, evidence={**log.manifest.evidence, **made}))
     return add_extras(new, extras, log.array("image_embedding")) if extras.files() else new
 

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SHARD_KEY', 'RUN_KEY', 'REJECTS_KEY', 'KIND', 'Batch', 'plan_batches', 'differences', 'RunFolder', 'check_run',
-           'clear_run', 'list_rejects', 'run_counts', 'is_joined', 'finish_run']
+           'clear_run', 'list_rejects', 'run_counts', 'is_joined', 'finish_run', 'run_files', 'change_manifest']
 
 # %% ../../nbs/04_inference/05_folder.ipynb #c34d7ef2
 import csv
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from ..ground import atomic_path, outputs
 from ..ground import files as ground_files
 from ..log import Log
+from ..log import files as log_files
 
 # %% ../../nbs/04_inference/05_folder.ipynb #5d598b4b
 class Batch(NamedTuple):
@@ -365,3 +366,36 @@ def finish_run(
         for file in files:
             writer.write_table(pq.read_table(file).cast(schema).replace_schema_metadata(meta), row_group_size=65536)
     _tidy(run)
+
+# %% ../../nbs/04_inference/05_folder.ipynb #d80751d0
+def run_files(
+    run: RunFolder,  # finished
+) -> list[Path]:  # in order
+    "The files with the rows of a run; `ValueError` names one that was changed since."
+    files = [run.out] if run.single else sorted(run.folder.glob("part-*.parquet"))
+    listed = outputs.read_record(run.folder)[1]
+    for f in files:
+        if not (outputs.is_marked(f, KIND) if run.single else outputs.digest(f) in listed.get(f.name, ())):
+            raise ValueError(f"{f} was changed since attrood wrote it: it is kept as it is, give another output")
+    return files
+
+
+def change_manifest(
+    run: RunFolder,  # finished, and held
+    file: Path,  # of `run_files`
+    change: Callable[[log_files.Manifest], log_files.Manifest],  # the same one leaves the file alone
+) -> None:
+    "Write a file of a run with another manifest, a group of rows at a time."
+    with pq.ParquetFile(file) as old:
+        schema = old.schema_arrow
+        before = log_files.Manifest.from_json(schema.metadata[Log.KEY])
+        if (after := change(before)) == before:
+            return
+        meta = {**schema.metadata, Log.KEY: after.to_json().encode()}
+        place: dict[str, Any] = {"kind": KIND} if run.single else {"record": run.folder}
+        with (
+            atomic_path(file, **place) as part,
+            pq.ParquetWriter(part, schema.with_metadata(meta), compression="zstd") as writer,
+        ):
+            for i in range(old.num_row_groups):
+                writer.write_table(old.read_row_group(i).replace_schema_metadata(meta))

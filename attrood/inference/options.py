@@ -129,6 +129,12 @@ class InferOptions(_Engine):
     max_rejects: float = setting(
         0.1, "Unreadable images allowed: a share below 1 (then at least 10), or a number; 0 allows none.", least=0
     )
+    columns: str | Sequence[str] = setting(
+        "all",
+        "Columns of Parquet sources, beside image, label and id, that the log keeps for attrood factors: "
+        "all, none, or a,b,c.",
+        cli=str,
+    )
     max_pixels: int = setting(pictures.MAX_PIXELS, "Larger pictures are rejects.", rows=True, cli=False, least=1)
     shard_rows: int = setting(1024, "Rows per shard, roughly.", rows=True, cli=False, least=1)
     seed: int = setting(0, "Of random rows (@n).")

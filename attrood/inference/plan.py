@@ -33,7 +33,7 @@ from attrood.inference.encoding import (
     encode_side_by_side,
     find_batch_size,
 )
-from .finish import add_run_evidence
+from .finish import add_causes, add_run_evidence
 from attrood.inference.folder import (
     Batch,
     RunFolder,
@@ -72,6 +72,7 @@ class Summary:
     rejects: int = 0  # images that could not be read
     rejects_file: str = ""  # their list
     others: dict[str, int] = field(default_factory=dict)  # what lies in the sources and is no image: kind -> number
+    faults: list[str] = field(default_factory=list)  # of a picture that the log can name, by its own pictures
     new_images: int = 0  # rows written by this start
     seconds: float = 0.0  # wall clock of this start, without loading the model
     batch_size: int = 0  # images of a batch, at most
@@ -241,6 +242,13 @@ def _options(given: InferOptions | None, settings: dict[str, Any]) -> InferOptio
         reference=[options.reference] if isinstance(options.reference, str | Source) else list(options.reference),
     )
 
+# %% ../../nbs/04_inference/07_plan.ipynb #e096c8d3
+def _workers(vlm: Encoder, options: InferOptions) -> int:
+    "How many work side by side."
+    if options.workers is not None:
+        return options.workers
+    return cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count())
+
 # %% ../../nbs/04_inference/07_plan.ipynb #ea571657
 def infer(
     id: str
@@ -251,6 +259,8 @@ def infer(
     pretrained: str = "",  # tag, checkpoint file, or random:SEED; a bare architecture, as the default, must have one
     out: str | Path = "attrood-log",  # a folder, or a name that ends in .parquet
     options: InferOptions | None = None,  # how it is to be done
+    learn: Callable[[Path, Sequence[Source]], Any]
+    | None = None,  # makes camera faults of the finished log and its ID pictures, as `OwnFaults` of the entrance does
     **settings: Any,  # single fields of `InferOptions`, such as `classes` or `reference`; they win over `options`
 ) -> Summary:  # counts, times, and where the log is
     "Run a model over images and write the inference log; started again, it goes on (paper section 5, stages 1, 2)."
@@ -270,12 +280,11 @@ def infer(
     batch_size = (
         o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
     )
-    run = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart))
-    workers = (
-        (cpu_count() if getattr(vlm, "device", "").startswith("cuda") else min(8, cpu_count()))
-        if o.workers is None
-        else o.workers
-    )
+    run, workers = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart)), _workers(vlm, o)
     others = sum((s.others for s in sources), Counter())
     summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
-    return execute(run, folder, _engine(run, workers), summary)
+    done = execute(run, folder, _engine(run, workers), summary)
+    if learn is not None:
+        made = add_causes(folder, [s for s in sources if s.role == "id"], learn)
+        done.faults = [c for c in made.causes.tolist() if c != made.usual]
+    return done

@@ -101,12 +101,14 @@ class Manifest(_Asked):
         default_factory=dict
     )  # further evidence columns -> group, source, params
     columns: dict[str, str] = field(default_factory=dict)  # user columns -> what they hold
+    causes: dict[str, Any] = field(default_factory=dict)  # camera faults as they look in its own pictures, if learnt
     notes: str = ""  # free text
     schema_version: int = SCHEMA_VERSION  # of the log format; another version is refused
 
     def to_json(self) -> str:
         "The manifest as one line of JSON with sorted keys."
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        found = {k: v for k, v in asdict(self).items() if v or k != "causes"}  # in the logs that know them
+        return json.dumps(found, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(
@@ -179,6 +181,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "software": ("a mapping to texts", lambda v: _mapping_of(v, str)),
     "evidence": ("a mapping to mappings, their needs lists of texts and their params mappings", _entries),
     "columns": ("a mapping to texts", lambda v: _mapping_of(v, str)),
+    "causes": _MAPPING,
     "notes": _TEXT,
 }  # what each field of a manifest must be, in words and as a test
 
