@@ -193,6 +193,8 @@ def adapt(
             f"{log.name} keeps no image vectors, which tuning learns from: write it with `attrood infer --embeddings`, "
             "or keep_embeddings=True"
         )
+    if len(log.manifest.class_names) < 2:
+        raise ValueError(f"{log.name} has one class, and tuning needs two or more to tell apart")
     weights = weights if isinstance(weights, Weights) else Weights(**(weights or {}))
     known, used = texts_of(log, **texts), chosen_rows(log, shots, salt)
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")

@@ -18,6 +18,7 @@ from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
 from ..evidence import evidence_frame, registry, vocabulary
 from ..ground import defaults, unit_rows
+from ..inference import prompts as asked
 from ..inference import vectors as class_files
 from ..log import Log, LogError, make
 from ..log import rows as log_rows
@@ -273,13 +274,13 @@ def whatif(
         new, sure, notes = asked_again(log, names, add, drop, rename)
         return compared(log, new, score, sure, notes)
     known = texts_of(log, **texts)
-    prompts = list(templates or log.manifest.templates)
+    prompts = asked.template_list(templates) if templates else list(log.manifest.templates)
     if templates:
-        after = known.encoded(names, list(templates))
+        after = known.encoded(names, prompts)
     else:
         after = np.stack([_vector(n, known, tuned, {*add, *rename.values()}) for n in names])
     old = _asked(log, list(log.manifest.class_names), known.classes, known, log.manifest.templates)
-    return compared(old, _asked(log, names, after, known, prompts), score)
+    return compared(old, _asked(log, names, after, known, prompts), score, notes=class_files.class_notes(names, after))
 
 # %% ../../nbs/09_act/03_whatif.ipynb #4c73486e
 def _vector(name: str, texts: Texts, tuned: class_files.ClassVectors | None, new: set[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ from .finish import earlier_scores
 from .folder import Batch, plan_batches
 from .options import InferOptions
 from .prompts import readable
-from .vectors import asked_with
+from .vectors import asked_with, class_notes
 from ..log import Log, make, rows
 
 # %% ../../nbs/04_inference/12_run.ipynb #4c3c2a13
@@ -143,6 +143,7 @@ class _Decided:
     scores: EmbeddingScores | None = None  # fitted by an earlier run
     words: tuple[vocabulary.Vocabulary, np.ndarray] | None = None  # to be learnt, with (W, d) text embeddings
     picture: bool = False  # measure the pictures
+    notes: tuple[str, ...] = ()  # what is odd about its classes
 
 # %% ../../nbs/04_inference/12_run.ipynb #21cbb7e1
 class _Rows(_Decided):
@@ -265,4 +266,5 @@ class Run(_Written):
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
         told = _told(vlm, words, prompts, names, texts, options.cache)
         kept = (share if options.evidence else None, references, fitted, told, picture)
-        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, *kept)
+        notes = tuple(class_notes(names, texts, [readable(*x) for x in labels]))
+        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, *kept, notes)
