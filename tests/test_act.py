@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import attrood as at
-from attrood.act import suggest_classes, whatif
+from attrood.act import adapt, suggest_classes, whatif
 from attrood.act.suggest import Wins, greedy_cover
 from attrood.act.tuning import Weights, tune
 from attrood.data import Preprocessing
@@ -149,6 +149,8 @@ def test_the_room_needs_no_torch():
         ({"add": ["class 1"]}, "class_names must be different"),
         ({"templates": ["a {}"]}, "templates need the model's text tower"),
         ({}, "say what is to be tried"),
+        ({"add": [""]}, "class_names must be names, got '' at 6"),
+        ({"templates": ["photo"]}, "template must hold {} once"),
     ],
 )
 def test_wrong_input_is_one_line(how, said):
@@ -156,3 +158,19 @@ def test_wrong_input_is_one_line(how, said):
     with pytest.raises(ValueError, match=said) as caught:
         whatif(log, text=t, tower=False, **how)
     assert "\n" not in str(caught.value)
+
+
+def test_classes_that_no_image_tells_apart_are_named():
+    log, t, _ = made(60)
+    names = log.manifest.class_names
+    tuned = vectors.ClassVectors(names, np.r_[t[:1], t[:1], t[2:]])
+    assert whatif(log, tuned=tuned, text=t, tower=False).notes == (
+        "classes 'class 0' and 'class 1' have one text vector: no image tells them apart",
+    )
+    assert whatif(log, drop=["class 0"], text=t, tower=False).notes == ()
+
+
+def test_one_class_is_none_to_tune():
+    log, t, _ = made(60, classes=1)
+    with pytest.raises(ValueError, match="has one class, and tuning needs two or more"):
+        adapt(log, 4, text=t, axes=False)

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from attrood.act import factors
+from attrood.act.columns import read_columns
 from attrood.axes import fit_axes
 from attrood.detect.evaluation import fit_decision
 from attrood.entrance.cli import app
@@ -103,3 +104,24 @@ def test_a_share_that_passes_its_limit_ends_with_status_3(small_log, tmp_path, a
         error = run(wrong).exception
         assert isinstance(error, ValueError) and said in str(error), (wrong, error)
     assert "needs a card with a decision" in str(run("ood>5%", str(tmp_path / "undecided.json")).exception)
+
+
+def test_ids_of_a_table_are_taken_as_they_are(tmp_path, small_log):
+    "Numbers with zeros in front, NA and 1e5 are ids like others; what is no id, no row or no UTF-8 is one line."
+    ids = ["007", "7", "NA", "1e5", "TRUE", "nan", "null", "-", *(f"{i:03d}" for i in range(100, 132))]
+    (tmp_path / "t.csv").write_text("\ufeffid,site\r\n" + "".join(f"{i},s{i}\r\n" for i in ids))
+    assert read_columns(tmp_path / "t.csv")["site"].to_dict() == {i: f"s{i}" for i in ids}
+    (tmp_path / "t.tsv").write_text("key\tid\n007\t1\n")
+    assert read_columns(tmp_path / "t.tsv").index.tolist() == ["1"]
+    for text, said in {
+        "id,site\n": "has no rows",
+        "id,site\n,a\n": "row 0 has no id",
+        "id,site\na,b\na,c\n": "row 1 has the id 'a'",
+        "": "No columns to parse",
+    }.items():
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read_columns(tmp_path / "bad.csv")
+    (tmp_path / "bad.csv").write_text("id,site\na,b\n", encoding="utf-16")
+    with pytest.raises(ValueError, match="save it as UTF-8"):
+        read_columns(tmp_path / "bad.csv")

@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -585,12 +586,32 @@ def test_arguments(place, monkeypatch, log, raw):
         (("score", "none.parquet", "--axes", "CARD"), "none.parquet: no such file or folder"),
         (("score", "CARD", "--axes", "CARD"), "no readable Parquet file"),
         (("explain", "LOG", "--axes", "CARD", "--id", "nobody"), "has no row with the id 'nobody'"),
+        (("score", "LOG", "--axes", "CARD", "-o", "s.csv"), "s.csv must end in .parquet"),
+        (("fit", "LOG", "-o", "axes.parquet"), "axes.parquet must end in .json"),
+        (("adapt", "LOG", "-o", "tuned.npy"), "tuned.npy must end in .safetensors"),
+        (("whatif", "LOG", "--drop-class", "cat", "-o", "w.tsv"), "w.tsv must end in .parquet"),
+        (("whatif", "LOG", "--add-class", " "), "class_names must be names, got ' '"),
+        (("whatif", "LOG", "--rename", "cat=lynx", "--rename", "cat=puma"), "--rename names 'cat' twice"),
+        (("causes", "none", "--far", "x=a", "--far", "x=b"), "--far names 'x' twice"),
+        (("causes", "none", "--synonym", "cat"), "--synonym must be NAME=OTHER, got 'cat'"),
+        (("score", os.fsdecode(b"caf\xe9.parquet"), "--axes", "CARD"), "no UTF-8"),
     ],
 )
 def test_said_in_one_line_with_a_cure(place, monkeypatch, args, words):
     monkeypatch.chdir(place)
     code, said = cli(*({"LOG": "log.parquet", "CARD": "axes.json"}.get(a, a) for a in args))
     assert code == 2 and words in said, said
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+def test_a_stream_is_no_output(place, monkeypatch):
+    "A file that was deleted while it is open has a path still, and no place in a folder."
+    monkeypatch.chdir(place)
+    with open(place / "gone", "w") as f:
+        (place / "gone").unlink()
+        before = sorted(os.listdir(place))
+        code, said = cli("score", "log.parquet", "--axes", "axes.json", "-o", f"/proc/self/fd/{f.fileno()}")
+    assert code == 2 and "is no place in a folder" in said and sorted(os.listdir(place)) == before, said
 
 
 # ---- numbers

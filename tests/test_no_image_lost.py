@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import socket
 import tarfile
 import time
@@ -26,6 +27,7 @@ from PIL import Image  # noqa: E402
 
 from attrood.data import Preprocessing, Source, open_source  # noqa: E402
 from attrood.data.pictures import ImageError, decode_pixels, white_level  # noqa: E402
+from attrood.data.specs import check_sources  # noqa: E402
 from attrood.inference.folder import Batch  # noqa: E402
 from attrood.inference.loader import prepare  # noqa: E402
 from attrood.inference.prompts import class_list  # noqa: E402
@@ -725,6 +727,55 @@ def test_class_files(tmp_path):
     with pytest.raises(ValueError, match="classes must be different names, got 'cat' as 1 and 3 of 3"):
         class_list(["cat", "dog", "cat"])
     assert len(class_list("imagenet")) == 998
+    for name, text in {
+        "a.txt": "n01\ttench\n",
+        "a.csv": "name,id\na,0\n",
+        "a.json": '["a", "b"]',
+        "a.tsv": "a\tb\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"class file .*{name} must hold a name a line and nothing else"):
+            class_list(str(tmp_path / name))
+    (tmp_path / "a.csv").write_bytes("\ufeffcat\u200b\r\ntench, Tinca\rdog\u00a0\n".encode())
+    with pytest.raises(ValueError, match="got 'tench, Tinca'"):
+        class_list(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").rename(tmp_path / "b.txt")
+    assert class_list(str(tmp_path / "b.txt")) == ["cat", "tench, Tinca", "dog"]
+
+
+# one image in two sources
+
+
+@pytest.mark.parametrize("way", ["itself", "below", "a link", "links", "hard links", "parquet", "tar"])
+def test_an_image_is_in_one_source_only(tmp_path, way):
+    for i in range(6):
+        (tmp_path / f"photos/{'ab'[i % 2]}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"photos/{'ab'[i % 2]}/{i}.png").write_bytes(encoded(i))
+    first, other = "photos", {"itself": "x=photos", "below": "photos/a"}.get(way, "other")
+    if way == "a link":
+        (tmp_path / "other").symlink_to("photos")
+    if way in ("links", "hard links"):
+        (tmp_path / "other").mkdir()
+        for file in (tmp_path / "photos/a").iterdir():
+            (os.link if way == "hard links" else os.symlink)(file, tmp_path / "other" / file.name)
+    if way == "parquet":
+        pq.write_table(pa.table({"image": [encoded(i) for i in range(4)]}), tmp_path / "one.parquet")
+        first, other = "one.parquet[:3]", "x=one.parquet[2:]"
+    if way == "tar":
+        with tarfile.open(tmp_path / "one.tar", "w") as tar:
+            for i in range(4):
+                tar.add(tmp_path / f"photos/{'ab'[i % 2]}/{i}.png", f"{i}.png")
+        first, other = "one.tar[:3]", "x=one.tar[2:]"
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        with pytest.raises(ValueError, match="share images .*: an image can be in one of them"):
+            check_sources([open_source(first), open_source(other, "ood")])
+        apart = {"parquet": ("one.parquet[:2]", "x=one.parquet[2:]"), "tar": ("one.tar[:2]", "x=one.tar[2:]")}
+        a, b = apart.get(way, ("photos/a", "photos/b"))
+        check_sources([open_source(a), open_source(b, "ood")])
+    finally:
+        os.chdir(before)
 
 
 # the whole way
@@ -744,6 +795,12 @@ def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     )
     for make, *_ in ODDITIES.values():
         make(folder)
+    shutil.copytree(folder / "dog", tmp_path / "apart/dog", symlinks=True)  # an image can be in one source only
+    for link in (p for p in (tmp_path / "apart/dog").iterdir() if p.is_symlink() and p.is_file()):
+        (tmp_path / "copy").write_bytes(link.read_bytes())
+        (tmp_path / "copy").replace(link)
+    (tmp_path / "apart/cat").mkdir()
+    shutil.copy(folder / "cat/0.png", tmp_path / "apart/cat")
     options = (
         "--model",
         "attrood-test-lost.json",
@@ -760,8 +817,8 @@ def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     done = attrood(
         "infer",
         "set",
-        "set/cat/0.png",
-        "one=set/dog/*.png",
+        "apart/cat/0.png",
+        "one=apart/dog/*.png",
         *options,
         "-o",
         "log",
@@ -788,8 +845,8 @@ def test_infer_accounts_for_everything(tmp_path, folder, attrood):
     again = attrood(
         "infer",
         "set",
-        "set/cat/0.png",
-        "one=set/dog/*.png",
+        "apart/cat/0.png",
+        "one=apart/dog/*.png",
         *options,
         "-o",
         "log",

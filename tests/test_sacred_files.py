@@ -2,7 +2,8 @@
 
 Every command meets every kind of output path, and ends in four ways: done, with an error, asked to end (TERM), killed. Cases run in forked processes, those that are killed each in one of its own; a kill comes
 before one of the calls that change a name or bring bytes to the disk, at each of them in turn where something is replaced. The heavy steps (fits, plots, the model) are small stand-ins;
-what writes is the real thing. ATTROOD_FULL=1 tries every ending and every kill on every path.
+what writes is the real thing. ATTROOD_FULL=1 tries every ending and every kill on every path: one run then leaves a copy of its folder
+before each of these calls, which is what a kill there leaves, and each copy is taken up again.
 """
 
 import gc
@@ -12,8 +13,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -38,7 +41,7 @@ from attrood.log import bundled_log, write_log
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 FULL = bool(os.environ.get("ATTROOD_FULL"))
-COUNTS: Counter = Counter()  # cases by how they end
+COUNTS: Counter = Counter()  # cases by command, kind of path and how they end
 CALLS = (
     "fsync",
     "replace",
@@ -317,15 +320,17 @@ def files_generator() -> str:
 
 
 def call(
-    world: SimpleNamespace, cwd: Path, which: Command, argv: list[str], end: str = "done", kill_at: int = 0
+    world: SimpleNamespace,
+    cwd: Path,
+    which: Command,
+    argv: list[str],
+    end: str = "done",
+    kill_at: int = 0,
+    copies: str | None = None,
 ) -> SimpleNamespace:
-    "Run a command in another process; `end` says what the heavy step does, `kill_at` before which call the process is killed."
-    COUNTS["kill" if kill_at else end] += 1
+    "Run a command in another process; `end` says what the heavy step does, `kill_at` before which call the process is killed, `copies` where a copy goes before each."
     said = cwd.parent / f"{cwd.name}.said"
-    if kill_at:
-        code = _killed(world, cwd, which, argv, end, kill_at, said)
-    else:
-        code = _worker(world, which)(cwd, argv, end, said)
+    code = _worker(world, which)(cwd, argv, end, said, copies, kill_at)
     lines = said.read_text(errors="replace").splitlines()
     worked, count = (
         any(x == "@heavy" for x in lines),
@@ -339,21 +344,8 @@ def call(
     )
 
 
-def _killed(world, cwd, which, argv, end, kill_at, said) -> int:
-    "The status of one case in a process of its own."
-    gc.freeze()  # so that the child copies fewer pages
-    pid = os.fork()
-    if not pid:
-        try:
-            gc.disable()
-            os._exit(_cases(world, which)(cwd, argv, end, said, kill_at))
-        finally:
-            os._exit(70)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def _worker(world, which):
-    "A forked process that takes one case of a command after another: none of these ends it."
+    "A forked process that takes one case of a command after another; those that are killed each in a fork of it, which has loaded what they need."
     if (kept := world.workers.get(which.name)) is None:
         gc.freeze()
         here, there = multiprocessing.Pipe()
@@ -362,7 +354,8 @@ def _worker(world, which):
                 here.close()
                 one = _cases(world, which)
                 while True:
-                    there.send(one(*there.recv()))
+                    case = there.recv()
+                    there.send(_killed(one, *case) if case[-1] else one(*case))
             finally:
                 os._exit(70)
         there.close()
@@ -373,6 +366,18 @@ def _worker(world, which):
         return kept[1].recv()
 
     return one
+
+
+def _killed(one, *case) -> int:
+    "The status of a case in a process of its own."
+    gc.freeze()  # so that the child copies fewer pages
+    if not (pid := os.fork()):
+        try:
+            gc.disable()
+            os._exit(one(*case))
+        finally:
+            os._exit(70)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _dismiss(world) -> None:
@@ -386,7 +391,7 @@ def _dismiss(world) -> None:
 
 def _cases(world, which):
     "Called in a forked process: what runs a case there and gives its status."
-    state = SimpleNamespace(end="done", kill_at=0, seen=0)
+    state, taking = SimpleNamespace(end="done", kill_at=0, seen=0, copies=None), threading.RLock()
 
     def heavy() -> None:
         os.write(2, b"\n@heavy\n")
@@ -397,9 +402,15 @@ def _cases(world, which):
 
     def counted(real):
         def wrapper(*args, **options):
-            state.seen += 1
-            if state.seen == state.kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+            with taking:
+                if state.copies != "taking":
+                    state.seen += 1
+                    if state.seen == state.kill_at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    if state.copies:
+                        to, state.copies = state.copies, "taking"
+                        copy_tree(os.getcwd(), f"{to}/{state.seen:05d}")
+                        state.copies = to
             return real(*args, **options)
 
         return wrapper
@@ -410,9 +421,9 @@ def _cases(world, which):
     files._exchange = counted(files._exchange)
     stand_in(world, which.name, heavy)
 
-    def one(cwd, argv, end, said, kill_at=0) -> int:
-        state.end, state.kill_at, state.seen, code = end, kill_at, 0, 70
-        signal.alarm(60)
+    def one(cwd, argv, end, said, copies=None, kill_at=0) -> int:
+        state.end, state.kill_at, state.copies, state.seen, code = end, kill_at, copies, 0, 70
+        signal.alarm(600 if copies else 60)
         os.chdir(cwd)
         fd = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(fd, 1), os.dup2(fd, 2), os.close(fd)
@@ -422,7 +433,7 @@ def _cases(world, which):
         except BaseException:
             traceback.print_exc()
         finally:
-            state.kill_at = 0
+            state.kill_at, state.copies = 0, None
             with suppress(Exception):
                 sys.stdout.flush(), sys.stderr.flush()
             os.write(2, b"\n@calls %d\n" % state.seen)
@@ -470,6 +481,22 @@ def made(world: SimpleNamespace, tmp_path: Path, which: Command) -> Path:
 # ---- the kinds of output path: each makes it and says what is to happen
 
 
+def copy_tree(folder: str | Path, to: str | Path) -> None:
+    "A folder as it is, with links, pipes and times."
+    os.makedirs(to)
+    for place, folders, names in os.walk(folder):
+        there = os.path.join(to, os.path.relpath(place, folder))
+        for entry, other in ((os.path.join(place, n), os.path.join(there, n)) for n in [*folders, *names]):
+            if os.path.islink(entry):
+                os.symlink(os.readlink(entry), other)
+            elif os.path.isdir(entry):
+                os.mkdir(other)
+            elif stat.S_ISFIFO(os.stat(entry).st_mode):
+                os.mkfifo(other)
+            else:
+                shutil.copy2(entry, other)
+
+
 def theirs(path: Path, text: str = "theirs") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -506,6 +533,10 @@ def placed(world: SimpleNamespace, which: Command, folder: Path, kind: str) -> t
         return out, "done", set()
     if kind == "in a new folder":
         return f"new/{out}", "any", set()
+    if kind == "a name that is no text":
+        return os.fsdecode(b"caf\xe9-") + out, "refused", set()
+    if kind == "a name of another format":
+        return out + ".csv", "refused", set()
     if kind in ("a file", "an empty file"):
         theirs(path, "theirs" if kind == "a file" else "")
         return out, "refused", set()
@@ -515,7 +546,7 @@ def placed(world: SimpleNamespace, which: Command, folder: Path, kind: str) -> t
         )()
         return out, "refused", set()
     if kind == "a log where none is written":
-        write_log(bundled_log().select(np.arange(3)), path)
+        write_log(bundled_log().select(np.arange(3)), folder / "a log.parquet").rename(path)
         return out, "refused", set()
     if kind in ("part of a run", "among the shards of a log"):
         run = kind == "part of a run"
@@ -698,12 +729,16 @@ KINDS = [
     "ours, with a link for a file",
     "ours, of an earlier version",
     "ours, of another command",
+    "a name that is no text",
+    "a name of another format",
 ]
 
 
 def applies(which: Command, kind: str) -> bool:
     "Whether a command can meet a kind of path."
     within = kind.startswith(("ours, with ", "ours, of")) and kind != "ours, with a word of theirs"
+    if kind == "a name of another format":
+        return which.single and not which.name.startswith("infer")
     if kind == "ours, looked at" and which.single and not which.name.startswith("infer"):
         return False
     if which.single:
@@ -731,6 +766,7 @@ def check(
         out, due, own = placed(world, which, folder, kind)
         before = tree(folder)
         done = call(world, folder, which, which.argv(out), end, kill_at)
+        COUNTS[which.name, kind, "kill" if kill_at else end] += 1
         after, name = tree(folder), (which.name, kind, end, kill_at, done.said)
         assert {k: after.get(k) for k in before if k not in own} == {k: v for k, v in before.items() if k not in own}, (
             name
@@ -756,6 +792,40 @@ def check(
         return SimpleNamespace(due=due, calls=done.calls, done=done)
     finally:
         shutil.rmtree(folder)
+
+
+def check_kills(world: SimpleNamespace, tmp_path: Path, which: Command, kind: str) -> None:
+    "All moments of a kill on one path: before each call that changes a name, what is there is copied; each copy holds what is theirs, and is taken up."
+    source = (
+        made(world, tmp_path, which)
+        if kind.startswith(("ours", "a link to ours")) and kind != "ours, of another command"
+        else world.base
+    )
+    folder, copies = tmp_path / "case", tmp_path / "copies"
+    copy_tree(source, folder), copies.mkdir()
+    out, due, own = placed(world, which, folder, kind)
+    before = tree(folder)
+    kept = {k: v for k, v in before.items() if k not in own}
+    call(world, folder, which, which.argv(out), copies=str(copies))
+    shutil.rmtree(folder)
+    last, reds = None, []
+    for copy in sorted(copies.iterdir()):
+        found, name = tree(copy), (which.name, kind, "kill", int(copy.name))
+        COUNTS[which.name, kind, "kill" if found != last else "kill, nothing changed since the one before"] += 1
+        if {k: found.get(k) for k in kept} != kept:
+            reds.append((*name, "lost"))
+        if found != last:
+            copy.rename(folder)  # links and records may hold the place
+            again = call(world, folder, which, which.argv(out))
+            after = tree(folder)
+            if (again.code and due != "any") or "Traceback" in again.said or {k: after.get(k) for k in kept} != kept:
+                reds.append((*name, "taken up", again.code, again.said))
+            if left := [k for k in after if ".attrood-part-" in k and k not in before]:
+                reds.append((*name, "left behind", left))
+            shutil.rmtree(folder)
+        last = found
+    shutil.rmtree(copies)
+    assert not reds, reds
 
 
 RELATIONS = ["is", "is a link to", "is a hard link to", "lies in", "lies in, by a link,", "holds"]
@@ -796,6 +866,7 @@ def check_inputs(world: SimpleNamespace, tmp_path: Path, which: Command) -> None
                     end,
                     kill_at,
                 )
+                COUNTS[which.name, f"{relation} --{flag}", "kill" if kill_at else end] += 1
                 about = (which.name, flag, relation, done.said)
                 if (
                     which.name == "report" and flag == "folder" and relation.startswith("lies in")
@@ -817,24 +888,32 @@ def is_tried(which: Command, kind: str) -> bool:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_output_path(world, tmp_path, name):
-    which = BY_NAME[name]
+    which, reds = BY_NAME[name], []
     made(world, tmp_path, which)
     check_inputs(world, tmp_path, which)
+
+    def one(tried, *case) -> SimpleNamespace | None:
+        try:
+            return tried(world, tmp_path, which, *case)
+        except AssertionError as e:  # the others are tried all the same
+            reds.append(str(e).split("\nassert")[0])
+
     for kind in (k for k in KINDS if applies(which, k)):
-        first = check(world, tmp_path, which, kind, "done")
-        ends = (
-            FULL or first.due != "refused" and is_tried(which, kind)
-        )  # after a refusal no work begins that could fail
+        if not (first := one(check, kind, "done")):
+            continue
+        works = first.due != "refused"  # after a refusal no work begins that could fail
+        ends, n = FULL or works and is_tried(which, kind), first.calls
         for end in ("error", "term") if ends else ():
-            check(world, tmp_path, which, kind, end)
-        n = first.calls
+            one(check, kind, end)
         some = (
             {n // 2, n - 4, n} if kind != "ours" else {*range(1, n, max(1, n // 6)), *range(n - 11, n + 1)}
         )  # the output changes in the last ones
-        points = range(1, n + 2) if FULL else sorted(k for k in some if k > 0) if ends else ()
-        for k in points:
-            check(world, tmp_path, which, kind, "done", k)
+        for k in sorted(k for k in (some if works else {1}) if k > 0) if ends else ():
+            one(check, kind, "done", k)
+        if FULL and works:
+            one(check_kills, kind)
     _dismiss(world)
+    assert not reds, f"{len(reds)} reds:\n" + "\n".join(reds)
 
 
 # ---- a few of them end to end, as processes
@@ -996,5 +1075,12 @@ def test_the_real_commands(attrood, tmp_path):
 
 @pytest.fixture(scope="module", autouse=True)
 def count():
+    "The number of cases; with ATTROOD_CASES=FILE.csv by command, kind of path and end, in a table."
     yield
-    print("\ncases:", dict(COUNTS), "together", sum(COUNTS.values()))
+    ends = Counter()
+    for (_, _, end), n in COUNTS.items():
+        ends[end] += n
+    print("\ncases:", dict(ends), "together", ends.total())
+    if table := os.environ.get("ATTROOD_CASES"):
+        rows = [(*key, n) for key, n in sorted(COUNTS.items())]
+        pd.DataFrame(rows, columns=["command", "path", "end", "cases"]).to_csv(table, index=False)

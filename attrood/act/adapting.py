@@ -117,6 +117,22 @@ def _areas(
         "high": test.high,
     }
 
+# %% ../../nbs/09_act/12_adapt.ipynb #451ff725
+def _means(
+    score: str,
+    known: np.ndarray,
+    sets: list[np.ndarray],
+    parts: list[dict[str, Any]],
+    made: Mapping[str, dict[str, np.ndarray]],
+) -> dict[str, Any]:
+    "The mean over OoD sets, with its paired difference."
+    group = sum((i * rows for i, rows in enumerate(sets, 1)), np.zeros(len(known), int))
+    use = known | (group > 0)
+    test = intervals.mean_auroc_test(group[use], made["after"][score][use], made["before"][score][use])
+    values = {k: float(np.mean([p[k] for p in parts])) for k in made}
+    head = {"measure": f"AUROC {score}", "set": "mean", "rows": int((group > 0).sum())}
+    return head | values | {"difference": test.difference, "low": test.low, "high": test.high}
+
 # %% ../../nbs/09_act/12_adapt.ipynb #cab4c2ec
 def judged(
     log: Log,  # with labels
@@ -142,8 +158,7 @@ def judged(
     for score in (s for s in (*JUDGES, "words", "axes") if s in made["before"]):
         parts = [_areas(d, score, known, rows, made) for d, rows in semantic]
         if len(parts) > 1:
-            mean = pd.DataFrame(parts)[[*made, "difference"]].mean()
-            parts.insert(0, {"measure": f"AUROC {score}", "set": "mean", "rows": sum(p["rows"] for p in parts), **mean})
+            parts.insert(0, _means(score, known, [rows for _, rows in semantic], parts, made))
         found += parts
     return pd.DataFrame(found, columns=["measure", "set", "rows", *made, "difference", "low", "high"])
 
@@ -193,6 +208,8 @@ def adapt(
             f"{log.name} keeps no image vectors, which tuning learns from: write it with `attrood infer --embeddings`, "
             "or keep_embeddings=True"
         )
+    if len(log.manifest.class_names) < 2:
+        raise ValueError(f"{log.name} has one class, and tuning needs two or more to tell apart")
     weights = weights if isinstance(weights, Weights) else Weights(**(weights or {}))
     known, used = texts_of(log, **texts), chosen_rows(log, shots, salt)
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")

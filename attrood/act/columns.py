@@ -43,6 +43,18 @@ def own_columns(
     labels = {str(m): extras.MEASURES[str(m)].label for m in measures.columns}
     return pd.concat([table, measures.rename(columns=labels)], axis="columns")
 
+# %% ../../nbs/09_act/07_columns.ipynb #129e6c61
+def _ids(column: pd.Series, file: str | Path) -> pd.Index:
+    "A column of ids as an index; `ValueError` where a row has none, or that of an earlier one."
+    ids = column.astype("string").fillna("")
+    if not len(ids):
+        raise ValueError(f"{file} has no rows: give a table with an id in each row")
+    if (odd := (ids == "") | ids.duplicated()).any():
+        at = int(odd.to_numpy().argmax())
+        why = "no id" if not ids.iloc[at] else f"the id {ids.iloc[at]!r}, as an earlier row has"
+        raise ValueError(f"{file}: row {at} has {why}: every row must have its own")
+    return pd.Index(ids.to_numpy(object), name="id")
+
 # %% ../../nbs/09_act/07_columns.ipynb #78c09a28
 KEYS = ("id", "__key__", "image_id", "key", "filename", "file_name", "file", "path")  # columns that may hold the id
 
@@ -60,21 +72,20 @@ def read_columns(
             plain = [f.name for f in schema if not (pa.types.is_nested(f.type) or "binary" in str(f.type))]
             table = pq.read_table(path, columns=plain).to_pandas()
         else:
-            table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", low_memory=False)
+            form: dict[str, Any] = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "encoding": "utf-8-sig"}
+            table = pd.read_csv(path, low_memory=False, **form)
+            for k in [k for k in KEYS if k in table]:  # 007, NA and 1e5 are ids, as they are written
+                table[k] = pd.read_csv(path, usecols=[k], dtype=str, keep_default_na=False, **form)[k]
     except (pa.ArrowException, ValueError, OSError) as e:
-        raise ValueError(f"{file} is no table that can be read: {str(e).splitlines()[0]}") from e
+        what = "its text is no UTF-8: save it as UTF-8" if isinstance(e, UnicodeDecodeError) else str(e).splitlines()[0]
+        raise ValueError(f"{file} is no table that can be read: {what}") from e
     key = next((k for k in KEYS if k in table), None)
     if key is None:
         raise ValueError(
             f"{file} must have a column with the ids, {', '.join(KEYS[:4])} or another of {len(KEYS)}, "
             f"it has {', '.join(map(str, table.columns[:5]))}"
         )
-    ids = table[key].astype("string")
-    if ids.isna().any() or ids.duplicated().any():
-        at = int((ids.isna() | ids.duplicated()).to_numpy().argmax())
-        why = "no id" if pd.isna(ids.iloc[at]) else f"the id {ids.iloc[at]!r}, as an earlier row has"
-        raise ValueError(f"{file}: row {at} has {why}: every row must have its own")
-    return table.drop(columns=key).set_index(pd.Index(ids.to_numpy(object), name="id"))
+    return table.drop(columns=key).set_index(_ids(table[key], file))
 
 # %% ../../nbs/09_act/07_columns.ipynb #475da487
 def joined_columns(

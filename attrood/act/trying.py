@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .columns import OURS
 from .stored import asked_again
 from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
 from ..evidence import evidence_frame, registry, vocabulary
 from ..ground import defaults, unit_rows
+from ..inference import prompts as asked
 from ..inference import vectors as class_files
-from ..log import Log, LogError, make
+from ..log import Log, LogError, files, make
 from ..log import rows as log_rows
 
 # %% ../../nbs/09_act/03_whatif.ipynb #5b96dc22
@@ -46,7 +48,7 @@ def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: S
     "The rows of a log asked with other class vectors."
     m = log.manifest
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
-    own = {n: log.array(n) for n in m.columns if not n.startswith("word")}
+    own = [n for n in m.columns if n not in OURS]
     about = {"model": m.model, "preprocessing": m.preprocessing, "precision": m.precision, "sources": m.sources}
     extra = {"reference": log.array("reference")} if "reference" in log.table.column_names else {}
     new = make.bare_log(
@@ -59,12 +61,13 @@ def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: S
         domains=log.array("domain").tolist(),
         roles=log.array("role").tolist(),
         labels=log.array("label").tolist(),
-        columns={**own, **extra},
+        columns=extra,
         keep_embeddings=True,
         temperatures=m.temperatures,
         templates=list(templates),
         **about,
     )
+    new = files.with_own_columns(new, log.table.select(own), m.columns)
     return replace(with_words(new, x, t, texts), name=log.name)
 
 # %% ../../nbs/09_act/03_whatif.ipynb #f4a63add
@@ -80,7 +83,7 @@ def with_words(
         return log
     entry = {"word_margin": {"group": "words", "source": "ours", "needs": ["reference", "words"], "params": {}}}
     return make.make_log(
-        {n: log.array(n) for n in log.table.column_names} | {"word_margin": learnt.score(x)},
+        files.kept_columns(log) | {"word_margin": learnt.score(x)},
         replace(log.manifest, evidence={**log.manifest.evidence, **entry}),
     )
 
@@ -281,13 +284,13 @@ def whatif(
         new, sure, notes = asked_again(log, names, add, drop, rename)
         return compared(log, new, score, sure, notes)
     known = texts_of(log, **texts)
-    prompts = list(templates or log.manifest.templates)
+    prompts = asked.template_list(templates) if templates else list(log.manifest.templates)
     if templates:
-        after = known.encoded(names, list(templates))
+        after = known.encoded(names, prompts)
     else:
         after = np.stack([_vector(n, known, tuned, {*add, *rename.values()}) for n in names])
     old = _asked(log, list(log.manifest.class_names), known.classes, known, log.manifest.templates)
-    return compared(old, _asked(log, names, after, known, prompts), score)
+    return compared(old, _asked(log, names, after, known, prompts), score, notes=class_files.class_notes(names, after))
 
 # %% ../../nbs/09_act/03_whatif.ipynb #4c73486e
 def _vector(name: str, texts: Texts, tuned: class_files.ClassVectors | None, new: set[str]) -> np.ndarray:

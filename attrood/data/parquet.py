@@ -30,6 +30,7 @@ from attrood.data.cells import (
 )
 from .members import archive_files, composed, file_stamps
 from .sources import Source
+from ..ground import outputs
 
 # %% ../../nbs/01_data/08_parquet.ipynb #03741a12
 class _ParquetFiles(Source):
@@ -39,6 +40,7 @@ class _ParquetFiles(Source):
         self.files, self.others = archive_files(self.location, (".parquet", ".pq"))
         opened: list[tuple[pq.FileMetaData, pa.Schema]] = []
         for file in self.files:
+            outputs.check_text(file)
             try:
                 meta = pq.read_metadata(file)
                 opened.append((meta, meta.schema.to_arrow_schema()))

@@ -227,13 +227,35 @@ def open_source(
     where, split = _named_part(where, split)
     return _source_class(where)(where, composed(domain or _domain(where)), split=split, **options)
 
+# %% ../../nbs/01_data/02_specs.ipynb #baac7fbf
+def _held(source: Source) -> tuple[Any, set[Any]]:
+    "Where the images of a source are, and which of those there; nothing of a source in memory."
+    if isinstance(source, FolderSource):
+        found = (os.path.join(source.root, source.files[i]) for i in source.rows)
+        return "folder", {(s.st_dev, s.st_ino) for s in map(os.stat, filter(os.path.exists, found))}
+    files = getattr(source, "files", None) or []
+    place = sorted(map(os.path.realpath, files)) or [source.location, str(source.data_dir)]
+    return (source.kind, *place), set(source.rows.tolist()) if source.kind in (*ARCHIVES, "tfds") else set()
+
+
+def _check_apart(sources: Sequence[Source]) -> None:
+    "Refuse sources that share images, by whatever names and links."
+    held = [_held(s) for s in sources] if len(sources) > 1 else []
+    for (a, (place, images)), (b, (other, more)) in itertools.combinations(zip(sources, held, strict=False), 2):
+        if place == other and (both := len(images & more)):
+            raise ValueError(
+                f"the sources {a.domain!r} and {b.domain!r} share images ({both:,} of {len(more):,}): "
+                "an image can be in one of them, give other places or splits that do not overlap"
+            )
+
 # %% ../../nbs/01_data/02_specs.ipynb #bfe81ff4
 def check_sources(
     sources: Sequence[Source],  # of one run
 ) -> None:
-    "Refuse an empty list and sources of one domain that share images; `ValueError` names the domain."
+    "Refuse an empty list and sources that share images, or ids in one domain; `ValueError` names them."
     if not sources:
         raise ValueError("at least one source is needed, got none")
+    _check_apart(sources)
     taken: dict[str, list[Source]] = {}
     for s in sources:
         taken.setdefault(s.domain, []).append(s)
@@ -247,6 +269,6 @@ def check_sources(
             ]
             if len(set(keys)) < len(keys):
                 raise ValueError(
-                    f"two sources of the domain {domain!r} share images: give one another name "
-                    f"(other={group[-1].location}), or splits that do not overlap"
+                    f"two sources of the domain {domain!r} have images of one name: give one of them another domain "
+                    f"(other={group[-1].location})"
                 )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TextOption', 'WordsOption', 'AddOption', 'DropOption', 'RenameOption', 'WhatifTemplate', 'VectorsOption',
-           'SuggestOption', 'text_sources', 'renamed', 'whatif_command', 'adapt_command', 'retake_command', 'add_acts']
+           'SuggestOption', 'text_sources', 'whatif_command', 'adapt_command', 'retake_command', 'add_acts']
 
 # %% ../../nbs/10_entrance/22_cli_act.ipynb #db844e25
 import json
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from .cli_common import JsonOption, LogArgument, emit, load_log, say
+from .cli_common import JsonOption, LogArgument, emit, load_log, pairs, say
 from ..ground import outputs
 from ..log import read_log, write_log
 
@@ -70,16 +70,6 @@ SuggestOption = Annotated[
     typer.Option("--suggest", min=0, help="Find so many words that explain most of what is called out, and add them."),
 ]
 
-
-def renamed(
-    pairs: list[str] | None,  # OLD=NEW
-) -> dict[str, str]:
-    "Names that are to change."
-    for pair in pairs or []:
-        if not all(pair.partition("=")[::2]):
-            raise ValueError(f"--rename must be OLD=NEW, got {pair!r}")
-    return {p.partition("=")[0]: p.partition("=")[2] for p in pairs or []}
-
 # %% ../../nbs/10_entrance/22_cli_act.ipynb #2a8ff8ff
 def whatif_command(
     log: LogArgument,
@@ -103,7 +93,7 @@ def whatif_command(
 
     if out is not None:
         outputs.check_output(out, "what-if log", [log, text, words, vectors])
-    table, known, new = load_log(log), text_sources(text, words), renamed(rename)
+    table, known, new = load_log(log), text_sources(text, words), pairs(rename, "--rename OLD=NEW")
     add, found = list(add_class or []), {}
     if suggest:
         proposed = suggest_classes(table, suggest, **known)

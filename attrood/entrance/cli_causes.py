@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import JsonOption, emit, say
+from .cli_common import JsonOption, emit, pairs, say
 from ..ground import outputs
 
 # %% ../../nbs/10_entrance/21_cli_causes.ipynb #f0f4c13e
@@ -72,7 +72,7 @@ def causes_command(
     from attrood.why import instability_study
     from attrood.why import study as why_study
 
-    others, names = ({v.partition("=")[0]: v.partition("=")[2] for v in given or []} for given in (far, synonym))
+    others, names = pairs(far, "--far NAME=SOURCE"), pairs(synonym, "--synonym NAME=OTHER")
     if out is not None:
         read = [n for n in (pretrained, classes, model) if n and os.path.isfile(n)]
         outputs.check_output(out, "causes", [*outputs.source_paths([folder, *others.values()]), *read])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JsonOption', 'AnyModelOption', 'LogArgument', 'ImagesOption', 'DataDirOption', 'LanguageOption', 'load_log',
-           'log_source', 'tracked', 'say', 'emit', 'ModeOption', 'language_code']
+           'log_source', 'tracked', 'say', 'emit', 'pairs', 'ModeOption', 'language_code']
 
 # %% ../../nbs/10_entrance/17_cli_common.ipynb #59670ded
 import json
@@ -68,6 +68,24 @@ def emit(
     "Print a result for programs, if asked."
     if as_json:
         print(outputs.printable(json.dumps(result, ensure_ascii=False, allow_nan=False)), flush=True)
+
+# %% ../../nbs/10_entrance/17_cli_common.ipynb #2c38f575
+def pairs(
+    given: list[str] | None,  # as on the command line
+    form: str,  # option and form, such as --rename OLD=NEW
+) -> dict[str, str]:
+    "What stands on both sides of =, for each value of an option; `ValueError` if a side is empty, or a left one twice."
+    found: dict[str, str] = {}
+    for text in given or []:
+        left, _, right = text.partition("=")
+        if not (left.strip() and right.strip()):
+            raise ValueError(f"{form.replace(' ', ' must be ', 1)}, got {text!r}")
+        if left in found:
+            raise ValueError(
+                f"{form.split()[0]} names {left!r} twice, with {found[left]!r} and {right!r}: say one of them"
+            )
+        found[left] = right
+    return found
 
 # %% ../../nbs/10_entrance/17_cli_common.ipynb #43694fba
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results on standard output.")]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_common import DataDirOption, ImagesOption, JsonOption, emit, log_source, say
+from .cli_common import DataDirOption, ImagesOption, JsonOption, LanguageOption, emit, log_source, say
 from .cli_infer import infer_settings
 from ..ground import outputs
 from ..log import files as log_files
@@ -126,24 +126,27 @@ def _run_inputs(
     return log, found
 
 # %% ../../nbs/10_entrance/18_cli_run.ipynb #9a526812
-def _say_log(log: str, table: Any) -> None:
+def _say_log(log: str, table: Any, code: str) -> None:
     "What is in a log, in a line."
+    from attrood.entrance.phrases import said
+
     classes, name = len(table.manifest.class_names), table.manifest.model.get("name", "model unknown")
     known = sum(int(part.is_id.sum()) for part in log_rows.log_batches(table, ["role"], check=False))
-    say(f"{log}: {len(table)} images, {known} ID, {classes} classes, {name}")
+    say(said(f"{log}: {len(table)} images, {known} ID, {classes} classes, {name}", code))
 
 
-def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool) -> None:
+def _say_results(done: dict[str, Any], out: Path, start: float, as_json: bool, code: str) -> None:
     "What a run found and where it lies, for people and for programs."
+    from attrood.entrance.phrases import said
     from attrood.entrance.published import comparison_text
     from attrood.entrance.results import read_comparison
     from attrood.entrance.summary import summary
 
     for i, analysis in enumerate(reversed(done.values())):
-        say("\n" + summary(analysis, sets=i == 0))
+        say("\n" + summary(analysis, i == 0, code))
     if (beside := read_comparison(out)) is not None:
         say("\n" + comparison_text(beside))
-    say(f"\nwritten to {out} in {time.perf_counter() - start:.1f} s")
+    say("\n" + said(f"written to {out} in {time.perf_counter() - start:.1f} s", code))
     emit(
         {"out": str(out), "modes": {m: a.card.to_dict() for m, a in done.items()}}
         | ({} if beside is None else {"comparison": beside.to_dict("records")}),
@@ -164,28 +167,31 @@ def run_command(
     device: Annotated[str, typer.Option(help="With --preset: torch device.")] = "auto",
     data_dir: DataDirOption = None,
     download: DownloadOption = False,
+    language: LanguageOption = "en",  # of the summary and of what is printed
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole job: axes, stability, scores, figures, report.
     On a log, on the images of a preset, or without either on a bundled log of real CLIP outputs."""
     from attrood.entrance import presets, run
+    from attrood.entrance.phrases import said
 
     start = time.perf_counter()
     if causes and not (images or preset):
         raise ValueError("--causes needs --images: where the pictures of the log are")
     log, found = _run_inputs(log, out, images, preset, model, pretrained, evidence, data_dir, download, device)
     table = log_source(log)
-    _say_log(log, table)
+    _say_log(log, table, language)
     done = run(
         table,
         out,
         mode.value,
-        lambda text: say(f"[{time.perf_counter() - start:5.1f} s] {text}"),
+        lambda text: say(said(f"[{time.perf_counter() - start:5.1f} s] {text}", language)),
         bool(preset and presets.PRESETS[preset].published),
         found,
         causes,
+        language,
     )
-    _say_results(done, out, start, as_json)
+    _say_results(done, out, start, as_json, language)
 
 # %% ../../nbs/10_entrance/18_cli_run.ipynb #8bef3a88
 def add_run(

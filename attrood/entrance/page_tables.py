@@ -118,7 +118,8 @@ def detector_table(facts: Facts) -> list[dict[str, Any]]:
 def chosen(facts: Facts) -> list[dict[str, Any]]:
     "How the axes were chosen, and what else was tried."
     card = facts.card
-    settings = {k: v for k, v in card.selection.items() if k != "table" and v is not None}
+    apart = ("table", "titles")  # a table of its own, and what stands above each axis
+    settings = {k: v for k, v in card.selection.items() if k not in apart and v is not None}
     lead = f"{card.mode} mode: {len(card.names)} axes from {len(card.evidence)} columns of evidence."
     out = [
         page_table(

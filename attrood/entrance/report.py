@@ -6,7 +6,7 @@
 __all__ = ['UNITS', 'lead_lines', 'report_images', 'render_report', 'write_report']
 
 # %% ../../nbs/10_entrance/09_report.ipynb #b847196c
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .page_cards import axis_cards, domain_cards, plane_picks
 from .page_data import data_uris, page_data
 from .page_tables import fact_tables
 from .page_text import japanese, percent, script_json
+from .phrases import phrases_of
 from .published import comparison_lead
 from .sets import known_sets, set_cards, visible
 from ..ground import atomic_path
@@ -104,6 +105,23 @@ def _template() -> Any:  # of the page
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     return env.from_string(package_files("attrood").joinpath("assets/report.html.j2").read_text(encoding="utf-8"))
 
+# %% ../../nbs/10_entrance/09_report.ipynb #dd4bccb2
+def _values(
+    axes: list[dict[str, Any]],
+    domains: list[dict[str, Any]],
+    picks: list[dict[str, Any]],
+    tables: list[dict[str, Any]],
+) -> Iterator[str]:
+    "Short texts of the page that are made, not written: tags, suggestions, quarters, heads and cells of tables."
+    for a in axes:
+        yield from a["tags"]
+    for d in domains:
+        yield from (d["kind"], d["why"], d["action"], d["actions"])
+    for q in picks:
+        yield q["name"]
+    for table in tables:
+        yield from (table["title"], table["text"], *table["head"], *(c for row in table["rows"] for c in row))
+
 # %% ../../nbs/10_entrance/09_report.ipynb #e95fd5de
 def render_report(
     card: AxisCard,  # fitted axes
@@ -123,10 +141,12 @@ def render_report(
         r["thumb"] = thumbs.get(r["id"])
     shown = points(found, [r["key"] for r in looked_at])
     level = (card.stability or {}).get("settings", {}).get("level")
+    tables, subtitle = fact_tables(card, detectors, comparison), _subtitle(card, found.rows)
     return _template().render(
-        ja=japanese(),
+        ja=japanese() | phrases_of([subtitle, *_values(axes, domains, picks, tables)]),
+        short=japanese(),
         title=visible(title),
-        subtitle=_subtitle(card, found.rows),
+        subtitle=subtitle,
         lead=lead_lines(found, len(axes), card.decision is not None),
         sets=set_cards(found.said, {d["name"]: d["color"] for d in domains}),
         head=[(code, set_reasons.headline(sets, code)) for code in language.LANGUAGES] if sets else [],
@@ -135,7 +155,7 @@ def render_report(
         beside="" if comparison is None else comparison_lead(comparison),
         picks=picks,
         plane=[visible(card.names[j]) for j in card.plane],
-        tables=fact_tables(card, detectors, comparison),
+        tables=tables,
         unit=UNITS.get(card.standardize, "Features are in ID standard deviations."),
         intervals=f"{100 * level:.0f} %" if level else "",
         version=__version__,

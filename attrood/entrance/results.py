@@ -90,6 +90,7 @@ def write_analysis(
     log: Log,  # that was analysed
     folder: Path,  # exists
     figures: Callable[[Analysis, Log, Path], Any] = write_figures,  # what draws them
+    code: str = "en",  # of the language of the summary
 ) -> Analysis:  # the same; of a large log with its profile
     "Card, scores of all rows, detectors, figures and summary of one analysis."
     analysis.card.write(folder / "axes.json")
@@ -102,7 +103,7 @@ def write_analysis(
         analysis = replace(analysis, profile=sums.table(), said=means.said())
     if analysis.detectors is not None:
         outputs.write_csv(analysis.detectors, folder / "detectors.csv")
-    (folder / "summary.txt").write_text(outputs.printable(summary(analysis)) + "\n", encoding="utf-8")
+    (folder / "summary.txt").write_text(outputs.printable(summary(analysis, code=code)) + "\n", encoding="utf-8")
     write_sets(analysis.scores if analysis.said is None else analysis.said, folder / "summary.json", analysis.notes)
     figures(analysis, log, folder / "figures")
     return analysis

@@ -14,6 +14,7 @@ from ..axes import AxisCard
 from ..detect import comparison
 from .analysis import Analysis
 from .few_text import few_lines, tried_lines
+from .phrases import said
 from .sets import set_lines
 from ..stability import resampling
 
@@ -118,10 +119,13 @@ def _stability_text(card: AxisCard) -> list[str]:
     return [*head, *("  " + line for line in lines)] if lines else []
 
 
-def _domain_text(analysis: Analysis) -> list[str]:
+def _domain_text(analysis: Analysis, code: str = "en") -> list[str]:
     "Where the domains lie, and what they stand out on."
     profile, names = domain_profile(analysis), list(analysis.card.names)
-    table = profile[["role", "domain", "images", *names]].to_string(index=False, float_format=lambda v: f"{v:.2f}")
+    shown = profile[["role", "domain", "images", *names]]
+    shown = shown.rename(columns={h: said(h, code) for h in ("role", "domain", "images")})
+    with pd.option_context("display.unicode.east_asian_width", code != "en"):
+        table = shown.to_string(index=False, float_format=lambda v: f"{v:.2f}")
     lines = ["", "domains, mean coordinates:", table, ""]
     for _, row in profile.iterrows():
         most = sorted(names, key=lambda n: -row[f"most on {n}"])[:2]
@@ -133,18 +137,15 @@ def _domain_text(analysis: Analysis) -> list[str]:
 def summary(
     analysis: Analysis,  # of a log
     sets: bool = True,  # False leaves out what each set shows: it is the same for all axes of a log
+    code: str = "en",  # of the language: en or ja
 ) -> str:  # several lines
     "What each set shows, what was chosen, the axes as formulas, how stable they are, and where the domains lie."
     card, profile = analysis.card, domain_profile(analysis)
     known = int(profile.loc[profile["role"] == "id", "images"].sum())
-    lines = (
-        (set_lines(analysis.scores if analysis.said is None else analysis.said) if sets else [])
-        + _fit_lines(card, int(profile["images"].sum()), known)
-        + _stability_text(card)
-        + _domain_text(analysis)
-    )
+    of_sets = set_lines(analysis.scores if analysis.said is None else analysis.said, code) if sets else []
+    lines = _fit_lines(card, int(profile["images"].sum()), known) + _stability_text(card) + _domain_text(analysis, code)
     if (t := analysis.detectors) is not None:
         pooled = t[t["domain"] == comparison.POOLED].sort_values("auroc", ascending=False)
         found = [f"  {r.auroc:.3f} [{r.auroc_low:.3f}, {r.auroc_high:.3f}]  {r.detector}" for r in pooled.itertuples()]
         lines += ["", "AUROC on held-out images, all OoD domains together:", *found]
-    return "\n".join([*lines, *(f"note: {n}" for n in analysis.notes)])
+    return "\n".join([*of_sets, *(said(line, code) for line in [*lines, *(f"note: {n}" for n in analysis.notes)])])

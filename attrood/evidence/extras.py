@@ -21,6 +21,7 @@ from .fitted import Fitted
 from .list_fit import list_fit
 from .meanings import class_words
 from .picture import MEASURES, picture_measures
+from .picture_causes import PictureCauses
 from .picture_reference import PictureReference, picture_columns
 from .vocabulary import Vocabulary
 from .words import WordEvidence, fit_words, word_log_columns
@@ -70,11 +71,12 @@ class Extras:
 
     words: WordEvidence | None = None  # words against classes
     picture: PictureReference | None = None  # what is usual in pixels
+    causes: PictureCauses | None = None  # camera faults as they look in the familiar pictures
 
     def files(self) -> dict[str, Fitted]:
         "What a folder keeps, by the name of the file."
-        both = {"words": self.words, "picture": self.picture}
-        return {name: fitted for name, fitted in both.items() if fitted is not None}
+        known = {"words": self.words, "picture": self.picture, "causes": self.causes}
+        return {name: fitted for name, fitted in known.items() if fitted is not None}
 
     def names(self) -> list[str]:
         "Names of the evidence columns."
@@ -214,7 +216,8 @@ def add_extras(
     found, entries = extras.columns(np.asarray(image_embeddings, np.float64)[order], ordered)
     columns = {n: v[np.argsort(order)] for n, v in found.items()}
     own = {n: str(v.dtype if v.dtype.kind in "fiub" else "string") for n, v in columns.items() if n not in entries}
-    m, old = log.manifest, {n: log.array(n) for n in log.table.column_names}
+    m, old = log.manifest, log_files.kept_columns(log, columns)
+    causes = m.causes if extras.causes is None else extras.causes.to_dict()
     return log_files.make_log(
-        old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own})
+        old | columns, replace(m, evidence={**m.evidence, **entries}, columns={**m.columns, **own}, causes=causes)
     )

@@ -7,8 +7,9 @@ __all__ = ['HARMLESS', 'CAP', 'LEFT_OUT', 'PACKAGED', 'resaved', 'capped', 'scat
            'packaged_causes']
 
 # %% ../../nbs/03_evidence/18_picture_causes.ipynb #edba728f
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib import resources
 from io import BytesIO
@@ -138,8 +139,33 @@ class _Weights(Fitted):
             )
         return x
 
-# %% ../../nbs/03_evidence/18_picture_causes.ipynb #fca84b8a
-class PictureCauses(_Weights):
+# %% ../../nbs/03_evidence/18_picture_causes.ipynb #9a26bdd5
+class _Kept(_Weights):
+    "What a card or a manifest keeps."
+
+    def to_dict(self) -> dict[str, Any]:
+        "Plain values, for JSON."
+        return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # `ValueError` if they are none
+        "What `to_dict` gave."
+        said = f"values must be camera faults that `to_dict` gave, got {reprlib.repr(values)}"
+        try:
+            names, causes = (np.array([str(v) for v in values[k]]) for k in ("names", "causes"))
+            weights, bias, means, whiten = (np.array(values[k], float) for k in ("weights", "bias", "means", "whiten"))
+            usual, near, calm = str(values["usual"]), float(values["near"]), float(values["calm"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise ValueError(said) from e
+        d, shape = len(names), (len(causes), len(names))
+        fits = weights.shape == means.shape == shape and bias.shape == shape[:1] and whiten.shape[:1] == (d,)
+        finite = all(np.isfinite(v).all() for v in (weights, bias, means, whiten, near, calm))
+        if not fits or not finite or whiten.ndim != 2 or usual not in causes or min(near, calm) <= 0:
+            raise ValueError(said)
+        return cls(names, causes, weights, bias, usual, means, whiten, near, calm)
+
+# %% ../../nbs/03_evidence/18_picture_causes.ipynb #f8e926bc
+class PictureCauses(_Kept):
     "Probability of each known cause from measures of pixels, relative to familiar images."
 
     kind: ClassVar[str] = "picture_causes"

@@ -23,9 +23,10 @@ from typing import Any
 import pandas as pd
 
 from .marks import GENERATOR as GENERATOR
-from .marks import MARKS, is_marked
+from .marks import MARKS, check_name, is_marked
 from .marks import SCORES_KEY as SCORES_KEY
 from .marks import WHATIF_KEY as WHATIF_KEY
+from .marks import check_text as check_text
 from .marks import vectors_seal as vectors_seal
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #cf7e2957
@@ -159,9 +160,12 @@ def real_path(
 ) -> Path:  # absolute, without links
     "Where a path leads."
     try:
-        return Path(path).resolve()
+        found = Path(path).resolve()
     except (OSError, RuntimeError) as e:
         raise ValueError(f"{path} leads nowhere ({e}): give another path") from e
+    if os.path.exists(path) and not os.path.exists(found):  # an open stream, or a file that was deleted
+        raise ValueError(f"{path} is no place in a folder: give the path of a file")
+    return found
 
 # %% ../../nbs/00_ground/05_outputs.ipynb #5a33009f
 def is_untouched(
@@ -228,6 +232,7 @@ def source_paths(
 # %% ../../nbs/00_ground/05_outputs.ipynb #314cf1ab
 def check_file(out: str | Path, target: Path, kind: str, record: Path | None = None) -> None:
     "Refuse a file that is there and not ours."
+    check_name(out, target, kind)
     if target.is_dir():
         raise ValueError(f"{out} is a folder: give the name of a file")
     if not os.path.lexists(target):
@@ -286,6 +291,7 @@ def check_folder(out: str | Path, target: Path, kind: str) -> None:
 # %% ../../nbs/00_ground/05_outputs.ipynb #7646a99a
 def check_place(out: str | Path, target: Path) -> None:
     "Refuse a place where nothing can be written."
+    check_text(target)
     above = next(p for p in target.parents if os.path.lexists(p))
     if not above.is_dir():
         raise ValueError(f"cannot write to {out}: {above.name} is a file, no folder: give another place")

@@ -320,7 +320,9 @@ def run_counts(
 
 # %% ../../nbs/04_inference/05_folder.ipynb #7fe19b7a
 def _tidy(run: RunFolder) -> None:
-    "Remove the folder of a run that was joined to one file; what is not ours stays."
+    "Remove the folder of a run that was joined to one file, and what was left beside it; what is not ours stays."
+    for out in (run.out, run.rejects_path, run.scores_path):
+        ground_files.sweep_beside(out)
     if run.folder.is_dir() and next(outputs.strangers(run.folder, KIND), None) is None:
         ground_files.sweep(run.folder)
         for f in [*_recorded(run), run.folder / outputs.LOCK]:

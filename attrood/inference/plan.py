@@ -78,6 +78,7 @@ class Summary:
     batch_size: int = 0  # images of a batch, at most
     workers: int = 0  # as used
     times: dict[str, float] = field(default_factory=dict)  # part of the work → seconds, as `_times` tells them
+    notes: tuple[str, ...] = ()  # what is odd about the classes
 
     @property
     def rate(self) -> float:
@@ -98,10 +99,8 @@ class Summary:
             head += f", {sum(self.others.values()):,} not images ({listed})"
         if self.status == "complete":
             return f"{head}; it was complete already, nothing was done"
-        return (
-            f"{head}; {self.status} {self.new_images:,} in {self.seconds:.1f} s, {self.rate:.1f} images/s\n"
-            + _times(self)
-        )
+        rate = f"{self.status} {self.new_images:,} in {self.seconds:.1f} s, {self.rate:.1f} images/s"
+        return "\n".join([f"{head}; {rate}", _times(self), *(f"note: {n}" for n in self.notes)])
 
 # %% ../../nbs/04_inference/07_plan.ipynb #3278aa92
 def _limit(max_rejects: float, total: int) -> int:
@@ -282,7 +281,8 @@ def infer(
     )
     run, workers = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart)), _workers(vlm, o)
     others = sum((s.others for s in sources), Counter())
-    summary = Summary(str(out), "written", batch_size=batch_size, workers=workers, others=dict(others))
+    about: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "notes": run.notes}
+    summary = Summary(str(out), "written", others=dict(others), **about)
     done = execute(run, folder, _engine(run, workers), summary)
     if learn is not None:
         made = add_causes(folder, [s for s in sources if s.role == "id"], learn)

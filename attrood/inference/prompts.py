@@ -45,6 +45,16 @@ def readable(
     names = {_bare(n): n for n in openai_prompts()["classes"].get(data_set.split("/")[0], ())}
     return names.get(_bare(label)) or " ".join(label.replace("_", " ").split()) or label
 
+# %% ../../nbs/04_inference/01_prompts.ipynb #97965822
+def _class_lines(file: Path) -> list[str]:
+    "The names in a class file; `ValueError` if it is a table, whose cells would get into the prompts."
+    where, ending = f"class file {file}", file.suffix.lower()
+    lines = [x.strip("\u200b\u2060\ufeff \t") for x in members.decode_text(members.read_file(file), where).splitlines()]
+    mark = {".csv": ",", ".json": "", ".jsonl": ""}.get(ending, "\t")
+    if table := next((x for x in lines if mark in x and x), ""):
+        raise ValueError(f"{where} must hold a name a line and nothing else, got {table[:60]!r}: write the names alone")
+    return [x.strip() for x in lines if x.strip()]
+
 # %% ../../nbs/04_inference/01_prompts.ipynb #13e1f4c5
 def class_list(
     classes: str
@@ -68,8 +78,7 @@ def class_list(
         names = given = [members.composed(c.strip()) for c in classes.split(",") if c.strip()]
     else:
         try:
-            lines = members.decode_text(members.read_file(Path(classes)), f"class file {classes}").splitlines()
-            names = given = [readable(line.strip()) for line in lines if line.strip()]
+            names = given = [readable(line) for line in _class_lines(Path(classes))]
         except OSError as e:
             known = ", ".join([*openai_prompts()["classes"], "imagenet"])
             raise ValueError(

@@ -24,7 +24,7 @@ from .finish import earlier_scores
 from .folder import Batch, plan_batches
 from .options import InferOptions
 from .prompts import readable
-from .vectors import asked_with
+from .vectors import asked_with, class_notes
 from ..log import Log, make, rows
 from ..log import files as log_files
 
@@ -146,6 +146,7 @@ class _Decided:
     words: tuple[vocabulary.Vocabulary, np.ndarray] | None = None  # to be learnt, with (W, d) text embeddings
     picture: bool = False  # measure the pictures
     own: dict[str, Any] = field(default_factory=dict)  # columns of the sources that are kept, name to Arrow type
+    notes: tuple[str, ...] = ()  # what is odd about its classes
 
 # %% ../../nbs/04_inference/12_run.ipynb #27c94584
 TAKEN = ("image_embedding", "reference", "word", "words", "picture")  # further columns of a log
@@ -320,4 +321,5 @@ class Run(_Written):
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
         told = _told(vlm, words, prompts, names, texts, options.cache)
         kept = (share if options.evidence else None, references, fitted, told, picture, own)
-        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, *kept)
+        notes = tuple(class_notes(names, texts, [readable(*x) for x in labels]))
+        return cls(sources, vlm, names, prompts, texts, batches, record, described, options, *kept, notes)

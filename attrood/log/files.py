@@ -222,6 +222,7 @@ def log_files(
 ) -> list[Path]:  # its files, sorted
     "The Parquet files of a log; `LogError` if there are none."
     path = Path(path)
+    outputs.check_text(path)
     if not path.exists():
         raise LogError(f"{path}: no such file or folder")
     if path.is_file():

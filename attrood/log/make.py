@@ -73,6 +73,8 @@ def class_names_of(
     out = [_name(v) for v in names]
     if not out:
         raise ValueError("class_names must hold at least one name, got none")
+    if (blank := next((i for i, name in enumerate(out) if not name.strip()), None)) is not None:
+        raise ValueError(f"class_names must be names, got {out[blank]!r} at {blank}")
     if twice := [k for k, count in Counter(out).items() if count > 1]:
         raise ValueError(
             f"class_names must be different, got {twice[0]!r} at {out.index(twice[0])} and "
