@@ -145,38 +145,35 @@ def stored(
     read: Callable[[Any, str], Any],  # value in the file and its name → the field's value
     key: str = "",  # its name in the file; empty: that of the field
     of: str = "",  # "axes" or "evidence": each entry has one; empty: the card itself
-    **default: Any,  # `default`, for a field that a card may lack
-) -> Any:  # a field of a dataclass
-    "A field that is written to the file and read back."
-    return field(metadata={"stored": Stored(read, key, of)}, **default)
+) -> dict[str, Stored]:  # metadata of a dataclass's field
+    "That a field is written to the file, and how it is read back."
+    return {"stored": Stored(read, key, of)}
 
 # %% ../../nbs/05_axes/14_card_file.ipynb #5ff30664
 @dataclass(frozen=True, eq=False)
 class CardParts:
     "What an axis card holds."
 
-    mode: Mode = stored(_as_it_is)  # "default", "many" or "paper"
-    standardize: bool | str = stored(
-        _as_it_is
-    )  # are differences divided by `unit`, and whose is it: False, "id", "all"
-    alpha: float = stored(_penalty)  # penalty
-    levels: np.ndarray = stored(_floats, "quantile_levels")  # (L,) of the quantiles, from 0 to 1
+    mode: Mode = field(metadata=stored(_as_it_is))  # "default", "many" or "paper"
+    standardize: bool | str = field(metadata=stored(_as_it_is))  # are differences divided by `unit`, and whose is it: False, "id", "all"
+    alpha: float = field(metadata=stored(_penalty))  # penalty
+    levels: np.ndarray = field(metadata=stored(_floats, "quantile_levels"))  # (L,) of the quantiles, from 0 to 1
     evidence: tuple[str, ...]  # (M,) names
     evidence_groups: tuple[str, ...]  # (M,) what each piece of evidence is about
-    mean: np.ndarray = stored(_floats, "id_mean", "evidence")  # (M,) ID means of the evidence (paper (16))
-    unit: np.ndarray = stored(_floats, "id_scale", "evidence")  # (M,) standard deviations, of the ID rows or of all
-    evidence_quantiles: np.ndarray = stored(_rows, "id_quantiles", "evidence")  # (M, L) of the ID evidence
+    mean: np.ndarray = field(metadata=stored(_floats, "id_mean", "evidence"))  # (M,) ID means of the evidence (paper (16))
+    unit: np.ndarray = field(metadata=stored(_floats, "id_scale", "evidence"))  # (M,) standard deviations, of the ID rows or of all
+    evidence_quantiles: np.ndarray = field(metadata=stored(_rows, "id_quantiles", "evidence"))  # (M, L) of the ID evidence
     dropped: Mapping[str, str]  # evidence that no axis may use -> why
     components: np.ndarray  # (k, M) weights, zero where an axis does not use the evidence
-    explained: np.ndarray = stored(_floats, "explained_variance_ratio", "axes")  # (k,) share of the variance
-    quantiles: np.ndarray = stored(_rows, "id_quantiles", "axes")  # (k, L) of the ID coordinates
+    explained: np.ndarray = field(metadata=stored(_floats, "explained_variance_ratio", "axes"))  # (k,) share of the variance
+    quantiles: np.ndarray = field(metadata=stored(_rows, "id_quantiles", "axes"))  # (k, L) of the ID coordinates
     labels: Labels  # names, groups and shares of the axes
-    selection: Mapping[str, Any] = stored(_selection)  # how k and alpha were chosen; "table": all that were tried
-    provenance: Mapping[str, Any] = stored(_provenance)  # rows, id_rows, and what is known of the log
-    stability: Mapping[str, Any] | None = stored(_mapping, default=None)  # do the axes come back?
-    decision: Mapping[str, Any] | None = stored(_mapping, default=None)  # an ID-only detector with its threshold
-    reasons: Mapping[str, Any] | None = stored(_mapping, default=None)  # what familiar rows told, `Reasons.to_dict`
-    notes: tuple[str, ...] | None = stored(_notes, default=None)  # warnings of the run
+    selection: Mapping[str, Any] = field(metadata=stored(_selection))  # how k and alpha were chosen; "table": all that were tried
+    provenance: Mapping[str, Any] = field(metadata=stored(_provenance))  # rows, id_rows, and what is known of the log
+    stability: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # do the axes come back?
+    decision: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # an ID-only detector with its threshold
+    reasons: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # what familiar rows told, `Reasons.to_dict`
+    notes: tuple[str, ...] | None = field(default=None, metadata=stored(_notes))  # warnings of the run
     version: str = __version__  # of attrood, that made it
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ def rounded(
     a: npt.ArrayLike,  # of any shape
 ) -> list[Any]:  # nested lists of that shape
     "Six digits as plain lists; no minus before a zero."
-    return (np.round(a, 6) + 0.0).tolist()
+    return (np.round(np.asarray(a, dtype=np.float64), 6) + 0.0).tolist()
 
 # %% ../../nbs/06_stability/02_agreement.ipynb #461c028f
 @dataclass(frozen=True)
