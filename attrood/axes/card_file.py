@@ -155,24 +155,26 @@ class CardParts:
     "What an axis card holds."
 
     mode: Mode = field(metadata=stored(_as_it_is))  # "default", "many" or "paper"
-    standardize: bool | str = field(metadata=stored(_as_it_is))  # are differences divided by `unit`, and whose is it: False, "id", "all"
+    standardize: bool | str = field(metadata=stored(_as_it_is))  # are differences divided by `unit`: False, "id", "all"
     alpha: float = field(metadata=stored(_penalty))  # penalty
     levels: np.ndarray = field(metadata=stored(_floats, "quantile_levels"))  # (L,) of the quantiles, from 0 to 1
     evidence: tuple[str, ...]  # (M,) names
     evidence_groups: tuple[str, ...]  # (M,) what each piece of evidence is about
-    mean: np.ndarray = field(metadata=stored(_floats, "id_mean", "evidence"))  # (M,) ID means of the evidence (paper (16))
-    unit: np.ndarray = field(metadata=stored(_floats, "id_scale", "evidence"))  # (M,) standard deviations, of the ID rows or of all
-    evidence_quantiles: np.ndarray = field(metadata=stored(_rows, "id_quantiles", "evidence"))  # (M, L) of the ID evidence
+    mean: np.ndarray = field(metadata=stored(_floats, "id_mean", "evidence"))  # (M,) of ID rows, paper (16)
+    unit: np.ndarray = field(metadata=stored(_floats, "id_scale", "evidence"))  # (M,) standard deviations
+    evidence_quantiles: np.ndarray = field(metadata=stored(_rows, "id_quantiles", "evidence"))  # (M, L) of ID rows
     dropped: Mapping[str, str]  # evidence that no axis may use -> why
     components: np.ndarray  # (k, M) weights, zero where an axis does not use the evidence
-    explained: np.ndarray = field(metadata=stored(_floats, "explained_variance_ratio", "axes"))  # (k,) share of the variance
+    explained: np.ndarray = field(
+        metadata=stored(_floats, "explained_variance_ratio", "axes")
+    )  # (k,) share of variance
     quantiles: np.ndarray = field(metadata=stored(_rows, "id_quantiles", "axes"))  # (k, L) of the ID coordinates
     labels: Labels  # names, groups and shares of the axes
-    selection: Mapping[str, Any] = field(metadata=stored(_selection))  # how k and alpha were chosen; "table": all that were tried
+    selection: Mapping[str, Any] = field(metadata=stored(_selection))  # how k and alpha were chosen; "table": all tried
     provenance: Mapping[str, Any] = field(metadata=stored(_provenance))  # rows, id_rows, and what is known of the log
     stability: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # do the axes come back?
-    decision: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # an ID-only detector with its threshold
-    reasons: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # what familiar rows told, `Reasons.to_dict`
+    decision: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # a detector with its threshold
+    reasons: Mapping[str, Any] | None = field(default=None, metadata=stored(_mapping))  # from `Reasons.to_dict`
     notes: tuple[str, ...] | None = field(default=None, metadata=stored(_notes))  # warnings of the run
     version: str = __version__  # of attrood, that made it
 
