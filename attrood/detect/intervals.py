@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import betaincinv, ndtr, ndtri
 
 from .metrics import auroc, check_scores
-from ..ground import defaults
+from ..ground import arrays, defaults
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #7cc6468e
 def _resamples(
@@ -143,11 +143,9 @@ def delong(
     n1, n0 = int(ood.sum()), int((~ood).sum())
     if min(n0, n1) < 2:
         raise ValueError(f"y must hold at least two rows of each class for a variance, got {n0} ID and {n1} OoD")
-    from scipy.stats import rankdata
-
-    ranks = rankdata(columns, axis=0)
-    above = (ranks[ood] - rankdata(columns[ood], axis=0)) / n0  # @eq-delong, share of ID rows below each OoD row
-    below = 1 - (ranks[~ood] - rankdata(columns[~ood], axis=0)) / n1  # share of OoD rows above each ID row
+    ranks = arrays.ranks(columns)
+    above = (ranks[ood] - arrays.ranks(columns[ood])) / n0  # @eq-delong, share of ID rows below each OoD row
+    below = 1 - (ranks[~ood] - arrays.ranks(columns[~ood])) / n1  # share of OoD rows above each ID row
     spread = np.cov(above.T, ddof=1) / n1 + np.cov(below.T, ddof=1) / n0
     return DeLong(above.mean(0), np.atleast_2d(spread))
 
