@@ -49,9 +49,7 @@ class AttributionAxes(TransformerMixin, _Fitted):
     ) -> "AttributionAxes":  # itself, fitted
         "Fit axes to evidence (n, M), higher for more OoD; y marks ID rows by 0, False or 'id', for the reference only."
         E = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        self.card_ = fit_card(
-            self, E, list(getattr(self, "feature_names_in_", map("x{}".format, range(E.shape[1])))), y
-        )
+        self.card_ = fit_card(self, E, getattr(self, "feature_names_in_", None), y)
         return self
 
     def transform(

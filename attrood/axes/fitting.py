@@ -7,7 +7,7 @@ __all__ = ['fit_rows', 'fit_axes']
 
 # %% ../../nbs/05_axes/16_fitting.ipynb #f1770004
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -198,12 +198,13 @@ def _stages(
 def fit_card(
     est: _Settings,
     E: np.ndarray,  # (n, M) finite float64 evidence
-    names: list[str],  # (M,)
+    columns: Iterable[str] | None,  # (M,) names; None: x0, x1, …
     y: npt.ArrayLike | None,  # (n,) marks ID rows
 ) -> AxisCard:
     "Stages 3 to 8, in one thread so that the numbers do not depend on how many there are."
     if est.mode not in get_args(Mode):
         raise ValueError(f"mode must be 'default', 'many' or 'paper', got {est.mode!r}")
+    names = [f"x{m}" for m in range(E.shape[1])] if columns is None else list(columns)
     is_id = _marks(y, len(E))
     core = idea_columns(names) if est.mode == "default" else {}
     usual: Literal[False, "id", "all"] = False if est.mode == "paper" else "id" if core else "all"

@@ -83,7 +83,7 @@ def _lasso(gram: np.ndarray, pull: np.ndarray, alpha: float, rows: int) -> np.nd
         step, rate = path.direction()
         if not (np.isfinite(rate) and step.all()):
             return None
-        pull = np.around(np.dot(path.gram[: path.n, path.n :].T, step), decimals=15)
+        pull = np.around(np.asarray(np.dot(path.gram[: path.n, path.n :].T, step)), decimals=15)
         ahead = _least_positive((top - path.pull) / (rate - pull + _TINY))
         far = min(ahead, _least_positive((top + path.pull) / (rate + pull + _TINY)), top / rate)
         if _least_positive(-coef[path.active] / (step + _TINY)) < far:

@@ -290,9 +290,8 @@ def paper_cv(
         errors = np.array(list(done)).reshape(n_folds, len(cells)).T
     if n_jobs not in (None, 1):
         joblib.externals.loky.get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
-    table = pd.DataFrame(cells, columns=["k", "alpha"])
-    table["mse"] = errors.mean(axis=1)  # (31)
-    table["se"] = errors.std(axis=1, ddof=1) / np.sqrt(n_folds)  # (32)
+    spread = errors.std(axis=1, ddof=1) / np.sqrt(n_folds)  # (32)
+    table = pd.DataFrame(cells, columns=["k", "alpha"]).assign(mse=errors.mean(axis=1), se=spread)  # (31)
     return table.join(pd.DataFrame(errors, columns=[f"fold_{f}" for f in range(n_folds)]))
 
 # %% ../../nbs/05_axes/05_paper.ipynb #93552b50
