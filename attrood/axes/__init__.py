@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AttributionAxes', 'AxisCard', 'Mode', 'fit_axes', 'few', 'fit_rows', 'card_figures', 'feature_name', 'matching',
-           'moments', 'paper', 'sparse_pca']
+           'moments', 'paper_axes', 'sparse_pca']
 
 # %% ../../nbs/05_axes/00_axes.ipynb #ca509f33
 from importlib import import_module
@@ -16,9 +16,10 @@ from .card_file import Mode
 from .features import feature_name
 
 if TYPE_CHECKING:
-    from attrood.axes import paper
-    from attrood.axes.estimator import AttributionAxes, fit_axes, fit_rows
+    from attrood.axes.estimator import AttributionAxes
     from attrood.axes.figures import card_figures
+    from attrood.axes.fitting import fit_axes, fit_rows
+    from attrood.axes.lars import paper_axes
 
 # %% ../../nbs/05_axes/00_axes.ipynb #602435a0
 _all_ = [
@@ -32,21 +33,20 @@ _all_ = [
     "feature_name",
     "matching",
     "moments",
-    "paper",
+    "paper_axes",
     "sparse_pca",
 ]
 _LATER = {
     "AttributionAxes": "estimator",
-    "fit_axes": "estimator",
-    "fit_rows": "estimator",
+    "fit_axes": "fitting",
+    "fit_rows": "fitting",
     "card_figures": "figures",
-    "paper": "",
-}  # what fits and draws: scikit-learn and scipy.stats come with it
+    "paper_axes": "lars",
+}  # what fits and draws
 
 
 def __getattr__(name: str) -> Any:
     "What fits and draws, imported when it is asked for: scores and reasons start without it."
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LATER[name] or name}", __name__)
-    return getattr(module, name) if _LATER[name] else module
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

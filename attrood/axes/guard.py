@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..ground import defaults
+from ..ground import arrays, defaults
 
 # %% ../../nbs/05_axes/02_guard.ipynb #03808d64
 def _scaled(
@@ -128,9 +128,7 @@ def _rank_correlation(
 ) -> npt.NDArray[np.float64]:  # (m, m) Spearman, 0 for constant columns
     if len(X) > max_rows:
         X = X[np.sort(np.random.default_rng(0).choice(len(X), max_rows, replace=False))]
-    from scipy.stats import rankdata
-
-    R, _ = _scaled(rankdata(X, axis=0))
+    R, _ = _scaled(arrays.ranks(X))
     return R.T @ R / len(R)
 
 # %% ../../nbs/05_axes/02_guard.ipynb #e304e129

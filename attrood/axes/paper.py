@@ -10,21 +10,18 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed
-from joblib.externals.loky import get_reusable_executor
-from sklearn.decomposition import SparsePCA, sparse_encode
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from .guard import check_n_components, numerical_rank
-from ..ground import defaults
+from ..ground import arrays, defaults
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import SparsePCA
 
 # %% ../../nbs/05_axes/06_paper.ipynb #bf7c4db5
 def paper_fit(
@@ -37,11 +34,14 @@ def paper_fit(
     ridge_alpha: float = 0.01,  # shrinkage of the projection, >= 0
     max_iter: int = 1000,  # most iterations
     tol: float = 1e-8,  # relative change of the objective at which to stop
-) -> SparsePCA:  # fitted: components_ (k, m), unit rows or zero; mean_ (m,)
+) -> "SparsePCA":  # fitted: components_ (k, m), unit rows or zero; mean_ (m,)
     "Fit scikit-learn's SparsePCA as the paper does, equation (28)."
     Z = _matrix(X)
     k = check_n_components(k, rank=np.iinfo(int).max)
     _check_alpha(alpha)
+    from sklearn.decomposition import SparsePCA
+    from sklearn.exceptions import ConvergenceWarning
+
     model = SparsePCA(
         k, alpha=alpha, random_state=seed, method=method, ridge_alpha=ridge_alpha, max_iter=max_iter, tol=tol
     )
@@ -70,7 +70,7 @@ def _matrix(
 
 # %% ../../nbs/05_axes/06_paper.ipynb #ec6370da
 def reconstruction_error(
-    model: SparsePCA,  # fitted
+    model: "SparsePCA",  # fitted
     X: npt.ArrayLike,  # (n, m) rows to reconstruct
 ) -> float:  # squared error, summed over features, averaged over rows, >= 0
     "Mean squared reconstruction error of X against Z Wᵀ, equations (27) and (30)."
@@ -92,7 +92,10 @@ def paper_folds(
     if n < n_folds:
         raise ValueError(f"X must have at least n_folds = {n_folds} rows, got {n}")
     if strata is None:
-        return list(KFold(n_folds, shuffle=True, random_state=fold_seed).split(np.empty(n)))
+        rows = np.arange(n)
+        np.random.RandomState(fold_seed).shuffle(rows)
+        held = [np.isin(np.arange(n), part) for part in np.array_split(rows, n_folds)]
+        return [(np.flatnonzero(~h), np.flatnonzero(h)) for h in held]
     names = np.asarray(strata)
     if names.shape != (n,):
         raise ValueError(f"strata must have shape ({n},), got {names.shape}")
@@ -102,7 +105,8 @@ def paper_folds(
             f"strata must have at least n_folds = {n_folds} rows each, "
             f"got {counts.min()} in {values[counts.argmin()]!s}"
         )
-    return list(StratifiedKFold(n_folds, shuffle=True, random_state=fold_seed).split(np.empty(n), names))
+    fold = arrays.dealt(names, n_folds, np.random.RandomState(fold_seed))
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(n_folds)]
 
 # %% ../../nbs/05_axes/06_paper.ipynb #08f5104a
 _SIGNS = {k: np.array(list(product((0.0, 1.0, -1.0), repeat=k)))[:, :, None] for k in range(1, 5)}
@@ -154,6 +158,9 @@ def _codes(
     except np.linalg.LinAlgError:
         rest = np.arange(len(Y))
     if len(rest):
+        from sklearn.decomposition import sparse_encode
+        from sklearn.exceptions import ConvergenceWarning
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             return sparse_encode(Y, D, algorithm="lasso_lars", alpha=alpha).T
@@ -272,14 +279,19 @@ def paper_cv(
         if n_jobs in (None, 1):
             done = (_fold_error(*job) for job in jobs)
         else:
-            done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_in_one_thread)(*job) for job in jobs)
-        bar = tqdm(done, "cross-validation", len(cells) * n_folds, unit="fit", disable=not progress)
-        errors = np.array(list(bar)).reshape(n_folds, len(cells)).T
+            import joblib
+
+            workers = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+            done = workers(joblib.delayed(_in_one_thread)(*job) for job in jobs)
+        if progress:
+            from tqdm.auto import tqdm
+
+            done = tqdm(done, "cross-validation", len(cells) * n_folds, unit="fit")
+        errors = np.array(list(done)).reshape(n_folds, len(cells)).T
     if n_jobs not in (None, 1):
-        get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
-    table = pd.DataFrame(cells, columns=["k", "alpha"])
-    table["mse"] = errors.mean(axis=1)  # (31)
-    table["se"] = errors.std(axis=1, ddof=1) / np.sqrt(n_folds)  # (32)
+        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)  # leave no idle processes behind
+    spread = errors.std(axis=1, ddof=1) / np.sqrt(n_folds)  # (32)
+    table = pd.DataFrame(cells, columns=["k", "alpha"]).assign(mse=errors.mean(axis=1), se=spread)  # (31)
     return table.join(pd.DataFrame(errors, columns=[f"fold_{f}" for f in range(n_folds)]))
 
 # %% ../../nbs/05_axes/06_paper.ipynb #93552b50

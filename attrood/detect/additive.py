@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import betaincinv
 
 from ..axes import AxisCard
 from .detectors import FITTERS, KINDS, Detector, as_columns, load_detector
@@ -149,9 +150,7 @@ def promised_rate(
     level: float = defaults.settled("level"),  # of the interval, in (0, 1)
 ) -> Promise:  # before any new row is seen
     "What a threshold promises for ID rows like those that set it."
-    from scipy.stats import beta
-
     check_level(level)
-    law = beta(threshold.rank, threshold.n_id + 1 - threshold.rank)
-    low, high = law.ppf([(1 - level) / 2, (1 + level) / 2])
-    return Promise(float(law.mean()), float(low), float(high), threshold.n_id)
+    a, b = threshold.rank, threshold.n_id + 1 - threshold.rank  # the rate follows Beta(a, b)
+    low, high = betaincinv(a, b, [(1 - level) / 2, (1 + level) / 2])
+    return Promise(a / (a + b), float(low), float(high), threshold.n_id)

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import betaincinv, ndtr, ndtri
 
 from .metrics import auroc, check_scores
-from ..ground import defaults
+from ..ground import arrays, defaults
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #7cc6468e
 def _resamples(
@@ -137,11 +137,9 @@ def _placements(
     np.ndarray, np.ndarray
 ]:  # (n1, m) share of ID rows below each OoD row, (n0, m) of OoD rows above each ID row
     """Return the placements of @eq-delong, ties counted half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(columns, axis=0)
-    above = (ranks[ood] - rankdata(columns[ood], axis=0)) / (~ood).sum()
-    return above, 1 - (ranks[~ood] - rankdata(columns[~ood], axis=0)) / ood.sum()
+    ranks = arrays.ranks(columns)
+    above = (ranks[ood] - arrays.ranks(columns[ood])) / (~ood).sum()
+    return above, 1 - (ranks[~ood] - arrays.ranks(columns[~ood])) / ood.sum()
 
 # %% ../../nbs/07_detect/02_intervals.ipynb #f0c21cde
 def delong(

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..ground import arrays
+
 # %% ../../nbs/07_detect/01_metrics.ipynb #4ae863e1
 Positive = Literal["id", "ood"]  # which class is to be found
 
@@ -41,14 +43,6 @@ def check_scores(
     return ood, s
 
 # %% ../../nbs/07_detect/01_metrics.ipynb #acecf7bf
-def _ranks(
-    s: np.ndarray,  # (n,)
-) -> np.ndarray:  # (n,) from 1, the mean rank for ties
-    """Return what `scipy.stats.rankdata` does, at less cost for the few hundred rows of a domain."""
-    _, place, count = np.unique(s, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
-
-
 def auroc(
     y: npt.ArrayLike,  # (n,) 1 for OoD
     score: npt.ArrayLike,  # (n,) higher for more OoD
@@ -56,7 +50,7 @@ def auroc(
     """Area under the ROC curve; a tie counts one half, and the result is the same whichever class is positive."""
     ood, s = check_scores(y, score)
     n1 = int(ood.sum())
-    return float((_ranks(s)[ood].sum() - n1 * (n1 + 1) / 2) / (n1 * (s.size - n1)))  # @eq-auroc
+    return float((arrays.ranks(s)[ood].sum() - n1 * (n1 + 1) / 2) / (n1 * (s.size - n1)))  # @eq-auroc
 
 # %% ../../nbs/07_detect/01_metrics.ipynb #68de63fc
 def _check_positive(
@@ -268,9 +262,7 @@ def reliability(
         raise ValueError(f"probability must lie in [0, 1], got values from {p.min()} to {p.max()}")
     if n_bins < 1 or binning not in ("width", "mass"):
         raise ValueError(f'n_bins must be at least 1 and binning "width" or "mass", got {n_bins} and {binning!r}')
-    from scipy.stats import rankdata
-
-    position = p if binning == "width" else (rankdata(p) - 0.5) / p.size
+    position = p if binning == "width" else (arrays.ranks(p) - 0.5) / p.size
     index = np.minimum((position * n_bins).astype(int), n_bins - 1)
     table = pd.DataFrame({"bin": index, "probability": p, "frequency": ood.astype(float)}).groupby("bin")
     return pd.concat([table.size().rename("count"), table.mean()], axis=1).reset_index(drop=True)

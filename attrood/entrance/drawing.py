@@ -14,8 +14,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from joblib.externals.loky import get_reusable_executor
-
 from ..ground import files, style
 
 # %% ../../nbs/10_entrance/08_drawing.ipynb #e300850c
@@ -32,6 +30,8 @@ def workers() -> Any:  # an executor
     parent = os.getpid()
     if sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules:
         return ProcessPoolExecutor(2, mp_context=get_context("fork"), initializer=_begin, initargs=(parent,))
+    from joblib.externals.loky import get_reusable_executor
+
     return get_reusable_executor(1, initializer=_begin, initargs=(parent,))
 
 

@@ -62,10 +62,8 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
         yield None
         return
     executor, ended = drawing.workers(), False
-    if drawing.is_fork(executor):  # loaded once, before the processes part
-        from attrood.axes import AttributionAxes  # noqa: F401
-
-        style.pyplot()
+    if drawing.is_fork(executor):
+        style.pyplot()  # loaded once, before the processes part
     try:
         yield executor
         ended = True

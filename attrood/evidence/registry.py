@@ -289,9 +289,7 @@ def sign_note(
     n_id, n_ood = int(is_id.sum()), int((~is_id).sum())
     if min(n_id, n_ood) < least:
         return ""
-    from scipy.stats import rankdata
-
-    auroc = (rankdata(values)[~is_id].sum() - n_ood * (n_ood + 1) / 2) / (n_id * n_ood)
+    auroc = (arrays.ranks(values)[~is_id].sum() - n_ood * (n_ood + 1) / 2) / (n_id * n_ood)
     if auroc > most:
         return ""
     seen = f"AUROC {auroc:.2f} on {n_id} ID and {n_ood} OoD rows"

@@ -426,7 +426,7 @@ DEFAULTS |= {
         "nine problems together; it was what is now the mode many",
         (
             "axes.estimator:AttributionAxes.mode",
-            "axes.estimator:fit_axes.mode",
+            "axes.fitting:fit_axes.mode",
             "detect.evaluation:evaluate_log.mode",
             "entrance.analysis:analyse.mode",
         ),

@@ -66,13 +66,13 @@ def seed_stability(
     "Refit with several solver seeds and compare the axes, as in the paper's §7.4."
     if len(seeds) < 2:
         raise ValueError(f"seeds must name at least two seeds, got {tuple(seeds)}")
-    from attrood.axes import paper
+    from attrood.axes import paper_axes
 
     rng = np.random.RandomState(seeds[0])
-    first = paper.paper_fit(X, k, alpha, rng, **solver).components_
+    first = paper_axes(X, k, alpha, rng, **solver)
     if _untouched(rng, seeds[0]):
         return cosine_stability([first] * len(seeds), seeds)  # no seed was asked for: another one changes no bit
-    return cosine_stability([first, *(paper.paper_fit(X, k, alpha, s, **solver).components_ for s in seeds[1:])], seeds)
+    return cosine_stability([first, *(paper_axes(X, k, alpha, s, **solver) for s in seeds[1:])], seeds)
 
 
 def _untouched(rng: np.random.RandomState, seed: int) -> bool:
