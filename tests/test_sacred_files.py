@@ -785,6 +785,7 @@ def check(
             again = call(world, folder, which, which.argv(out))
             last = tree(folder)
             assert again.code == 0 or due == "any", (name, again.said)
+            assert due != "done" or (folder / out).exists(), (name, "taken up without its output")
             assert {k: last.get(k) for k in before if k not in own} == {
                 k: v for k, v in before.items() if k not in own
             }, name
@@ -820,6 +821,8 @@ def check_kills(world: SimpleNamespace, tmp_path: Path, which: Command, kind: st
             after = tree(folder)
             if (again.code and due != "any") or "Traceback" in again.said or {k: after.get(k) for k in kept} != kept:
                 reds.append((*name, "taken up", again.code, again.said))
+            if due == "done" and not os.path.exists(folder / out):
+                reds.append((*name, "taken up without its output"))
             if left := [k for k in after if ".attrood-part-" in k and k not in before]:
                 reds.append((*name, "left behind", left))
             shutil.rmtree(folder)
