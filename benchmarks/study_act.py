@@ -161,9 +161,7 @@ def fresh(folder: Path, ps: list[Problem]) -> None:
     domain[domain == "objects"] = "id"
     label = np.concatenate([animals.label, pets.label]).astype(object)
     label[label == "automobile"] = "car"
-    label[np.isin(domain, ["animals", "animals 32 px", "pets", "food"])] = (
-        "?"  # names of their own, few of them asked for
-    )
+    label[np.isin(domain, ["animals 32 px", "pets", "food"])] = "?"  # names of their own, few of them asked for
     rows = {d: np.flatnonzero(domain == d) for d in dict.fromkeys(domain.tolist()) if d != "flowers"}  # a class here
     keep = np.concatenate([r if d == "id" else r[:: max(1, -(-len(r) // 300))] for d, r in rows.items()])
     d, ids = domain[keep].astype(str), np.array([f"{i:05d}" for i in range(len(keep))])

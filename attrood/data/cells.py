@@ -196,7 +196,7 @@ def single_type(
     tests = (t.is_boolean, t.is_integer, t.is_floating, t.is_string, t.is_date, t.is_timestamp, t.is_time, t.is_decimal)
     return kind if any(test(kind) for test in tests) or t.is_duration(kind) else None
 
-
+# %% ../../nbs/01_data/07_cells.ipynb #919398ee
 def own_types(
     schemas: Sequence[tuple[str, pa.Schema]],  # name of a file or set, and the columns in it that may be kept
 ) -> dict[str, pa.DataType]:  # name to plain type; a number of several widths gets one that holds all
@@ -219,7 +219,7 @@ def own_types(
             found[field.name] = (first, merged)
     return {name: kind for name, (_, kind) in found.items()}
 
-
+# %% ../../nbs/01_data/07_cells.ipynb #d1678daf
 def plain_cells(
     column: pa.ChunkedArray | pa.Array,  # of single values
     kind: pa.DataType,  # of `own_types`
