@@ -394,9 +394,8 @@ def change_manifest(
         if (after := change(before)) == before:
             return
         meta = {**schema.metadata, Log.KEY: after.to_json().encode()}
-        place: dict[str, Any] = {"kind": KIND} if run.single else {"record": run.folder}
         with (
-            atomic_path(file, **place) as part,
+            atomic_path(file, KIND if run.single else "", None if run.single else run.folder) as part,
             pq.ParquetWriter(part, schema.with_metadata(meta), compression="zstd") as writer,
         ):
             for i in range(old.num_row_groups):

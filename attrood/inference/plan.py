@@ -160,7 +160,7 @@ def execute(
         missing = {b.shard for b in run.batches if not folder.has(b.shard)}
         todo = [b for b in run.batches if b.shard in missing]
         summary.images, summary.rejects = run_counts(folder)
-        if not todo and folder.rejects_path.exists():
+        if not todo and folder.rejects_path.exists() and not folder.single:  # one file is joined after that
             summary.status = "complete"
             return summary
         summary.status = "resumed" if len(todo) < len(run.batches) else "written"
