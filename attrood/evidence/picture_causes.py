@@ -98,8 +98,30 @@ class _Weights(Fitted):
             )
         return x
 
+# %% ../../nbs/03_evidence/17_picture_causes.ipynb #edb43d3d
+@dataclass(frozen=True, eq=False)
+class _Plain(_Weights):
+    "The regression as plain values, as a manifest keeps it."
+
+    def to_dict(self) -> dict[str, Any]:
+        "Plain values, for JSON."
+        return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # `ValueError` if they are none
+        "What `to_dict` gave."
+        try:
+            names, causes = (np.array([str(v) for v in values[k]]) for k in ("names", "causes"))
+            weights, bias = (np.array(values[k], float) for k in ("weights", "bias"))
+        except (KeyError, TypeError, ValueError) as e:
+            raise ValueError(f"values must be camera faults that `to_dict` gave, got {reprlib.repr(values)}") from e
+        usual, shape = str(values.get("usual")), (len(causes), len(names))
+        if weights.shape != shape or bias.shape != shape[:1] or usual not in causes or not np.isfinite(weights).all():
+            raise ValueError(f"values must be camera faults that `to_dict` gave, got {reprlib.repr(values)}")
+        return cls(names, causes, weights, bias, usual)
+
 # %% ../../nbs/03_evidence/17_picture_causes.ipynb #fca84b8a
-class PictureCauses(_Weights):
+class PictureCauses(_Plain):
     "Probability of each known cause from measures of pixels, relative to familiar images."
 
     kind: ClassVar[str] = "picture_causes"
@@ -124,23 +146,6 @@ class PictureCauses(_Weights):
 
         model = LogisticRegression(C=C, max_iter=1000).fit(x, y, sample_weight=weight)
         return cls(names, model.classes_.astype(str), model.coef_, model.intercept_, usual)
-
-    def to_dict(self) -> dict[str, Any]:
-        "Plain values, for JSON."
-        return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # `ValueError` if they are none
-        "What `to_dict` gave."
-        try:
-            names, causes = (np.array([str(v) for v in values[k]]) for k in ("names", "causes"))
-            weights, bias = (np.array(values[k], float) for k in ("weights", "bias"))
-        except (KeyError, TypeError, ValueError) as e:
-            raise ValueError(f"values must be camera faults that `to_dict` gave, got {reprlib.repr(values)}") from e
-        usual, shape = str(values.get("usual")), (len(causes), len(names))
-        if weights.shape != shape or bias.shape != shape[:1] or usual not in causes or not np.isfinite(weights).all():
-            raise ValueError(f"values must be camera faults that `to_dict` gave, got {reprlib.repr(values)}")
-        return cls(names, causes, weights, bias, usual)
 
 # %% ../../nbs/03_evidence/17_picture_causes.ipynb #fa660168
 PACKAGED = "assets/picture_causes.npz"  # in the package
