@@ -58,5 +58,6 @@ def check_own_faults(
     if expected < log_reasons.LEAST_PICTURES:
         raise ValueError(
             f"--causes needs at least {log_reasons.LEAST_PICTURES} reference pictures, and about "
-            f"{expected:.0f} will be at hand: a fifth of the ID images, none where that is fewer than 2 a class; give more, or --reference"
+            f"{expected:.0f} will be at hand: a fifth of the ID images, none where that is fewer "
+            "than 2 a class; give more, or --reference"
         )
