@@ -61,10 +61,8 @@ class _ParquetFiles(Source):
             {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in (s.metadata or {}).items()}
             for _, s in opened
         ]
-        self.metadata, self._names = (
-            tables[0],
-            [feature_names(parsed(t.get("huggingface")), self.label) for t in tables],
-        )
+        self.metadata = tables[0]
+        self._names = [feature_names(parsed(t.get("huggingface")), self.label) for t in tables]
         self._cache: tuple[int, pa.Table] | None = None
         self._beside: tuple[int, pa.Table] | None = None
 

@@ -90,7 +90,7 @@ def analyse(
     mode: Mode = "default",  # few axes, "many", or "paper" for the paper's method to the letter
     table: pd.DataFrame | None = None,  # (n, ·) the log's evidence, if it has been computed
     rows: Log | None = None,  # the rows to use, if they have been chosen
-    causes: Any = None,  # camera faults that can be named, as from `log_reasons.own_causes`; None: the log's or the package's
+    causes: Any = None,  # camera faults that can be named, as from `own_causes`; None: the log's or the package's
     **params: Any,  # further parameters of `AttributionAxes`
 ) -> Analysis:  # axes, card, scores, notes and table of detectors
     """Axes of a log, their stability and card, scores and detectors; the evidence is computed once.

@@ -57,6 +57,7 @@ def check_own_faults(
     expected = sum(map(len, reference)) or from_embeddings.reference_share(images, classes) * images
     if expected < log_reasons.LEAST_PICTURES:
         raise ValueError(
-            f"--causes needs at least {log_reasons.LEAST_PICTURES} reference pictures, and about {expected:.0f} will be "
-            "at hand: a fifth of the ID images, none where that is fewer than 2 a class; give more, or --reference"
+            f"--causes needs at least {log_reasons.LEAST_PICTURES} reference pictures, and about "
+            f"{expected:.0f} will be at hand: a fifth of the ID images, none where that is fewer "
+            "than 2 a class; give more, or --reference"
         )

@@ -94,7 +94,7 @@ def left_out(x: np.ndarray, y: np.ndarray, parts: int = 5) -> np.ndarray:
 # %% ../../nbs/03_evidence/18_picture_causes.ipynb #f904589e
 @dataclass(frozen=True, eq=False)
 class _Weights(Fitted):
-    "What is kept of the regression, and what it says of pictures."
+    "What is kept of the regression and of the known causes."
 
     names: np.ndarray  # (d,) measures
     causes: np.ndarray  # (k,) names of the causes
@@ -103,8 +103,12 @@ class _Weights(Fitted):
     usual: str  # the cause that means "nothing was done"
     means: np.ndarray  # (k, d) mean distances in reaches of each cause
     whiten: np.ndarray  # (d, r) whitening of what pictures differ by within a cause
-    near: float  # distance from the nearest mean that one known picture in twenty reaches, each block of rows by the others
+    near: float  # distance from the nearest mean that one known picture in twenty reaches
     calm: float  # the same of pictures that are as they are, in units of `near`
+
+# %% ../../nbs/03_evidence/18_picture_causes.ipynb #3d8202df
+class _Told(_Weights):
+    "What the regression says of pictures."
 
     def probabilities(
         self,
@@ -140,7 +144,7 @@ class _Weights(Fitted):
         return x
 
 # %% ../../nbs/03_evidence/18_picture_causes.ipynb #9a26bdd5
-class _Kept(_Weights):
+class _Kept(_Told):
     "What a card or a manifest keeps."
 
     def to_dict(self) -> dict[str, Any]:

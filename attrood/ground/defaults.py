@@ -498,7 +498,7 @@ DEFAULTS |= {
         "higher: fewer pictures of another kind are called bordered, grey or small",
         "all sets",
         "of made borders 0.96 are named, of sketches, cartoons and objects among food 0.17 to 0.79; set once, not varied",
-        ("why.reasons:ALONE",),
+        ("why.faults:ALONE",),
     ),
     "least_deviation": Default(
         0.1,

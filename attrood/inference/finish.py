@@ -83,7 +83,7 @@ def add_causes(
     sources: Sequence[Source],  # open, with its pictures
     learn: Callable[[Path, Sequence[Source]], picture_causes.PictureCauses],  # from a log and its pictures
 ) -> picture_causes.PictureCauses:  # those of before, if there are any
-    "Learn camera faults, keep them with the scores of a run and in its manifest; started again, go on where it stopped."
+    "Learn camera faults, keep them with a run's scores and in its manifest; started again, go on where it stopped."
     files, file = run_files(run), run.scores_path / "causes.npz"
     known = picture_causes.load_fitted(file) if file.exists() else None
     causes = known or learn(run.out, sources)

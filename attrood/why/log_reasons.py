@@ -20,13 +20,13 @@ from ..axes import AxisCard
 from ..evidence import extras, picture_causes
 from ..ground import defaults
 from ..log import Log
+from .faults import faults_of
 from .language import ENGLISH, LANGUAGES, language_of
 from attrood.why.reasons import (
     DISTANCES,
     KINDS,
     Reason,
     Reasons,
-    faults_of,
     kind_code,
     kind_probabilities,
     kinds_of,
@@ -218,7 +218,9 @@ def reason_table(
     faults = np.full(n, "", object)
     seen = np.flatnonzero(kinds == "picture")
     if pixels is not None and fitted.picture is not None and len(seen):
-        faults[seen] = faults_of(fitted, pixels.iloc[seen], strengths.iloc[seen])[0]
+        faults[seen] = faults_of(
+            fitted.picture, fitted.causes, fitted.foreign, pixels.iloc[seen], strengths.iloc[seen]
+        )[0]
     word = log.array("word").astype(object) if "word" in has else np.full(n, "", object)
     by_word = (kinds == "picture") & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
     by_fault = (kinds == "picture") & ~by_word & (faults != "")
