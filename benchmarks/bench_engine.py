@@ -27,7 +27,8 @@ import numpy as np
 from sklearn.decomposition import SparsePCA, dict_learning
 
 from attrood.axes.moments import block_moments, bootstrap_moments, pool
-from attrood.axes.sparse_pca import _alternate, alpha_max, sparse_pca
+from attrood.axes.solver import _alternate
+from attrood.axes.sparse_pca import alpha_max, sparse_pca
 
 GRID_K, GRID_ALPHA = np.arange(1, 11), np.array([0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5])
 

@@ -60,7 +60,7 @@ TERMINAL = [
     "\x08\x08",
     "nul\x00x",
     "\x7f",
-    "\u2028",
+    "line\u2028separator",
 ]
 SET = [
     "$\\frac{$",

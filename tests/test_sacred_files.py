@@ -269,7 +269,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
             savefig=lambda file, **options: Path(file).write_bytes(b"picture"), axes=[], findobj=lambda kind: []
         )
     )
-    job._analyse_into, summary.summary = analyse_into, lambda done, **options: ""
+    job._analyse_into, summary.summary = analyse_into, lambda *args, **options: ""
     results.digest, results.report_images = lambda *args: None, lambda *args: []
     results.thumbnails = lambda *args: {"x": b"picture"}
     analysis.analyse = lambda *args, **options: (heavy(), SimpleNamespace(card=card))[1]

@@ -57,23 +57,31 @@ class Rows:
         return picked[np.argsort(self.array("id")[picked], kind="stable")]
 
 # %% ../../nbs/02_log/07_table.ipynb #8369068f
-def _column_hash(column: np.ndarray) -> npt.NDArray[np.uint64]:
-    "A hash of each value; of texts that come again, once."
-    if column.dtype != object:
-        return pd.util.hash_array(np.ascontiguousarray(column))
-    if len(column) > 1000 and len(set(column[:1000])) < 500:
-        code, texts = pd.factorize(column, use_na_sentinel=False)
-        return pd.util.hash_array(texts.astype(str).astype(object), categorize=False)[code]
-    return pd.util.hash_array(column.astype(str).astype(object))
+def _text_hash(column: pa.Array) -> npt.NDArray[np.uint64]:
+    "A hash of each text; of those that come again, once."
+    coded = column.dictionary_encode(null_encoding="encode")
+    texts = coded.dictionary.to_pandas().fillna("nan").to_numpy().astype(str).astype(object)
+    return pd.util.hash_array(texts, categorize=False)[coded.indices.to_numpy()]
+
+
+def _column_hashes(rows: Rows, name: str) -> npt.NDArray[np.uint64]:
+    "Hashes (width, n) of a column; a list column has a hash for each place."
+    column, kind = rows.table[name].combine_chunks(), rows.table.schema.field(name).type
+    listed = pa.types.is_fixed_size_list(kind)
+    if pa.types.is_string(kind.value_type if listed else kind):
+        return _text_hash(column.flatten() if listed else column).reshape(len(rows), -1).T
+    values = rows.array(name).reshape(len(rows), -1).T
+    if values.dtype == object:
+        return np.stack([pd.util.hash_array(v.astype(str).astype(object)) for v in values])
+    return np.stack([pd.util.hash_array(np.ascontiguousarray(v)) for v in values])
 
 
 def _row_hash(rows: Rows) -> npt.NDArray[np.uint64]:
     "A hash of each row."
     h = np.zeros(len(rows), np.uint64)
     for name in sorted(rows.table.column_names):
-        values = rows.array(name)
-        for column in values.reshape(len(rows), -1).T:
-            h = h * np.uint64(1_000_003) ^ _column_hash(column)
+        for column in _column_hashes(rows, name) if len(rows) else ():
+            h = h * np.uint64(1_000_003) ^ column
     return h
 
 # %% ../../nbs/02_log/07_table.ipynb #077ee34c
