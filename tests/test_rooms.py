@@ -133,18 +133,3 @@ for words in (["--version"], ["score", "animals", "--axes", "axes.json"], ["expl
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     said = [line for line in done.stdout.splitlines() if line.startswith("loaded by")]
     assert said == ["loaded by --version", "loaded by score", "loaded by explain"], said
-
-
-def test_a_run_on_the_bundled_log_loads_no_scikit_learn(tmp_path):
-    "Both modes, their figures and reports, in one process; the import took more of a first run than the fits do."
-    code = """import os, sys
-os.cpu_count = lambda: 1
-from attrood.entrance.cli import app
-try:
-    app(["run", "-o", "out"])
-except SystemExit as e:
-    assert not e.code
-print(*(m for m in ("sklearn", "scipy.stats", "joblib", "tqdm", "torch", "plotly") if m in sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert (tmp_path / "out" / "paper" / "report.html").exists() and not done.stdout.strip(), done.stdout

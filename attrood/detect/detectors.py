@@ -9,7 +9,6 @@ __all__ = ['KINDS', 'SHAPES', 'FITTERS', 'as_columns', 'Detector', 'load_detecto
 # %% ../../nbs/07_detect/03_detectors.ipynb #34da0145
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -281,24 +280,6 @@ def id_scale(
         raise ValueError(f"columns must vary over ID rows, {names[int(np.argmin(scale))]} is constant")
     return m, ood, names, mean, scale
 
-# %% ../../nbs/07_detect/03_detectors.ipynb #7d1e0f01
-def _shrunk_precision(X: np.ndarray) -> np.ndarray:
-    "Inverse (k, k) of the Ledoit-Wolf covariance of rows X (n, k): scikit-learn's steps, to the last bit."
-    X = X - X.mean(0)
-    (n, k), X2 = X.shape, X**2
-    if k == 1:
-        return scipy.linalg.pinvh(np.atleast_2d(X2.mean()), check_finite=False)
-    trace = np.sum(X2, axis=0) / n
-    mean = np.sum(trace) / k
-    squares = np.sum(np.dot(X.T, X) ** 2) / n**2
-    delta = (squares - 2.0 * mean * trace.sum() + k * mean**2) / k
-    beta = min(1.0 / (k * n) * (np.sum(np.dot(X2.T, X2)) / n - squares), delta)
-    share, covariance = beta / delta if beta else 0.0, np.dot(X.T, X) / n
-    mean = np.trace(covariance) / k
-    covariance = (1.0 - share) * covariance
-    covariance.flat[:: k + 1] += share * mean
-    return scipy.linalg.pinvh(covariance, check_finite=False)
-
 # %% ../../nbs/07_detect/03_detectors.ipynb #22561b80
 def fit_mahalanobis(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
@@ -306,8 +287,10 @@ def fit_mahalanobis(
     columns: Sequence[str] | None = None,  # columns to use, all by default
 ) -> Detector:  # kind "mahalanobis"
     """Distance from the mean of the ID rows in units of their shrunk covariance (Ledoit-Wolf)."""
+    from sklearn.covariance import LedoitWolf
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
-    precision = _shrunk_precision((m[~ood] - mean) / scale)
+    precision = LedoitWolf().fit((m[~ood] - mean) / scale).precision_
     whitening = np.linalg.cholesky((precision + precision.T) / 2) / scale[:, None]
     return Detector("mahalanobis", "mahalanobis", names, {"mean": mean, "whitening": whitening})
 
@@ -371,21 +354,6 @@ def _need_ood(
     if not ood.any():
         raise ValueError(f"y must mark OoD rows for a supervised detector, got none among {ood.size}")
 
-# %% ../../nbs/07_detect/03_detectors.ipynb #6c5e0143
-def _logistic(X: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray | None:
-    "Weights (k,) and intercept of columns X (n, k) and classes y (n,) bool; None where L-BFGS does not come to rest."
-    n, penalty, target = len(X), 1 / (strength * len(X)), y.astype(float)
-
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        raw = X @ w[:-1] + w[-1]
-        off = (expit(raw) - target) / n
-        value = (np.logaddexp(0, raw) - target * raw).sum() / n + 0.5 * penalty * (w[:-1] @ w[:-1])
-        return value, np.append(X.T @ off + penalty * w[:-1], off.sum())
-
-    options = {"maxiter": 5000, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}  # scikit-learn's
-    found = scipy.optimize.minimize(loss, np.zeros(X.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)
-    return found.x if found.status == 0 else None
-
 # %% ../../nbs/07_detect/03_detectors.ipynb #b02e7d11
 def fit_logistic(
     x: npt.ArrayLike | pd.DataFrame,  # (n, k) coordinates or evidence
@@ -394,15 +362,13 @@ def fit_logistic(
     strength: float = defaults.settled("strength"),  # C of scikit-learn, > 0: smaller pulls the weights harder to zero
 ) -> Detector:  # kind "linear"; its score is a logit
     """Logistic regression on columns scaled by the ID rows."""
+    from sklearn.linear_model import LogisticRegression
+
     m, ood, names, mean, scale = id_scale(x, y, columns)
     _need_ood(ood)
-    X = (m - mean) / scale
-    if (w := _logistic(X, ood, strength)) is None:
-        from sklearn.linear_model import LogisticRegression  # which says what is wrong
-
-        return _folded("logistic", LogisticRegression(C=strength, max_iter=5000).fit(X, ood), names, mean, scale)
-    model = SimpleNamespace(coef_=w[None, :-1], intercept_=w[-1:])
-    return _folded("logistic", model, names, mean, scale)
+    return _folded(
+        "logistic", LogisticRegression(C=strength, max_iter=5000).fit((m - mean) / scale, ood), names, mean, scale
+    )
 
 # %% ../../nbs/07_detect/03_detectors.ipynb #4588f356
 def fit_linear_svm(

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln
 
 from .intervals import check_level, rate_interval
 from ..ground import defaults
@@ -61,15 +60,6 @@ class RealisedRate(NamedTuple):
     p: float  # two-sided, for ID rows like those that set the threshold
     drifted: bool  # p is below 1 - level
 
-# %% ../../nbs/07_detect/04_threshold.ipynb #be7ab101
-def _beta_binomial(count: int, n: int, a: float, b: float) -> float:
-    "Chance of at most `count` successes in n draws whose rate is Beta(a, b): SciPy's `betabinom.cdf`, alike."
-    if count >= n:
-        return 1.0
-    k = np.arange(count + 1)
-    logs = -np.log(n + 1) - betaln(n - k + 1, k + 1) + betaln(k + a, n - k + b) - betaln(a, b)
-    return float(np.clip(np.sum(np.exp(logs)), 0, 1))
-
 # %% ../../nbs/07_detect/04_threshold.ipynb #805d572e
 def realised_rate(
     threshold: Threshold,  # set on ID rows
@@ -83,7 +73,9 @@ def realised_rate(
         raise ValueError(f"score must be a vector of finite values with at least one row, got shape {s.shape}")
     check_level(level)
     k, n = int((s <= threshold.value).sum()), int(s.size)
-    up_to = lambda count: _beta_binomial(count, n, threshold.rank, threshold.n_id + 1 - threshold.rank)
-    p = float(min(1.0, 2 * min(up_to(k), 1 - up_to(k - 1))))
+    from scipy.stats import betabinom
+
+    law = betabinom(n, threshold.rank, threshold.n_id + 1 - threshold.rank)
+    p = float(min(1.0, 2 * min(law.cdf(k), law.sf(k - 1))))
     i = rate_interval(k, n, level, method)
     return RealisedRate(threshold.acceptance, n, k, i.value, i.low, i.high, p, p < 1 - level)
