@@ -18,8 +18,7 @@ from .features import feature_name
 if TYPE_CHECKING:
     from attrood.axes.estimator import AttributionAxes
     from attrood.axes.figures import card_figures
-    from attrood.axes.fitting import fit_axes, fit_rows
-    from attrood.axes.paper import paper_axes
+    from attrood.axes.fitting import fit_axes, fit_rows, paper_axes
 
 # %% ../../nbs/05_axes/00_axes.ipynb #602435a0
 _all_ = [
@@ -41,7 +40,7 @@ _LATER = {
     "fit_axes": "fitting",
     "fit_rows": "fitting",
     "card_figures": "figures",
-    "paper_axes": "paper",
+    "paper_axes": "fitting",
 }  # what fits and draws
 
 
