@@ -22,7 +22,7 @@ from .few import CORE_GROUPS, core_evidence, few_stages, id_rows, idea_columns
 from .guard import KINDS, check_n_components, guard
 from .labels import assign_labels, evidence_groups, paper_labels
 from .moments import moments
-from .paper import choose_1se, paper_axes, paper_cv
+from .paper import choose_1se, paper_cv, paper_fit
 from .selection import ALPHAS, Rule, Selection, select_axes
 from .sparse_pca import adjusted_variance
 from ..evidence import evidence_frame, registry
