@@ -61,7 +61,7 @@ def test_scores_and_profiles_to_the_last_bit(file, in_memory, card, size, tmp_pa
 
 
 def test_a_card_from_files_and_from_memory(file, in_memory, monkeypatch):
-    monkeypatch.setattr(rows.some_rows, "__defaults__", (None, 1_000, 97))  # rows kept, and rows at a time
+    monkeypatch.setattr(rows.some_rows, "__defaults__", (1_000, 97, False))  # rows kept, and rows at a time
     cards = [analyse(log).card for log in (rows.open_log(file), in_memory.canonical())]
     assert cards[0].to_dict() == cards[1].to_dict(), "neither the files nor the order of the rows matter"
     assert cards[0].provenance["log_rows"] == ROWS
@@ -74,7 +74,7 @@ def test_a_card_from_files_and_from_memory(file, in_memory, monkeypatch):
 
 
 def test_the_whole_job_of_a_large_log(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(rows.some_rows, "__defaults__", (None, 1_000, 97))
+    monkeypatch.setattr(rows.some_rows, "__defaults__", (1_000, 97, False))
     done = run(rows.open_log(file), tmp_path / "out", mode="default")["default"]
     scores = pd.read_parquet(tmp_path / "out/scores.parquet")
     assert len(scores) == ROWS and done.profile["images"].sum() == ROWS

@@ -99,7 +99,7 @@ def analyse(
     """
     from attrood.axes import fit_axes
 
-    whole, log = log, log_rows.some_rows(log) if rows is None else rows
+    whole, log = log, log_rows.some_rows(log, hashed=True) if rows is None else rows
     if table is None or len(table) != len(log):
         table = evidence_frame(log)
     with collected_notes() as notes:

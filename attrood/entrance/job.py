@@ -122,7 +122,7 @@ def run(
         raise ValueError(f"mode must be 'default', 'many', 'paper' or 'both', got {mode!r}")
     phrases.said("", language)  # refuses one that there is not
     modes: list[Mode] = [m for m in get_args(Mode) if mode == m or mode == "both" and m != "many"]
-    rows, own = log_rows.some_rows(log), None
+    rows, own = log_rows.some_rows(log, hashed=True), None
 
     def tell(text: str) -> None:
         step(phrases.said(text, language))

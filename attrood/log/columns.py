@@ -17,6 +17,7 @@ from .schema import REQUIRED, LogError, Manifest
 def plain_column(
     column: pa.ChunkedArray,  # as it was read
     text: bool,  # whether it ought to hold texts
+    coded: bool = False,  # leave lists of texts that are coded by a dictionary as they are
 ) -> pa.ChunkedArray:  # as attrood writes it, or as it was
     "A column as attrood writes it, from dictionaries, views, large types or lists that could have any length."
     kind = column.type
@@ -33,7 +34,8 @@ def plain_column(
     if value.null_count or not pc.all(pc.equal(length, size), skip_nulls=False, min_count=0).as_py():
         return column  # named by the check
     values = value.flatten()
-    values = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+    if pa.types.is_dictionary(values.type) and not coded:
+        values = values.cast(values.type.value_type)
     if not len(value):
         size = kind.list_size if pa.types.is_fixed_size_list(kind) else 0
     if values.null_count or not size:
@@ -65,6 +67,8 @@ def holds(
     kind: pa.DataType,  # of a column
 ) -> str:
     "What a column holds, in the words of `wanted`."
+    if pa.types.is_dictionary(kind):
+        return holds(kind.value_type)
     if pa.types.is_fixed_size_list(kind):
         inner = holds(kind.value_type)
         return "lists of " + inner if inner in ("floats", "whole numbers", "texts", "true or false") else f"{kind}"
@@ -89,6 +93,7 @@ def _small(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def plain_table(
     table: pa.Table,  # as it was read
     file: Path,  # where it was read, for error texts
+    coded: bool = False,  # as `plain_column` has it
 ) -> pa.Table:  # with the columns of a log
     "A table of a log with columns of plain types; `LogError` where Arrow cannot make them."
     if len(set(table.column_names)) < len(table.column_names):
@@ -97,7 +102,7 @@ def plain_table(
     made = {}
     for name in table.column_names:
         try:
-            made[name] = plain_column(table[name], name in TEXTS)
+            made[name] = plain_column(table[name], name in TEXTS, coded)
         except (pa.ArrowException, ValueError) as e:
             raise LogError(f"{file}: column {name!r} of type {table[name].type} cannot be read") from e
         if (

@@ -7,7 +7,7 @@ __all__ = ['BUNDLED', 'Log', 'make_log', 'check_log', 'kept_columns', 'with_own_
            'merge_logs', 'iter_log', 'bundled_log']
 
 # %% ../../nbs/02_log/03_files.ipynb #1ca53422
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -125,6 +125,7 @@ def _check_kinds(log: Log, first: int) -> None:
 def check_log(
     log: Log,  # in memory
     first: int = 0,  # number of its first row, in error texts
+    unread: Container[str] = (),  # columns that its files have beside those of the table
 ) -> Log:  # the same log
     "Raise `LogError` unless columns, ids, roles and numbers are what schema version 1 asks for."
     t, m, where = log.table, log.manifest, log.name
@@ -133,7 +134,7 @@ def check_log(
     except LogError as e:
         raise LogError(f"{where}: {e}") from e
     declared = (*REQUIRED, *m.evidence, *m.columns)
-    if lost := [c for c in declared if c not in t.column_names]:
+    if lost := [c for c in declared if c not in t.column_names and c not in unread]:
         raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
     if clash := [c for c in m.evidence if c in (*TEXTS, *LISTS, "reference")]:
         raise LogError(

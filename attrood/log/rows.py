@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['BATCH', 'SMALL', 'RARE', 'reference_rows', 'evaluation_rows', 'marked_rows', 'split_rows', 'id_hash', 'UniqueIds',
-           'LogFiles', 'open_log', 'log_batches', 'SmallestRows', 'EvenRows', 'joined_rows', 'some_rows']
+           'LogFiles', 'open_log', 'flat_columns', 'log_batches', 'SmallestRows', 'EvenRows', 'joined_rows',
+           'some_rows']
 
 # %% ../../nbs/02_log/05_rows.ipynb #5ff8d2cc
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,8 +27,8 @@ import pyarrow.parquet as pq
 from . import files
 from .columns import plain_table
 from .files import Log
-from .schema import LogError, Manifest
-from .table import fingerprint
+from .schema import REQUIRED, LogError, Manifest
+from .table import Fingerprint, fingerprint
 
 # %% ../../nbs/02_log/05_rows.ipynb #ca90687c
 def reference_rows(
@@ -126,6 +127,15 @@ class UniqueIds:
         return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 # %% ../../nbs/02_log/05_rows.ipynb #102b65cf
+def further_lists(
+    schema: pa.Schema,  # of a log
+    manifest: Manifest,  # of the log
+) -> list[str]:
+    "Columns of lists that neither the schema of a log nor its evidence asks for."
+    listed = [f.name for f in schema if pa.types.is_nested(f.type)]
+    return [c for c in listed if c not in REQUIRED and c not in manifest.evidence]
+
+
 @dataclass(frozen=True)
 class _Files:
     "Files that are one log: what they hold in all."
@@ -143,6 +153,11 @@ class _Files:
     def columns(self) -> list[str]:
         "Names of the columns."
         return self.schema.names
+
+    @property
+    def lists(self) -> list[str]:
+        "Columns of lists that no score, axis or reason reads: image vectors, the closest words, the user's own."
+        return further_lists(self.schema, self.manifest)
 
 # %% ../../nbs/02_log/05_rows.ipynb #b540d65b
 def _refuse(log: "LogFiles", twice: npt.NDArray[np.uint64]) -> None:
@@ -175,22 +190,43 @@ class LogFiles(_Files):
         check: bool = True,  # as `read_log` checks; a second reading may do without
     ) -> Iterator[Log]:
         "The rows as logs of at most `size` rows, in the order of the files."
-        names = self.schema.names
-        wanted = [c for c in names if c != "image_embedding"] if columns is None else list(columns)
-        read = [c for c in names if c in wanted or check and c != "image_embedding"]
+        wanted = [c for c in self.columns if c != "image_embedding"] if columns is None else list(columns)
         schema = pa.schema([self.schema.field(c) for c in wanted])
-        ids = UniqueIds()
+        for log in self.read(wanted, size, check):
+            yield replace(log, table=log.table.select(wanted).cast(schema), name=self.name)
+
+    def read(
+        self,
+        columns: Sequence[str],  # at least
+        size: int = BATCH,  # rows at a time
+        check: bool = True,  # all rows, but for lists that are not asked for
+        coded: bool = False,  # texts of lists as numbers and a dictionary
+    ) -> Iterator[Log]:
+        "The rows as `batches` gives them, in the files' types and with what the check needs."
+        read = [c for c in self.columns if c in columns or check and c not in self.lists]
+        unread, ids = set(self.columns) - set(read), UniqueIds()
         for file in self.files:
             first = 0
-            for table in _ahead(_tables(file, read, size)):
-                log = Log(plain_table(table, file), self.manifest, str(file))
+            for table in _ahead(_tables(file, read, size, coded)):
+                log = Log(plain_table(table, file, coded), self.manifest, str(file))
                 if check:
-                    files.check_log(log, first)
+                    files.check_log(log, first, unread)
                     ids.add(log.array("id"))
                 first += len(log)
-                yield replace(log, table=log.table.select(wanted).cast(schema), name=self.name)
+                yield log
         if check and len(twice := ids.twice()):
             _refuse(self, twice)
+
+    def hashed(
+        self,
+        size: int = BATCH,  # rows at a time
+    ) -> Iterator[Log]:
+        "All rows, checked, with every column; at their end the fingerprint is known."
+        found = Fingerprint(self.manifest)
+        for log in self.read(self.columns, size, coded=True):
+            found.add(log)
+            yield log
+        self.__dict__["_fingerprint"] = found.hexdigest()
 
 # %% ../../nbs/02_log/05_rows.ipynb #a86cedce
 def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -202,10 +238,19 @@ def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield part
 
 
-def _tables(file: Path, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+def _texts(file: Path, columns: Sequence[str]) -> list[str]:
+    "Paths of the texts of lists among some columns of a Parquet file."
+    schema = pq.read_schema(file)
+    lists = [c for c in columns if pa.types.is_nested(kind := schema.field(c).type) and "string" in str(kind)]
+    leaves = pq.read_metadata(file).schema
+    return [p for i in range(len(leaves)) if "." in (p := leaves.column(i).path) and p.split(".")[0] in lists]
+
+
+def _tables(file: Path, columns: Sequence[str], size: int, coded: bool) -> Iterator[pa.Table]:
     "Some columns of a Parquet file, so many rows at a time; damage is said in one line."
     try:
-        with pq.ParquetFile(file, buffer_size=1 << 16) as parquet:
+        texts = _texts(file, columns) if coded else None
+        with pq.ParquetFile(file, buffer_size=1 << 16, read_dictionary=texts) as parquet:
             for group in range(parquet.num_row_groups):  # one after the other: readers of all of them hold memory
                 for batch in parquet.iter_batches(size, [group], list(columns), use_threads=False):
                     yield pa.Table.from_batches([batch])
@@ -240,6 +285,15 @@ def open_log(
     return LogFiles(tuple(found), merged.manifest, merged.table.schema, rows, str(path))
 
 
+def flat_columns(
+    log: Log | LogFiles,  # in memory or in files
+) -> list[str]:
+    "Columns of a log but for lists that no score, axis or reason reads."
+    schema = log.table.schema if isinstance(log, Log) else log.schema
+    further = further_lists(schema, log.manifest)
+    return [c for c in schema.names if c not in further]
+
+
 def log_batches(
     log: Log | LogFiles,  # in memory or in files
     columns: Sequence[str] | None = None,  # of files all but stored image vectors if None
@@ -265,7 +319,8 @@ class _Kept:
         self.most, self.seen = most, 0
         self.table: pa.Table | None = None
         self.key, self.row = np.empty(0), np.empty(0, np.int64)
-        self.group, self.limit = np.empty(0, dtype=object), {}  # type: tuple[np.ndarray, dict[Any, float]]
+        self.group = np.empty(0, dtype=object)
+        self.limit: dict[Any, float] = {}
 
     def _trim(self) -> None:
         "Let go of all but the smallest keys of each group."
@@ -346,21 +401,38 @@ def joined_rows(
 RARE = 2_000  # rows of each domain that an even choice of a log holds at least, as far as it has them
 
 
+def _chosen(log: Log | LogFiles, most: int, size: int) -> npt.NDArray[np.int64]:
+    "Numbers of the rows of an even choice."
+    even, known = EvenRows(most, min(RARE, most // 4)), SmallestRows(most // 4)
+    for batch in log_batches(log, ["id", "domain", "role"], size, check=False):
+        ids = batch.table.select(["id"])
+        even.add(ids, batch.array("domain"))
+        known.add(ids, np.where(batch.is_id, id_hash(batch.array("id")).astype(float), np.inf))
+    return joined_rows(even.all, even.each, known)[1]
+
+
 def some_rows(
     log: Log | LogFiles,  # in memory or in files
-    watch: Callable[[Log], Any] | None = None,  # shown every batch
     most: int = SMALL,  # rows, beside those of rare domains and further ID rows
     size: int = BATCH,  # rows at a time
-) -> Log:  # the log itself if it has no more rows
+    hashed: bool = False,  # take the fingerprint of files on the way
+) -> Log:  # the log itself if it has no more rows; else without lists that no score, axis or reason reads
     "All rows of a small log, an even choice of a large one: the same in any order, in memory and in files."
-    even, known = EvenRows(most, min(RARE, most // 4)), SmallestRows(most // 4)
-    for batch in log_batches(log, size=size):
-        if watch is not None:
-            watch(batch)
-        if len(log) > most:
-            even.add(batch.table, batch.array("domain"))
-            known.add(batch.table, np.where(batch.is_id, id_hash(batch.array("id")).astype(float), np.inf))
-    if len(log) > most:
-        table = joined_rows(even.all, even.each, known)[0]
-        return Log(table.combine_chunks(), log.manifest, log.name)
-    return log if isinstance(log, Log) else files.read_log(log.name)
+    if len(log) <= most:
+        return log if isinstance(log, Log) else files.read_log(log.name)
+    try:
+        row = _chosen(log, most, size)
+    except (TypeError, ValueError):
+        for _ in log_batches(log, size=size):  # its check names what is wrong
+            pass
+        raise
+    kept, first, parts = flat_columns(log), 0, []
+    if isinstance(log, Log):
+        batches = log_batches(log, kept, size)
+    else:
+        batches = log.hashed(size) if hashed else log.read(kept, size)
+    for batch in batches:
+        here = row[np.searchsorted(row, first) : np.searchsorted(row, first + len(batch))] - first
+        parts.append(batch.table.select(kept).take(pa.array(here)))
+        first += len(batch)
+    return Log(pa.concat_tables(parts).combine_chunks(), log.manifest, log.name)

@@ -76,7 +76,7 @@ def score_batches(
 ) -> Iterator[pd.DataFrame]:  # as `score_log`, batch after batch
     "The scores of a log of any number of rows."
     signs = _Signs(card, log)
-    for batch in log_rows.log_batches(log, size=size):
+    for batch in log_rows.log_batches(log, log_rows.flat_columns(log), size):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "evidence .* is lower for OoD", UserWarning)
             scores = score_log(card, batch, any_model=any_model)
@@ -126,7 +126,7 @@ def profile_batches(
     "Mean coordinates of every domain with intervals, and its reasons, of a log of any number of rows."
     sums = domains.DomainSums()
     said: list[pd.DataFrame] = []
-    for batch in log_rows.log_batches(log, size=size):
+    for batch in log_rows.log_batches(log, log_rows.flat_columns(log), size):
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
         sums.add(z, batch.array("domain"), batch.is_id, card.names)
         if (why := reason_columns(card, batch)) is not None:
