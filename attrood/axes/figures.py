@@ -184,9 +184,9 @@ def plot_loadings(
             ax.hlines(range(len(used)), lo, hi, color="black", lw=1)
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_title(axis_names[j], fontsize="medium")
-        ax.grid(axis="y", color="0.92")
-        ax.set_axisbelow(True)
+        ax.hlines(range(len(used)), 0, 1, color="0.92", lw=0.8, zorder=0.5, transform=ax.get_yaxis_transform())
         ax.tick_params(labelsize="small")
+        ax.yaxis.set_visible(j == 0)  # the first panel's names are everybody's
     panels[0].set_yticks(range(len(used)), [names[int(m)] for m in used])
     panels[0].invert_yaxis()
     fig.supxlabel("weight", fontsize="medium")

@@ -81,10 +81,19 @@ def plain_texts(
         for formatter in (ax.xaxis.get_major_formatter(), ax.yaxis.get_major_formatter()):
             if isinstance(formatter, FixedFormatter):
                 formatter.seq = [printable(str(s)) for s in formatter.seq]
-    for text in fig.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
-        if CONTROL.search(text.get_text()):  # type: ignore[attr-defined]
-            text.set_text(printable(text.get_text()))  # type: ignore[attr-defined]
+    axes = [a for ax in fig.axes for a in (ax.xaxis, ax.yaxis)]
+    ticks = [t for a in axes for t in (*a.majorTicks, *a.minorTicks)]  # those that there are: none is made for this
+    found = [t for tick in ticks for t in (tick.label1, tick.label2)] + [
+        t for a in axes for t in (a.label, a.offsetText)
+    ]
+    for artist in (
+        a for parent in (fig, *fig.axes) for a in parent.get_children() if a not in fig.axes and a not in axes
+    ):
+        found += artist.findobj(Text)
+    for text in found:
+        text.set_parse_math(False)
+        if CONTROL.search(text.get_text()):
+            text.set_text(printable(text.get_text()))
 
 # %% ../../nbs/00_ground/03_style.ipynb #f5c8e098
 def save_figure(
@@ -98,6 +107,7 @@ def save_figure(
         raise TypeError(f"figure must be a matplotlib figure or axes in one, got {type(figure).__name__}")
     fixed: dict[str, Any] = {"svg.hashsalt": "attrood", "svg.fonttype": "none"}
     fixed |= {"figure.autolayout": False, "figure.constrained_layout.use": False}
+    fixed |= {"text.parse_math": False}  # of ticks that are made when they are drawn
     plain_texts(fig)
     with plt.rc_context(fixed):
         fig.set_dpi(150)
