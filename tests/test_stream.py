@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -120,3 +122,47 @@ def test_memory_does_not_know_the_rows(card, tmp_path):
     ):  # how far reading runs ahead differs between runs: what grows with the rows does so again
         peaks = [max(peaks[0], peak(100_000)), min(peaks[1], peak(400_000))]
     assert peaks[1] < 1.1 * peaks[0], peaks
+
+
+def _as_written_elsewhere(table, kind):
+    "A log's table as another program might write it."
+    made = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        column = column.combine_chunks()
+        if pa.types.is_fixed_size_list(column.type):
+            values, size = column.flatten(), column.type.list_size
+            if pa.types.is_string(values.type) and kind != "plain":
+                values = values.dictionary_encode() if kind == "coded" else values.cast(pa.large_string())
+            ends = pa.array(np.arange(0, len(values) + 1, size), pa.int64() if kind == "large" else pa.int32())
+            column = (pa.LargeListArray if kind == "large" else pa.ListArray).from_arrays(ends, values)
+        elif pa.types.is_string(column.type) and kind == "coded":
+            column = column.dictionary_encode()
+        elif pa.types.is_string(column.type) and kind == "large":
+            column = column.cast(pa.large_string())
+        made[name] = column
+    return pa.table(made, metadata=table.schema.metadata)
+
+
+@pytest.mark.parametrize("kind", ["plain", "coded", "large"])
+def test_a_long_log_written_elsewhere_is_read_once_and_hashed(in_memory, kind, tmp_path):
+    table = in_memory.table.replace_schema_metadata({in_memory.KEY: in_memory.manifest.to_json().encode()})
+    half = ROWS // 2
+    pq.write_table(_as_written_elsewhere(table.slice(0, half), kind), tmp_path / "a.parquet", row_group_size=400)
+    pq.write_table(table.slice(half), tmp_path / "b.parquet", use_dictionary=False)  # one folder, two writers
+    opened = rows.open_log(tmp_path)
+    some = rows.some_rows(opened, 500, 97, hashed=True)
+    assert opened.__dict__["_fingerprint"] == in_memory.fingerprint()
+    assert "words" in in_memory.table.column_names and "words" not in some.table.column_names
+    expected = rows.some_rows(in_memory, 500, 333)
+    assert some.table.equals(expected.table) and some.array("id").tolist() == expected.array("id").tolist()
+    assert rows.some_rows(rows.open_log(tmp_path), 500, 97).table.equals(some.table), "the fingerprint changes no row"
+
+
+def test_a_long_log_whose_names_are_no_texts_is_refused_in_a_line(in_memory, tmp_path):
+    at = in_memory.table.column_names.index("id")
+    table = in_memory.table.set_column(at, "id", pa.array(np.arange(ROWS)))
+    pq.write_table(
+        table.replace_schema_metadata({in_memory.KEY: in_memory.manifest.to_json().encode()}), tmp_path / "n.parquet"
+    )
+    with pytest.raises(LogError, match="'id' must hold texts"):
+        rows.some_rows(rows.open_log(tmp_path / "n.parquet"), 500, hashed=True)

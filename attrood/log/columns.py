@@ -14,6 +14,16 @@ import pyarrow.compute as pc
 from .schema import REQUIRED, LogError, Manifest
 
 # %% ../../nbs/02_log/06_columns.ipynb #b2d87dee
+def _plain_texts(values: pa.Array, coded: bool) -> pa.Array:
+    "Texts of lists as attrood has them, or their codes and such texts; other values as they are."
+    kind = values.type
+    if pa.types.is_dictionary(kind) and coded and "string" in str(kind.value_type):
+        return pa.DictionaryArray.from_arrays(values.indices, _plain_texts(values.dictionary, False))
+    if pa.types.is_dictionary(kind):
+        values, kind = values.cast(kind.value_type), kind.value_type
+    return values.cast(pa.string()) if pa.types.is_large_string(kind) or str(kind) == "string_view" else values
+
+
 def plain_column(
     column: pa.ChunkedArray,  # as it was read
     text: bool,  # whether it ought to hold texts
@@ -33,9 +43,7 @@ def plain_column(
     size = length[0].as_py() if len(value) and not value.null_count else 0
     if value.null_count or not pc.all(pc.equal(length, size), skip_nulls=False, min_count=0).as_py():
         return column  # named by the check
-    values = value.flatten()
-    if pa.types.is_dictionary(values.type) and not coded:
-        values = values.cast(values.type.value_type)
+    values = _plain_texts(value.flatten(), coded)
     if not len(value):
         size = kind.list_size if pa.types.is_fixed_size_list(kind) else 0
     if values.null_count or not size:
