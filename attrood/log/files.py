@@ -134,8 +134,8 @@ def check_log(
     except LogError as e:
         raise LogError(f"{where}: {e}") from e
     declared = (*REQUIRED, *m.evidence, *m.columns)
-    if lost := [c for c in declared if c not in t.column_names and c not in unread]:
-        raise LogError(f"{where} lacks column {', '.join(map(repr, lost))}: write the log again with this attrood")
+    if lost := [repr(c) for c in declared if c not in t.column_names and c not in unread]:
+        raise LogError(f"{where} lacks column {', '.join(lost)}: write the log again with this attrood")
     if clash := [c for c in m.evidence if c in (*TEXTS, *LISTS, "reference")]:
         raise LogError(
             f"{where}: the manifest names {clash[0]!r} as evidence, which is a column of another kind: give the "
@@ -150,9 +150,8 @@ def check_log(
     ids = pd.Series(log.array("id"))
     if ids.duplicated().any():
         raise LogError(f"{where} has the id {ids[ids.duplicated()].iloc[0]!r} more than once: ids must be unique")
-    roles = set(log.array("role"))
-    if not roles <= {"id", "ood"}:
-        raise LogError(f"{where} has role {sorted(map(str, roles - {'id', 'ood'}))[0]!r}: roles are 'id' and 'ood'")
+    if other := sorted(map(str, set(log.array("role")) - {"id", "ood"})):
+        raise LogError(f"{where} has role {other[0]!r}: roles are 'id' and 'ood'")
     for name in (*INDICATORS, "top_cosine", "lse", "cosine_mean", "cosine_std", *m.evidence):
         values = log.array(name)
         bad = ~np.isfinite(values if values.ndim == 2 else values[:, None]).all(1)
