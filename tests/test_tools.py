@@ -226,6 +226,11 @@ def test_what_is_inherited_keeps_its_comments():
 
     lost = [p["name"] for p in reference.parameters(Run)[0] if not p["note"]]
     assert not lost
+    from attrood.axes import AttributionAxes
+
+    found = {p["name"]: p for p in reference.parameters(AttributionAxes)[0]}
+    assert found["alpha"]["star"] == "" and found["mode"]["star"] == "kw"  # those given by name alone are listed too
+    assert not [name for name, p in found.items() if not p["note"]]
 
 
 def test_a_room_lists_its_chapters():
@@ -250,7 +255,10 @@ def test_a_door_lists_its_names():
 
     assert reference.at_door("whatif", act.whatif) == f"- `whatif`: {act.whatif.__doc__.splitlines()[0]}"
     assert reference.at_door("moments", axes.moments) == f"- `moments`: {axes.moments.__doc__.splitlines()[0]}"
-    assert reference.at_door("Mode", axes.Mode) == "- `Mode`"  # a value has no words of its own
+    home = reference.taken_from("axes")
+    assert home["Mode"] == "axes.card_file"
+    assert reference.at_door("Mode", axes.Mode, home["Mode"]).startswith("- `Mode`: How axes are made: ")  # its comment
+    assert reference.at_door("Mode", axes.Mode) == "- `Mode`"  # a value has no other words
 
 
 def test_prose_in_a_data_frame_stands_at_the_left():

@@ -325,12 +325,9 @@ class Page:
         if last != "__init__" or not (names := re.search(r"^_all_ = (\[.*?\])", source, re.M | re.S)):
             return
         at = importlib.import_module(f"{settings()['lib_path']}.{room}")
-        self.cells.append(
-            self.md_cell(
-                self.markdown("\n".join(reference.at_door(n, getattr(at, n)) for n in ast.literal_eval(names[1]))),
-                f"{cell_id}-door",
-            )
-        )
+        home = reference.taken_from(room)
+        listed = [reference.at_door(n, getattr(at, n), home.get(n, "")) for n in ast.literal_eval(names[1])]
+        self.cells.append(self.md_cell(self.markdown("\n".join(listed)), f"{cell_id}-door"))
 
     def find(self, name: str):
         "The module and object of a name that a cell of this notebook defines or shows."

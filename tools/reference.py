@@ -233,12 +233,12 @@ def inherited(cls: type) -> list[dict]:
         dict(
             name=p.name,
             type=re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(p.annotation)),
-            star="",
+            star="kw" if p.kind is p.KEYWORD_ONLY else "",
             note=notes.get(p.name, "") or said_by(fields.get(p.name)),
             default=None if p.default is p.empty else made_by(fields.get(p.name)) or in_short(p.default),
         )
         for p in known
-        if p.kind is p.POSITIONAL_OR_KEYWORD
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
 
 
@@ -286,7 +286,7 @@ def comments(obj: object) -> dict[str, str]:
     except (TypeError, OSError):
         return {}
     said = {
-        t.start[0]: re.sub(r"^noqa: [A-Z0-9, ]+(?: - )?", "", t.string.lstrip("# ").strip())
+        t.start[0]: re.sub(r"^noqa: [A-Z0-9]+(?:, ?[A-Z0-9]+)*(?: - )?", "", t.string.lstrip("# ").strip())
         for t in tokenize.generate_tokens(io.StringIO(text).readline)
         if t.type == tokenize.COMMENT
     }
@@ -407,10 +407,22 @@ def constant(obj: object) -> bool:
     return not (inspect.isclass(obj) or inspect.isfunction(plain(obj))) or getattr(obj, "__module__", "") == "builtins"
 
 
-def at_door(name: str, obj: object) -> str:
-    "A name that other rooms take, as an item of a list: with the first line of what it says of itself, if it has its own."
-    said = None if constant(obj) and not inspect.ismodule(obj) else inspect.getdoc(obj)
+def at_door(name: str, obj: object, module: str = "") -> str:
+    "A name that other rooms take, as an item of a list: the first line of what it says of itself, a value's comment in `module`."
+    own = constant(obj) and not inspect.ismodule(obj)
+    said = (remark(name, module) if module else "") if own else inspect.getdoc(obj)
     return f"- `{name}`: {said.splitlines()[0]}" if said else f"- `{name}`"
+
+
+def taken_from(room: str) -> dict[str, str]:
+    "The module of the room that its door takes each name from."
+    text = inspect.getsource(importlib.import_module(f"{settings()['lib_path']}.{room}"))
+    return {
+        a.name: f"{room}.{n.module}"
+        for n in ast.parse(text).body
+        if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module
+        for a in n.names
+    }
 
 
 def entry(name: str, module: str, obj: object, prose, level: int = 3) -> str:
@@ -435,11 +447,9 @@ def method_links(name: str, module: str, obj: object) -> str:
     return f"\n{{.api-links}}\nMethods: {links}\n" if found else ""
 
 
-def value_of(name: str, module: str) -> str:
-    "A constant: the comment on its line, and its value; what has no readable value is shown as its source."
-    mod = importlib.import_module(f"{settings()['lib_path']}.{module}")
-    obj, text = getattr(mod, name), inspect.getsource(mod)
-    nodes = [
+def assigned(name: str, text: str) -> list[ast.stmt]:
+    "Where a module gives a name a value."
+    return [
         n
         for n in ast.parse(text).body
         if isinstance(n, (ast.Assign, ast.AnnAssign))
@@ -451,11 +461,25 @@ def value_of(name: str, module: str) -> str:
             if isinstance(x, ast.Name)
         ]
     ]
+
+
+def remark(name: str, module: str) -> str:
+    "The comment on the line of a constant, as a sentence; empty where it has none."
+    text = inspect.getsource(importlib.import_module(f"{settings()['lib_path']}.{module}"))
+    nodes = assigned(name, text)
+    note = re.search(r"(?<=  # ).+", text.split("\n")[nodes[-1].end_lineno - 1]) if nodes else None
+    return f"{note[0][0].upper()}{note[0][1:].rstrip('.')}." if note else ""
+
+
+def value_of(name: str, module: str) -> str:
+    "A constant: the comment on its line, and its value; what has no readable value is shown as its source."
+    mod = importlib.import_module(f"{settings()['lib_path']}.{module}")
+    obj, text = getattr(mod, name), inspect.getsource(mod)
+    nodes = assigned(name, text)
     if not nodes:
         return f"```python\n{textwrap.shorten(repr(obj), 400)}\n```\n"
     source = ast.get_source_segment(text, nodes[-1])
-    note = re.search(r"(?<=  # ).+", text.split("\n")[nodes[-1].end_lineno - 1])
-    said = f"{note[0][0].upper()}{note[0][1:].rstrip('.')}.\n\n" if note else ""
+    said = f"{note}\n\n" if (note := remark(name, module)) else ""
     if isinstance(obj, dict) and obj and all(isinstance(v, str) for pair in obj.items() for v in pair):
         return (
             said + "| key | value |\n| --- | --- |\n" + "".join(f"| {code(k)} | {cell(v)} |\n" for k, v in obj.items())

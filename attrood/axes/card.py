@@ -38,8 +38,7 @@ def coordinates(
     return z
 
 # %% ../../nbs/05_axes/11_card.ipynb #05a25703
-# levels of the ID quantiles that an axis card keeps
-QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)
+QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)  # levels kept
 
 
 def id_quantiles(

@@ -22,7 +22,7 @@ from .labels import Labels, contributions
 from ..ground import files
 
 # %% ../../nbs/05_axes/14_card_file.ipynb #91fe7056
-Mode = Literal["default", "many", "paper"]  # few axes, one an idea; axes of all evidence; the paper's to the letter
+Mode = Literal["default", "many", "paper"]  # how axes are made: few, one an idea; of all evidence; as the paper does
 
 # %% ../../nbs/05_axes/14_card_file.ipynb #2b9a6b74
 CARD_VERSION = 1  # of the axis card's format

@@ -92,7 +92,7 @@ THRESHOLD_RULES = {
     "floor_order": "the floor(target * n)-th highest score of the positive class (ViM)",
     "searchsorted": "first TPR at or above the target among all distinct scores (pytorch-ood)",
     "every_fourth": "first TPR below the target among every fourth of all sorted scores (oodeel)",
-}
+}  # rule -> the threshold it takes, and whose published code takes it
 
 
 class OperatingPoint(NamedTuple):

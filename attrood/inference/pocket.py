@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 # %% ../../nbs/04_inference/09_pocket.ipynb #bd5580f9
-DATA = Path(str(resources.files("attrood"))) / "assets"
+DATA = Path(str(resources.files("attrood"))) / "assets"  # files that ship with the package
 FOOD_TEMPLATE = "a photo of {}, a type of food."  # the prompt that the pocket model was trained for
 
 
