@@ -37,8 +37,9 @@ def score_tables(
             yield pa.Table.from_pandas(table.iloc[at : at + size], preserve_index=False)
         return
     with pq.ParquetFile(scores, buffer_size=1 << 20) as file:
-        for batch in file.iter_batches(size, columns=columns, use_threads=False):
-            yield pa.Table.from_batches([batch])
+        for group in range(file.num_row_groups):  # one after the other: readers of all of them hold memory
+            for batch in file.iter_batches(size, [group], columns, use_threads=False):
+                yield pa.Table.from_batches([batch])
 
 # %% ../../nbs/10_entrance/06_digest.ipynb #53957779
 def _check(card: AxisCard, scores: pd.DataFrame | str | Path) -> None:

@@ -335,7 +335,8 @@ def iter_log(
         if lost := [c for c in columns or () if c not in parquet.schema_arrow.names]:
             raise LogError(f"{file} lacks column {', '.join(map(repr, lost))}")
         with parquet:
-            batches = parquet.iter_batches(batch_size, columns=list(columns) if columns else None)
+            names, groups = list(columns) if columns else None, range(parquet.num_row_groups)
+            batches = (batch for group in groups for batch in parquet.iter_batches(batch_size, [group], names))
             while True:
                 try:
                     batch = next(batches, None)
