@@ -14,12 +14,13 @@ from dataclasses import MISSING, Field, is_dataclass
 from enum import Enum
 from functools import cache
 from types import ModuleType
-from typing import ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, ParamSpec, TypeVar, get_origin, get_type_hints
 
 import typer
 from nbkit import ROOT, settings
 
 WIDTH = 88  # a longer signature takes one line per parameter
+LONGEST_NAME = 40  # characters of a key that is shown as code
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -134,6 +135,8 @@ def usage(name: str, command: object) -> str:
 def options(command: object) -> list[dict]:
     "What one types: arguments and options of a command, with type, default and help."
     hints, rows = get_type_hints(command.callback), []
+    given = inspect.signature(command.callback).parameters.items()  # may have more than is annotated
+    hints |= {n: p.annotation.__origin__ for n, p in given if get_origin(p.annotation) is Annotated}
     for p in command.params:
         option, kind = p.param_type_name == "option", hints.get(p.name, str)
         if isinstance(kind, type) and issubclass(kind, Enum):
@@ -347,6 +350,11 @@ def code(s: str) -> str:
     return f"`` {cell(s)} ``" if "`" in s else f"`{cell(s)}`" if s else ""
 
 
+def sentence(s: str) -> str:
+    "Text inside a table that is shown as it is written."
+    return cell(re.sub(r"([\\`*_\[\]<])", r"\\\1", s))
+
+
 def table(obj: object, prose) -> str:
     "Parameters and what is returned, as a table; nothing where there is nothing to say."
     if getattr(plain(obj), "__name__", "") == "<lambda>":  # a property in one line
@@ -481,8 +489,10 @@ def value_of(name: str, module: str) -> str:
     source = ast.get_source_segment(text, nodes[-1])
     said = f"{note}\n\n" if (note := remark(name, module)) else ""
     if isinstance(obj, dict) and obj and all(isinstance(v, str) for pair in obj.items() for v in pair):
+        # code in a first column keeps to one line, a sentence does not
+        key = code if max(map(len, obj)) <= LONGEST_NAME else sentence
         return (
-            said + "| key | value |\n| --- | --- |\n" + "".join(f"| {code(k)} | {cell(v)} |\n" for k, v in obj.items())
+            said + "| key | value |\n| --- | --- |\n" + "".join(f"| {key(k)} | {cell(v)} |\n" for k, v in obj.items())
         )
     shown = pprint.pformat(obj, width=WIDTH, compact=True, sort_dicts=False)
     if shown.count("\n") > 12 and isinstance(obj, dict):

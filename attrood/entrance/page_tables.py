@@ -28,7 +28,7 @@ class Facts:
     comparison: pd.DataFrame | None = None  # from `compare_published`
 
 
-SECTIONS: list[Callable[[Facts], list[dict[str, Any]]]] = []  # in the order of the page
+SECTIONS: list[Callable[[Facts], list[dict[str, Any]]]] = []  # functions that make tables, in the order of the page
 
 
 def section(

@@ -26,12 +26,18 @@ from ..log import rows as log_rows
 
 # %% ../../nbs/10_entrance/14_published.ipynb #c04f0e9e
 FOLLOW_UP = "follow-up"  # source: by the author, after the paper
-GRID = {"k": 4.0, "alpha": 8.0, "mse": 8.3656e-5, "se": 4.7763e-7, "threshold": 8.4134e-5}  # (50), (51)
+GRID = {
+    "k": 4.0,
+    "alpha": 8.0,
+    "mse": 8.3656e-5,
+    "se": 4.7763e-7,
+    "threshold": 8.4134e-5,
+}  # the chosen cell and its errors, equations (50), (51)
 AXES = {
     "z_u": {"normalized_entropy": 0.9187, "oodscore": 0.3949},
     "z_c": {"conf": 0.6546, "msp": 0.6546, "oodscore": 0.3783},
-}  # (53), (54)
-STABILITY = {"z_u": 0.99999948, "z_c": 0.99999983}  # section 7.4
+}  # weights of the two axes, equations (53), (54)
+STABILITY = {"z_u": 0.99999948, "z_c": 0.99999983}  # mean cosines over solver seeds, section 7.4
 MEANS = [
     ("id", "conf", 0.83731),
     ("id", "normalized_entropy", 0.11116),
@@ -46,12 +52,12 @@ DETECTORS = {
     "logistic on (z_u, z_c)": (0.941065, 0.934870, 0.946372, 0.6870, 0.94518),
     "linear SVM on (z_u, z_c)": (0.941045, None, None, 0.6873, 0.94518),
 }  # AUROC with its 95 % interval where one was printed, TNR at 95 % TPR, AUPR; OoD positive, on 6,000 held-out rows
-ID_ROWS, OOD_ROWS, TEST_ROWS = 10_000, 10_000, 6_000  # of the published experiments
+ID_ROWS, OOD_ROWS, TEST_ROWS = 10_000, 10_000, 6_000  # images of the published experiments
 
 # %% ../../nbs/10_entrance/14_published.ipynb #75ed8c98
 AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot be compared"  # verdicts
 ERRORS = 3  # standard errors that may lie between two samples
-COSINE = 0.99  # of two axes that count as one
+COSINE = 0.99  # least cosine of two axes that count as one
 
 
 def _row(

@@ -95,7 +95,7 @@ def _subtitle(card: AxisCard, images: int) -> str:
 UNITS = {
     "all": "Features are in standard deviations of all images.",
     False: "Features are differences from the ID mean.",
-}
+}  # `standardize` of a card -> unit of its features
 
 # %% ../../nbs/10_entrance/09_report.ipynb #7e3a91cb
 def _template() -> Any:  # of the page

@@ -18,7 +18,7 @@ from ..why import language, log_reasons, set_reasons
 
 # %% ../../nbs/10_entrance/05_sets.ipynb #316af8bb
 visible = outputs.visible  # for the chapters of the page
-COLUMNS = ("domain", "role", "reason", "reason_name", "action")  # of scores that know reasons
+COLUMNS = ("domain", "role", "reason", "reason_name", "action")  # columns of scores that know reasons
 
 
 def known_sets(

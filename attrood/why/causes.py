@@ -39,7 +39,7 @@ def as_image(
     return Image.fromarray(a)
 
 # %% ../../nbs/08_why/04_causes.ipynb #d05d957e
-KINDS = ("camera", "instability", "semantic", "text")  # of causes, in the order of tables
+KINDS = ("camera", "instability", "semantic", "text")  # kinds of causes, in the order of tables
 NEEDED = (
     "image",
     "pictures",

@@ -170,7 +170,7 @@ QUADRANTS = (
     "high z_u, low z_c",
     "low z_u, high z_c",
     "low z_u, low z_c",
-)  # of the plane, "high" being more OoD
+)  # quarters of the plane, "high" being more OoD
 
 
 def quadrants(

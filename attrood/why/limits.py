@@ -24,7 +24,7 @@ def conformal_p(
     return (1 + len(known) - np.searchsorted(known, np.asarray(values, float), side="left")) / (len(known) + 1)
 
 # %% ../../nbs/08_why/12_limits.ipynb #883bd4fe
-STEEP, SUREST = 7.0, 1.5  # β and s₁ of the odds below
+STEEP, SUREST = 7.0, 1.5  # slope β of the odds, and strength s₁ from which they stay
 
 
 def odds(
