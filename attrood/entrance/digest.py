@@ -120,7 +120,7 @@ def _some(counts: _Counts) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
 
 # %% ../../nbs/10_entrance/06_digest.ipynb #a05a04e8
 LAYERS = 40  # domains with a cloud of their own; the smaller ones share one
-CELLS = 2_000_000  # of all clouds together
+CELLS = 2_000_000  # cells of all clouds together, about
 
 
 def packed(
