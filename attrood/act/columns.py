@@ -26,7 +26,7 @@ from ..log import Log, LogError
 from ..log import files as log_files
 
 # %% ../../nbs/09_act/07_columns.ipynb #a5e1a67e
-OURS = ("word", "word_kind", "word_best", "word_probability", "words", "word_cosines", "word_margins")  # not the user's
+OURS = ("word", "word_kind", "word_best", "word_probability", "words", "word_cosines", "word_margins")  # kept by words
 
 
 def own_columns(

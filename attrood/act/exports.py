@@ -35,7 +35,7 @@ COMPARE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "<=": (operator.le, "not more than"),
     ">": (operator.gt, "more than"),
     "<": (operator.lt, "less than"),
-}
+}  # sign -> comparison, and how it is said
 _FORM = re.compile(r"\s*([^@<>=\s]+)\s*(?:@\s*([^<>=]+?)\s*)?(>=|<=|>|<)\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
 
 
@@ -241,7 +241,7 @@ ENDINGS = {
     b"BM": ".bmp",
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
-}
+}  # first bytes -> ending of a file
 
 
 def _files(sources: Sequence[Source], wanted: Mapping[str, int], folder: Path) -> Iterator[tuple[int, str]]:
