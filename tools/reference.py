@@ -523,11 +523,8 @@ def door(package: str, room: str, book) -> str:
     "A room on the page of all modules: what it is for, and what its door offers."
     mod = importlib.import_module(f"{package}.{room}")
     names = [f"[`{n}`](#{book.anchor(f'{room}.{n}')})" for n in public_names(mod) if book.anchor(f"{room}.{n}")]
-    return (
-        f"## `{package}.{room}`\n\n{inspect.cleandoc(mod.__doc__ or '')}\n\nAt the door: {', '.join(names)}\n"
-        if names
-        else f"## `{package}.{room}`\n"
-    )
+    head = f"## `{package}.{room}`\n\n{inspect.cleandoc(mod.__doc__ or '')}\n"
+    return head + (f"\nAt the door: {', '.join(names)}\n" if names else "")  # a door may offer modules alone
 
 
 def item(name: str, module: str, obj: object, book: set[str], prose, fence: int) -> str:

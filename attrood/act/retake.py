@@ -85,7 +85,10 @@ class RetakeGate:
         head = f"retake gate on {self.score}: "
         if self.threshold is None:
             best = self.table["accuracy of the rest"].iloc[0]
-            head += f"no threshold promises {self.accuracy:.1%} on these rows (all {self.rows}: {best:.1%})"
+            head += (
+                f"no threshold promises {self.accuracy:.1%} on the {self.rows} rows that would set it; of the "
+                f"{self.table['rows'].iloc[0]} others {best:.1%} are right without a gate"
+            )
         else:
             a = self.table.iloc[0]
             head += (

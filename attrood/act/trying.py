@@ -143,9 +143,10 @@ class WhatIf:
         shown = two_line_heads(self.table.round(3))
         parts = [f"called out by {self.score}; shares of rows", shown]
         if len(self.auroc):
-            wide = self.auroc.pivot(index="domain", columns="score", values=["before", "after"])
-            wide = wide.swaplevel(axis=1).sort_index(axis=1, ascending=[True, False])
-            parts += ["", "AUROC against the ID rows", wide.round(3).to_string(na_rep="-")]
+            both = [f"{a:.3f} → {b:.3f}" for a, b in self.auroc[["before", "after"]].to_numpy()]
+            wide = self.auroc.assign(both=both).pivot(index="domain", columns="score", values="both")
+            shown = wide.rename_axis(index=None, columns=None).to_string(na_rep="-")
+            parts += ["", "AUROC against the ID rows, before → after", shown]
         return "\n".join([*parts, *(f"note: {n}" for n in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
