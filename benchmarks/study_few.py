@@ -1,6 +1,6 @@
 """Few axes on fifteen problems, in numbers that a chapter reads. Run: python benchmarks/study_few.py SETS [part ...]
 
-SETS is the folder that study_sets.py wrote, with its fresh problems. Parts: sets, sum, weights, rows, cosines, made, axes, forms, gain, fit, delete. Each part writes its tables into benchmarks/study_few.json and leaves the
+SETS is the folder that study_sets.py wrote, with its fresh problems. Parts: sets, sum, weights, rows, cosines, many, made, axes, forms, gain, fit, delete. Each part writes its tables into benchmarks/study_few.json and leaves the
 others as they are. The part `made` reads the log of study_nineteen.py from the environment variable NINETEEN.
 """
 
@@ -36,8 +36,10 @@ from threadpoolctl import threadpool_limits
 
 from attrood.axes import fit_axes, fit_rows
 from attrood.axes.axis_names import name_axes
-from attrood.axes.few import CORE_GROUPS, few_axes, shrunk_correlation
+from attrood.axes.few import CORE_GROUPS, few_axes, fit_ideas, shrunk_correlation
+from attrood.axes.few import standard as packaged
 from attrood.axes.matching import match_axes
+from attrood.axes.sparse_pca import coverage
 from attrood.detect.additive import surprise
 from attrood.detect.threshold import choose_threshold
 from attrood.evidence import EmbeddingScores, evidence_frame
@@ -384,6 +386,34 @@ def cosines_part(P):
             out[kind] = dict(zip(name_axes(S, groups)[0], match_axes(S, W).cosine.tolist(), strict=True))
         rows[n] = out
     return rows
+
+
+def many_part(P, rows=10**6):
+    """The correlations of each set as if of a million rows, with the packaged standard: which of its names the rows' own axes
+    would give up and for how much of the scores, what one more axis of the standard brings, how many rows are counted; the
+    last for the rows at hand too. And the standard's correlations with their scores shuffled, twenty times."""
+    found = {}
+    known_names = list(packaged().evidence)
+    places = [np.random.default_rng(s).permutation(len(known_names)) for s in range(20)]
+    shuffled = [packaged().correlation[np.ix_(q, q)] for q in places]
+    found["shuffled, all rows counted"] = sum(fit_ideas(R, rows, known_names).counted == rows for R in shuffled)
+    for n, p in P.items():
+        core = {m: c for m, c in core_columns(p.E.columns).items() if m in known_names}
+        own, base = np.corrcoef(p.E.loc[p.idr, list(core.values())].to_numpy(float).T), packaged().of(list(core))
+        usual = fit_ideas(own, 0, list(core))
+        k = len(usual.names)
+        W, more = few_axes(shrunk_correlation(own, rows, base), k), few_axes(base, k + 1)
+        groups, axes = [CORE_GROUPS[c] for c in core], few_axes(base, k)
+        names = name_axes(W, groups, axes, name_axes(axes, groups)[0])[0]
+        least = float(coverage(axes, own).mean())
+        found[n] = {
+            "given up": sorted(set(usual.names) - set(names)),
+            "gain": float(coverage(W, own).mean()) - least,
+            "one more": float(coverage(more, own).mean()) - least,
+            "counted": fit_ideas(own, rows, list(core)).counted,
+            "counted of its own": fit_ideas(own, int(p.idr.sum()), list(core)).counted / int(p.idr.sum()),
+        }
+    return found
 
 
 def made_part(P):

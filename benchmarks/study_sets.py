@@ -94,19 +94,33 @@ def fit_of_list(x, text, classes, scale, words):
     return found | {"word_share": found["word_mass"]} if found else {}
 
 
-def problems(data):
-    "Yield (name, problem) of the CLIP sets."
+def arrays(data):
+    "Photographs, sets and words as they are stored, and the domains of the photographs."
     photos, sets, words = (
         np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
     )
-    plain_words = np.array([plain(w) for w in words["word"]])
-    px, sx = photos["image_embeddings"], sets["image_embeddings"]
     shift = photos["shift"]
-    pd_ = np.select(
+    domain = np.select(
         [shift == "none", shift == "covariate", shift == "semantic"],
         ["animal_photos", "animals_32px", "object_photos"],
         "vehicles_32px",
     )
+    return photos, sets, words, domain
+
+
+def together(data):
+    "Vectors, domains and ids of all images, the photographs first."
+    photos, sets, _, mine = arrays(data)
+    x = np.concatenate([photos["image_embeddings"], sets["image_embeddings"]])
+    domain = np.concatenate([mine, sets["domain"]]).astype(str)
+    return x, domain, np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
+
+
+def problems(data):
+    "Yield (name, problem) of the CLIP sets."
+    photos, sets, words, pd_ = arrays(data)
+    plain_words = np.array([plain(w) for w in words["word"]])
+    px, sx, shift = photos["image_embeddings"], sets["image_embeddings"], photos["shift"]
     yield (
         "animals",
         build(
@@ -201,21 +215,12 @@ FRESH = ("flowers", "aircraft", "animals32", "actions", "patents", "textures")  
 def fresh_problems(data):
     """Yield (name, problem) of sets that were OoD alone before, as ID: with a list that names what they show (flowers,
     aircraft; animals of 32 pixels), and with 365 names of objects that hardly do (video frames, line drawings, textures)."""
-    photos, sets, words = (
-        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
-    )
+    photos, _, words, mine = arrays(data)
     named, lists, shift = np.array([plain(w) for w in words["word"]]), words["list"], photos["shift"]
-    mine = np.select(
-        [shift == "none", shift == "covariate", shift == "semantic"],
-        ["animal_photos", "animals_32px", "object_photos"],
-        "vehicles_32px",
-    )
-    x = np.concatenate([photos["image_embeddings"], sets["image_embeddings"]])
-    domain = np.concatenate([mine, sets["domain"]]).astype(str)
-    ids = np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
+    rows = together(data)
 
     def one(name, at, without=()):
-        return at_most(x, words, ids, domain, name, at, without)
+        return at_most(rows, words, name, at, without)
 
     def first(pattern):
         return first_of(named, lists, pattern)
@@ -235,18 +240,8 @@ LISTS = ("flowers365", "aircraft365", "food365", "pets365", "animals365", "vehic
 def list_problems(data):
     """Yield (name, problem) of the same images asked with other lists: five sets with 365 names of objects, photographs of
     objects with 500 of Open Images, line drawings and small vehicles with names of vehicles."""
-    photos, sets, words = (
-        np.load(data / f"clip/clip_vitb32_{n}.npz", allow_pickle=True) for n in ("photos", "sets", "words")
-    )
-    named, lists, shift = np.array([plain(w) for w in words["word"]]), words["list"], photos["shift"]
-    mine = np.select(
-        [shift == "none", shift == "covariate", shift == "semantic"],
-        ["animal_photos", "animals_32px", "object_photos"],
-        "vehicles_32px",
-    )
-    x = np.concatenate([photos["image_embeddings"], sets["image_embeddings"]])
-    domain = np.concatenate([mine, sets["domain"]]).astype(str)
-    ids = np.concatenate([photos["sample_id"], sets["sample_id"]]).astype(str)
+    words, rows = arrays(data)[2], together(data)
+    named, lists = np.array([plain(w) for w in words["word"]]), words["list"]
     o365, vehicles = np.flatnonzero(lists == "objects365"), first_of(named, lists, VEHICLES)
     asked = {f"{n}365": (n, o365, ()) for n in ("flowers", "aircraft", "food", "pets")}
     asked["animals365"] = ("animal_photos", o365, ("animals_32px",))
@@ -255,7 +250,7 @@ def list_problems(data):
     asked["photos_oi"] = ("object_photos", openimages, ("vehicles_32px", "aircraft", "flowers"))
     asked["patents_veh"] = ("patents", vehicles, ())
     for name, (d, at, without) in asked.items():
-        yield name, at_most(x, words, ids, domain, d, at, without)
+        yield name, at_most(rows, words, d, at, without)
 
 
 def first_of(named, lists, pattern):
@@ -267,8 +262,9 @@ def first_of(named, lists, pattern):
     return np.array(sorted(at.values()))
 
 
-def at_most(x, words, ids, domain, name, at, without=(), most=400):
+def at_most(images, words, name, at, without=(), most=400):
     "A problem with at most so many rows of each domain."
+    x, domain, ids = images
     keep, rng = ~np.isin(domain, without), np.random.default_rng(0)
     for d in sorted(set(domain)):
         rows = np.flatnonzero((domain == d) & keep)

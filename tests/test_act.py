@@ -130,6 +130,25 @@ def test_tuning_is_the_same_twice_and_never_worse_on_what_stops_it():
     assert min(one.validation) <= one.validation[0] and one.validation[one.steps] == min(one.validation)
 
 
+def test_tuning_runs_in_one_thread(monkeypatch):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from attrood.act import tuning
+
+    seen, own = [], tuning.minimize
+
+    def watched(*given, **more):
+        seen.extend(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+        return own(*given, **more)
+
+    monkeypatch.setattr(tuning, "minimize", watched)
+    rng = np.random.default_rng(1)
+    t = rng.normal(size=(5, 16))
+    with threadpool_limits(2):
+        tune(t[np.arange(20) % 5] + rng.normal(size=(20, 16)), np.arange(20) % 5, t, 10.0, steps=3)
+    assert seen and set(seen) == {1}
+
+
 def test_the_room_needs_no_torch():
     code = (
         "import numpy as np, attrood as at\n"

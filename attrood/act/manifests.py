@@ -60,6 +60,8 @@ def _short(value: Any, most: int = 60) -> str:
     if isinstance(value, str):
         value = value[:8] if len(value) == 64 and set(value) <= set("0123456789abcdef") else value
         return repr(value if len(value) <= most else value[: most - 1] + "…") if value else "nothing"
+    if isinstance(value, list | tuple) and not value:
+        return "nothing"
     if isinstance(value, list | tuple) and len(value) > 3 and not all(isinstance(v, int | float) for v in value):
         return f"{', '.join(_short(v, 24) for v in value[:3])}, … ({len(value)})"
     if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):

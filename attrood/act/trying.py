@@ -38,7 +38,14 @@ def classes_after(
             raise ValueError(f"{name!r} is no class of the log" + (f": did you mean {near[0]!r}?" if near else ""))
     if both := sorted({*drop} & {*rename}):
         raise ValueError(f"{both[0]!r} is to be dropped and renamed: say one of them")
-    names = [rename.get(c, c) for c in class_names if c not in drop] + [str(a) for a in add]
+    if same := [c for c, new in rename.items() if c == new]:
+        raise ValueError(f"{same[0]!r} is to be renamed to itself")
+    names = [rename.get(c, c) for c in class_names if c not in drop]
+    for a in map(str, add):
+        key = (vocabulary.same_word(a), vocabulary.sense_of(a))
+        if there := [n for n in names if (vocabulary.same_word(n), vocabulary.sense_of(n)) == key and key[0]]:
+            raise ValueError(f"{a!r} is a class already: {there[0]!r}")
+        names.append(a)
     if len(names) < 2:
         raise ValueError(f"a class list must keep at least 2 names, got {names}")
     return make.class_names_of(names)

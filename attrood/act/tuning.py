@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from ..ground import defaults, unit_rows
 
@@ -167,6 +168,7 @@ def tune(
 
     look(kept[0])
     loss = tuning_loss(x[~held], y[~held], t, scale, weights, foreign)
-    minimize(loss, np.zeros(t.size), jac=True, method="L-BFGS-B", callback=look, options={"maxiter": steps})
+    with threadpool_limits(1):  # same bits at any number of threads; on a busy machine two of them wait for each other
+        minimize(loss, np.zeros(t.size), jac=True, method="L-BFGS-B", callback=look, options={"maxiter": steps})
     moved = unit_rows(t + kept[0].reshape(t.shape))
     return Tuned(moved, step[0], seen, (int((~held).sum()), int(held.sum())))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IDEAS', 'STAND_IN', 'CORE_GROUPS', 'LEAST_ROWS', 'core_columns', 'count_ideas', 'idea_columns', 'Standard',
-           'standard', 'shrunk_correlation', 'few_axes', 'id_rows', 'core_evidence', 'fit_ideas', 'few_stages',
+           'standard', 'shrunk_correlation', 'few_axes', 'id_rows', 'core_evidence', 'Ideas', 'fit_ideas', 'few_stages',
            'few_fit']
 
 # %% ../../nbs/05_axes/15_few.ipynb #89821294
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -182,24 +182,46 @@ def core_evidence(
     return E[list(kept)], kept, {c: "does not vary over the ID rows" for c in columns if flat[c]}
 
 # %% ../../nbs/05_axes/15_few.ipynb #68ea0fbd
+class Ideas(NamedTuple):
+    "Axes of correlations and the standard."
+
+    axes: np.ndarray  # (k, m) unit loadings, in the order of names
+    names: list[str]  # (k,)
+    ties: list[str]  # in words
+    counted: float  # rows that counted beside the standard
+
+
+def _worth_a_name(W: np.ndarray, known: np.ndarray, more: np.ndarray, own: np.ndarray) -> bool:
+    "Whether axes explain more beyond the standard's than one more axis of the standard would."
+    mine, *others = (float(coverage(A, own).mean()) for A in (W, known, more))
+    return mine > max(others)
+
+
 def fit_ideas(
     own: npt.ArrayLike,  # (m, m) correlations of the ID rows
     rows: int,  # number of ID rows
     names: Sequence[str],  # (m,) core scores
     k: int | None = None,  # number of axes; None: one for each idea, six at most
     alpha: float | None = None,  # penalty, as a share of `alpha_max`; None: the settled one
-) -> tuple[np.ndarray, list[str], list[str]]:  # (k, m) axes, their names, ties in words
+) -> Ideas:
     "Axes of correlations and the standard, named, in the order of names."
     groups, base = [CORE_GROUPS[n] for n in names], standard().of(names)
     k = count_ideas(names) if k is None else k
     if not 1 <= k <= len(names):
         raise ValueError(f"k must be from 1 to the number of scores, {len(names)}, got {k}")
     penalty = defaults.settled("few_alpha") if alpha is None else alpha
-    W, known = (few_axes(R, k, penalty) for R in (shrunk_correlation(own, rows, base), base))
-    found, ties = name_axes(W, groups, known, name_axes(known, groups)[0])
+    known = few_axes(base, k, penalty)
+    usual = name_axes(known, groups)[0]
+    for counted in (float(rows), min(float(rows), defaults.settled("standard_rows")), 0.0):  # noqa: B007
+        W = few_axes(shrunk_correlation(own, counted, base), k, penalty)
+        found, ties = name_axes(W, groups, known, usual)
+        if set(found) == set(usual):
+            break
+        if _worth_a_name(W, known, few_axes(base, min(k + 1, len(names)), penalty), np.asarray(own)):
+            break
     place = {a.name: i for i, a in enumerate(AXIS_NAMES.values())}
     order = sorted(range(k), key=lambda j: (place[found[j].rstrip("0123456789")], len(found[j]), found[j]))
-    return W[order], [found[j] for j in order], ties
+    return Ideas(W[order], [found[j] for j in order], ties, counted)
 
 # %% ../../nbs/05_axes/15_few.ipynb #d08f3f08
 def _labels(W: np.ndarray, names: Sequence[str], groups: Sequence[str], ties: Sequence[str]) -> Labels:
@@ -223,13 +245,13 @@ def _labels(W: np.ndarray, names: Sequence[str], groups: Sequence[str], ties: Se
     )
 
 # %% ../../nbs/05_axes/15_few.ipynb #f8cc9aaf
-def _selection(
-    W: np.ndarray, names: Sequence[str], core: Mapping[str, str], own: np.ndarray, rows: int
-) -> dict[str, Any]:
+def _selection(fit: Ideas, core: Mapping[str, str], own: np.ndarray, rows: int) -> dict[str, Any]:
     "Why these axes, what they are called in words, and what they leave out."
-    groups = [CORE_GROUPS[n] for n in core.values()]
+    W, names, _, counted = fit
+    groups, weight = [CORE_GROUPS[n] for n in core.values()], defaults.settled("standard_rows")
     ideas = {idea: [c for c, n in core.items() if n in group] for idea, group in IDEAS.items()}
-    present, weight = {idea: columns for idea, columns in ideas.items() if columns}, defaults.settled("standard_rows")
+    present = {idea: columns for idea, columns in ideas.items() if columns}
+    said = {"counted": counted} if counted < rows else {}
     return {
         "rule": "ideas",
         "reason": f"one axis for each idea that the log can measure: {', '.join(present)}",
@@ -239,7 +261,7 @@ def _selection(
         },
         "lost": dict(zip(core, 1 - coverage(W, own), strict=True)),
         "alone": dict(zip(names, match_axes(W, few_axes(own, len(W))).cosine, strict=True)),
-        "standard": {"rows": weight, "share": weight / (rows + weight), "sets": list(standard().sets)},
+        "standard": {"rows": weight, "share": weight / (counted + weight), "sets": list(standard().sets), **said},
         "left_out": {},
     }
 
@@ -259,7 +281,8 @@ def few_stages(
         raise ValueError(f"X must have a score of {', '.join(core)} that varies over ID rows, got none")
     at = [list(columns).index(c) for c in kept]
     own = np.atleast_2d(np.corrcoef(X[:, at].T))
-    W, names, ties = fit_ideas(own, len(X), list(kept.values()), k, alpha)
+    fit = fit_ideas(own, len(X), list(kept.values()), k, alpha)
+    W, names, ties, _ = fit
     groups, components = [CORE_GROUPS[n] for n in kept.values()], np.zeros((len(W), len(columns)))
     components[:, at] = W
     others = {c: "measures an idea again; mode 'many' takes all" for c in columns if c not in core}
@@ -269,7 +292,7 @@ def few_stages(
         "explained": adjusted_variance(W, own).sum(-1) / np.trace(own),
         "alpha": defaults.settled("few_alpha") if alpha is None else float(alpha),
         "dropped": others | {c: "does not vary over the ID rows" for c in columns if c in core and c in flat},
-        "selection": _selection(W, names, kept, own, len(X)),
+        "selection": _selection(fit, kept, own, len(X)),
     }
 
 # %% ../../nbs/05_axes/15_few.ipynb #43aa0de9
@@ -280,10 +303,10 @@ def few_fit(
     "How the axes of a card are fitted again to other rows."
     core = idea_columns([c for c in card.evidence if c not in card.dropped])
     at, base = [card.evidence.index(c) for c in core], standard().of(list(core.values()))
-    k = len(card.names)
+    k, most = len(card.names), card.selection.get("standard", {}).get("counted", np.inf) if weight else np.inf
 
     def fit(m: Moments) -> np.ndarray:
-        R = shrunk_correlation(m.correlation[..., at, :][..., at], m.count, base, weight)
+        R = shrunk_correlation(m.correlation[..., at, :][..., at], np.minimum(m.count, most), base, weight)
         W = few_axes(R, k, card.alpha, n_starts=4, tol=1e-6)
         out = np.zeros((*W.shape[:-1], len(card.evidence)))
         out[..., at] = W

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import betaincinv
 
 from ..axes import AxisCard
-from .detectors import FITTERS, KINDS, Detector, as_columns, load_detector
+from .detectors import FITTERS, KINDS, Detector, Fitter, Kind, as_columns, load_detector
 from .intervals import check_level
 from .threshold import Threshold
 from ..evidence import extras
@@ -59,7 +59,7 @@ def _additive(x: np.ndarray, params: dict[str, np.ndarray]) -> np.ndarray:
     return total
 
 
-KINDS["additive"] = (_additive, ("median", "deviation"))
+KINDS["additive"] = Kind(_additive, ("median", "deviation"), additive_parts)
 
 # %% ../../nbs/07_detect/08_additive.ipynb #59807a58
 def fit_additive(
@@ -93,7 +93,7 @@ def fit_additive(
     return Detector("additive", "additive", names, params if (weight == 1).all() else params | {"weight": weight})
 
 
-FITTERS["additive"] = fit_additive
+FITTERS["additive"] = Fitter(fit_additive, ("weights", "acceptance"), promises=True)
 
 # %% ../../nbs/07_detect/08_additive.ipynb #950b1cc6
 def fit_weights(

@@ -56,13 +56,12 @@ def _fit_all(
     plane: Sequence[str] | None,  # two axis names
     names: Sequence[str],  # of FITTERS, on all axes
     complete: Sequence[str],  # of FITTERS, on all evidence and fixed axes
-    weights: Mapping[str, float],  # of the additive detector's parts
+    weights: Mapping[str, float],  # of axes, for detectors that take them
 ) -> dict[str, tuple[str, Detector, pd.DataFrame]]:  # label -> (inputs, detector, table it reads)
     """Fit every detector on the train rows."""
     t, found = y[train], {}
     for name in names:
-        more = {"weights": weights} if name == "additive" else {}
-        found[f"{name} on axes"] = ("axes", FITTERS[name](axes[train], t, **more), axes)
+        found[f"{name} on axes"] = ("axes", FITTERS[name](axes[train], t, weights=weights), axes)
     if plane is not None:
         found["logistic on the plane"] = ("plane", FITTERS["logistic"](axes[train], t, plane), axes)
     for name in complete:
@@ -312,7 +311,7 @@ def evaluate_detectors(
     training_free: Sequence[str] | None = None,  # evidence without a training set, the opponent of ID-only detectors
     detectors: Sequence[str] = COMPARED,  # names in `detectors.FITTERS`, each on all axes
     complete: Sequence[str] = ("logistic", "mahalanobis"),  # of `detectors`, also on all evidence and on fixed axes
-    weights: Mapping[str, float] = {},  # of the parts of the additive detector, by axis
+    weights: Mapping[str, float] = {},  # of axes, for detectors that take them
     fit_on: str = "domain",  # supervised detectors and opponents see the "domain" or the "pooled" OoD rows
     acceptance: float = defaults.settled("acceptance"),  # share of ID rows that thresholds keep
     level: float = defaults.settled("level"),  # of intervals and tests

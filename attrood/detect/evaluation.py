@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..axes import AxisCard, Mode
-from .additive import additive_parts, list_weights, promised_rate
+from .additive import list_weights, promised_rate
 from .comparison import BEST, Evaluation, evaluate_detectors
-from .detectors import FITTERS, Detector, as_columns, load_detector
+from .detectors import FITTERS, KINDS, Detector, as_columns, load_detector
 from .figures import plot_auroc_bars, plot_differences, plot_roc, plot_score_histograms
 from .threshold import RealisedRate, realised_rate
 from ..evidence import evidence_frame, extras, registry
@@ -141,12 +141,12 @@ def fit_decision(
             f"got {len(mask)} in all"
         )
     z = _coordinates(card, card.evidence_of(log, table).loc[mask])
-    more: dict[str, Any] = {}
-    if detector == "additive":
-        more = {"weights": _checked_weights(card, log), "acceptance": acceptance}
-    fitted = FITTERS[detector](z[part == "fit"], np.zeros(int((part == "fit").sum())), **more)
+    fitter, known = FITTERS[detector], dict[str, Any](acceptance=acceptance)
+    if "weights" in fitter.takes:
+        known["weights"] = _checked_weights(card, log)
+    fitted = fitter(z[part == "fit"], np.zeros(int((part == "fit").sum())), **known)
     made = fitted.with_threshold(z[part == "threshold"], acceptance)
-    if detector == "additive" and made.threshold is not None:
+    if fitter.promises and made.threshold is not None:
         return made.to_dict() | {"promise": promised_rate(made.threshold)._asdict()}
     return made.to_dict()
 
@@ -168,10 +168,10 @@ def decision_parts(
 ) -> pd.DataFrame | None:  # (n, k) nats, summing to the score; None for a detector that is no sum
     "What each axis adds to the score of each row."
     d = load_detector(decision)
-    if d.kind != "additive":
+    if (parts := KINDS[d.kind].parts) is None:
         return None
     x, names = as_columns(coordinates, list(d.columns))
-    return pd.DataFrame(additive_parts(x, d.params), columns=names, index=coordinates.index)
+    return pd.DataFrame(parts(x, d.params), columns=names, index=coordinates.index)
 
 # %% ../../nbs/07_detect/07_evaluation.ipynb #04777ed6
 def decision_drift(
