@@ -27,7 +27,7 @@ ALONE = defaults.settled(
 )  # times as strong as the next, for a condition that is named in a picture of another kind
 PART_OF = {"bordered": "partly covered"}  # a bar of a border is a flat rectangle
 
-# %% ../../nbs/08_why/18_faults.ipynb #7f6e4b56
+# %% ../../nbs/08_why/18_faults.ipynb #stand001
 def stand_out(
     found: np.ndarray,  # (n, c) strengths of conditions
     names: np.ndarray,  # (c,) of them
@@ -52,7 +52,7 @@ def on_ground(
     away = picture.relative(pixels)[:, picture.names == "ground"]
     return (away > 1).any(axis=1)
 
-
+# %% ../../nbs/08_why/18_faults.ipynb #7f6e4b56
 def faults_of(
     picture: picture_causes.PictureReference | None,  # familiar pictures
     causes: picture_causes.PictureCauses | None,  # known faults
