@@ -50,7 +50,7 @@ def on_ground(
 ) -> np.ndarray:  # (n,) bool
     "Whether more flat ground reaches in than in 19 familiar pictures of 20; never where that was not measured."
     away = picture.relative(pixels)[:, picture.names == "ground"]
-    return (away > 1).any(axis=1)
+    return np.asarray((away > 1).any(axis=1))
 
 # %% ../../nbs/08_why/18_faults.ipynb #7f6e4b56
 def faults_of(
