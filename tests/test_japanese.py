@@ -3,10 +3,12 @@
 import re
 
 import pytest
+from typer.testing import CliRunner
 
 from attrood.entrance import phrases, run
+from attrood.entrance.cli import app
 from attrood.entrance.phrases import said
-from attrood.log import bundled_log
+from attrood.log import bundled_log, write_log
 
 SENTENCE = re.compile(r"[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}")  # three English words with nothing between them
 
@@ -54,6 +56,15 @@ def test_gaps_of_numbers_hold_no_words():
     assert said("a street in many images") == "a street in many images"
     assert said("3 images") == "画像 3 枚" and said("no images") == "no images"
     assert said("  fixed") == "  固定" and phrases.phrases_of(["photo-0007", ""]) == {}
+
+
+def test_score(made, tmp_path):
+    write_log(bundled_log(), tmp_path / "log.parquet")
+    line = ["score", str(tmp_path / "log.parquet"), "--axes", str(made[0] / "axes.json"), "--language", "ja"]
+    told = CliRunner().invoke(app, [*line, "-o", str(tmp_path / "scores.parquet")])
+    assert told.exit_code == 0, told.output
+    assert english(told.stderr) == []
+    assert "見慣れた" in told.stderr and "1467 行を" in told.stderr
 
 
 def test_english_stays_as_it_was(tmp_path):

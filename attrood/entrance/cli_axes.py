@@ -90,10 +90,13 @@ def score_command(
     out: Annotated[Path, typer.Option("-o", "--out", help="The scores to write, Parquet.")] = Path("scores.parquet"),
     any_model: AnyModelOption = False,
     fail_if: FailIfOption = None,
+    language: LanguageOption = "en",
     as_json: JsonOption = False,
 ) -> None:
     "Give every row of a log its coordinates on fixed axes."
     from attrood.axes import AxisCard
+    from attrood.entrance import phrases
+    from attrood.entrance.analysis import collected_notes
     from attrood.entrance.results import write_scores
     from attrood.entrance.sets import set_lines
     from attrood.why import scoring
@@ -102,11 +105,13 @@ def score_command(
     card = AxisCard.read(axes)
     asked = read_alarms(fail_if, card.names)
     source, means = log_source(log), scoring.DomainMeans(card)
-    write_scores(means.through(tracked(scoring.score_batches(card, source, any_model), len(source), "score")), out)
+    with collected_notes() as notes:
+        write_scores(means.through(tracked(scoring.score_batches(card, source, any_model), len(source), "score")), out)
     if (said := means.said()) is not None:
-        say("\n".join(set_lines(said)))
+        say("\n".join(set_lines(said, language)))
     say(means.table().to_string(float_format=lambda v: f"{v:.3f}"))
-    say(f"\n{len(source)} rows written to {out}")
+    for line in (*(f"note: {n}" for n in notes), "", f"{len(source)} rows written to {out}"):
+        say(phrases.said(line, language))
     emit({"rows": len(source), "out": str(out), "axes": list(card.names)}, as_json)
     raise_alarms(asked, out)
 
