@@ -165,7 +165,7 @@ def test_the_room_needs_no_torch():
     [
         ({"add": ["no such word"]}, "no text vector for 'no such word'"),
         ({"drop": ["class 9"]}, "'class 9' is no class of the log"),
-        ({"add": ["class 1"]}, "class_names must be different"),
+        ({"add": ["Class_1"]}, "'Class_1' is a class already: 'class 1'"),
         ({"templates": ["a {}"]}, "templates need the model's text tower"),
         ({}, "say what is to be tried"),
         ({"add": [""]}, "class_names must be names, got '' at 6"),
