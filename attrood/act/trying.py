@@ -25,6 +25,11 @@ from ..log import Log, LogError, files, make
 from ..log import rows as log_rows
 
 # %% ../../nbs/09_act/03_whatif.ipynb #5b96dc22
+def _spelt(name: str) -> str:
+    "A name without what spelling leaves open: capitals, spaces, hyphens."
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
 def classes_after(
     class_names: Sequence[str],  # (C,) of the log
     add: Sequence[str] = (),  # names to be added
@@ -42,8 +47,7 @@ def classes_after(
         raise ValueError(f"{same[0]!r} is to be renamed to itself")
     names = [rename.get(c, c) for c in class_names if c not in drop]
     for a in map(str, add):
-        key = (vocabulary.same_word(a), vocabulary.sense_of(a))
-        if there := [n for n in names if (vocabulary.same_word(n), vocabulary.sense_of(n)) == key and key[0]]:
+        if there := [n for n in names if a.strip() and _spelt(n) == _spelt(a)]:
             raise ValueError(f"{a!r} is a class already: {there[0]!r}")
         names.append(a)
     if len(names) < 2:
