@@ -70,7 +70,7 @@ def _round(state: dict[str, np.ndarray], tol: float) -> np.ndarray:  # (p,) bool
     s["Ue"], s["Ve"] = unit_vectors(U + bold[:, None, None] * dU, 1), V + bold[:, None, None] * dV
     still = np.abs(dV).reshape(len(V), -1).max(1) <= tol * np.abs(V).reshape(len(V), -1).max(1)
     s["U"], s["V"], s["f"], s["bold"] = U, V, f, bold
-    s["calm"] = np.where(still & ~back, s["calm"] + 1, 0)
+    s["calm"] = np.where(back, s["calm"], np.where(still, s["calm"] + 1, 0))  # at rest, a last bit may turn it back
     return s["calm"] >= 2
 
 # %% ../../nbs/05_axes/05_solver.ipynb #83eba7d0
@@ -169,14 +169,15 @@ def _settle(
     for _ in range(6):
         best = np.lexsort((run["f"], group))[np.unique(np.sort(group), return_index=True)[1]]
         restless = best[~run["ok"][best] & (run["f"][best] > 0)]
-        for i in restless:
-            U, V = _polish(R[i], run["U"][i], run["V"][i], run["f"][i], alpha[i], max_iter)
-            again = _alternate(R[i : i + 1], U[None], V[None], alpha[i : i + 1], max_iter, tol)
-            if again["f"][0] <= run["f"][i] * (1 + 1e-12):
-                for name, value in again.items():
-                    run[name][i] = value[0] + (run["n"][i] if name == "n" else 0)
         if not len(restless):
             break
+        polished = [_polish(R[i], run["U"][i], run["V"][i], run["f"][i], alpha[i], max_iter) for i in restless]
+        U, V = (np.stack(part) for part in zip(*polished, strict=True))
+        again = _alternate(R[restless], U, V, alpha[restless], max_iter, tol)  # together: a round costs little more
+        good = again["f"] <= run["f"][restless] * (1 + 1e-12)
+        again["n"] += run["n"][restless]
+        for name, value in again.items():
+            run[name][restless[good]] = value[good]
     return best
 
 # %% ../../nbs/05_axes/05_solver.ipynb #181f588f
