@@ -164,7 +164,7 @@ class _Named(_Ranked):
     ) -> str:  # such as "z_u = 0.9187 dnormalized_entropy_gain + 0.3949 doodscore_gain"
         "An axis as the paper writes it, (53) and (54), largest weights first."
         w = self.components[j]
-        order = sorted(np.flatnonzero(w), key=lambda m: (-abs(w[m]), m))
+        order = sorted(np.flatnonzero(w), key=lambda m: (-round(float(abs(w[m])), 6), m))  # no order by a last bit
         terms = [f"{'-' if w[m] < 0 else '+'} {abs(w[m]):.{digits}f} {feature_name(self.evidence[m])}" for m in order]
         return f"{self.names[j]} = " + (" ".join(terms).removeprefix("+ ") or "0")
 
