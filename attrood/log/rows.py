@@ -184,8 +184,11 @@ class LogFiles(_Read):
         "All rows, checked, with every column; at their end the fingerprint is known."
         found = Fingerprint(self.manifest)
         for log in self.read(self.columns, size, coded=True):
-            found.add(log)
-            yield log
+            held = log.table.schema  # lists of texts stay coded, numbers get the width of the whole log
+            schema = pa.schema([h if "dictionary" in str((h := held.field(f.name)).type) else f for f in self.schema])
+            part = replace(log, table=log.table.select(self.columns).cast(schema), name=self.name)
+            found.add(part)
+            yield part
         self.__dict__["_fingerprint"] = found.hexdigest()
 
 # %% ../../nbs/02_log/05_rows.ipynb #a86cedce
@@ -390,7 +393,7 @@ def some_rows(
     if isinstance(log, Log):
         batches = log_batches(log, kept, size)
     else:
-        batches = log.hashed(size) if hashed else log.read(kept, size)
+        batches = log.hashed(size) if hashed else log.batches(kept, size)
     for batch in batches:
         here = row[np.searchsorted(row, first) : np.searchsorted(row, first + len(batch))] - first
         parts.append(batch.table.select(kept).take(pa.array(here)))
