@@ -266,7 +266,7 @@ def stand_in(world: SimpleNamespace, name: str, heavy) -> None:
 
     picture = SimpleNamespace(
         figure=SimpleNamespace(
-            savefig=lambda file, **options: Path(file).write_bytes(b"picture"), axes=[], findobj=lambda kind: []
+            savefig=lambda file, **options: Path(file).write_bytes(b"picture"), axes=[], get_children=list
         )
     )
     job._analyse_into, summary.summary = analyse_into, lambda *args, **options: ""
