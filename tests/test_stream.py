@@ -159,6 +159,7 @@ def test_a_long_log_written_elsewhere_is_read_once_and_hashed(in_memory, kind, t
     expected = rows.some_rows(base, 500, 333)
     assert some.table.equals(expected.table) and some.array("id").tolist() == expected.array("id").tolist()
     assert rows.some_rows(rows.open_log(tmp_path), 500, 97).table.equals(some.table), "the fingerprint changes no row"
+    assert read_log(tmp_path).fingerprint() == base.fingerprint(), "read whole it is the same log"
 
 
 def test_a_long_log_whose_names_are_no_texts_is_refused_in_a_line(in_memory, tmp_path):

@@ -260,6 +260,14 @@ def _open(file: Path) -> tuple[pq.ParquetFile, Manifest]:
         raise LogError(f"{file}: {e}") from e
 
 # %% ../../nbs/02_log/03_files.ipynb #9d518339
+def _parts(parquet: pq.ParquetFile) -> list[pa.Table]:
+    "A whole file; group by group where it holds lists of codes, which Arrow cannot join."
+    try:
+        return [parquet.read()]
+    except pa.ArrowNotImplementedError:
+        return [parquet.read_row_group(group) for group in range(parquet.num_row_groups)]
+
+
 def read_log(
     path: str | Path,  # a Parquet file or a folder of them
 ) -> Log:  # checked, rows in the order of the files, which are sorted by name
@@ -269,13 +277,14 @@ def read_log(
         parquet, manifest = _open(file)
         with parquet:
             try:
-                table = parquet.read()
+                parts = _parts(parquet)
             except (pa.ArrowException, OSError, ValueError) as e:
                 raise LogError(
                     f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write "
                     "it again"
                 ) from e
-        logs.append(check_log(Log(plain_table(table, file), manifest, str(file))))
+        table = pa.concat_tables([plain_table(part, file) for part in parts])
+        logs.append(check_log(Log(table, manifest, str(file))))
     log = _merged(logs, str(path)) if len(logs) > 1 else replace(logs[0], name=str(path))
     if not len(log):
         raise LogError(
