@@ -103,13 +103,6 @@ def tabled(node: ast.stmt) -> bool:
     return isinstance(getattr(node, "value", None), (ast.Dict, ast.Tuple, ast.List))
 
 
-def is_table(code: str) -> bool:
-    "Whether a cell is imports, or tables of data: those are as long as it is, and split only to be shorter."
-    body = ast.parse(code).body
-    imports = all(isinstance(n, (ast.Import, ast.ImportFrom, ast.Try)) for n in body)
-    return imports or all(map(tabled, body))
-
-
 @modules
 def test_a_module_is_short_and_plain(name):
     source = module_path(name).read_text(encoding="utf-8")
@@ -238,9 +231,8 @@ def test_exported_cells_are_short(path):
                 if isinstance(n, ast.FunctionDef)
             }
             assert max(lines.values(), default=0) <= MAX_FUNCTION, f"cell {i}: {lines}"
-            if not is_table(source):
-                assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
-                assert max(map(len, source.splitlines())) <= MAX_LINE, f"cell {i} has a longer line than {MAX_LINE}"
+            assert source.count("\n") < MAX_CELL, f"cell {i} has {source.count(chr(10)) + 1} lines"
+            assert max(map(len, source.splitlines())) <= MAX_LINE, f"cell {i} has a longer line than {MAX_LINE}"
             public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)
             assert len(public) <= 3, f"cell {i} defines {public}"
 

@@ -131,25 +131,28 @@ LABELS_JA = {
 # %% ../../nbs/10_entrance/10_page_text.ipynb #7cd91706
 NOTES_JA = {
     "Each point is one image.": "点は一枚の画像。",
-    "The dashed box holds nearly all familiar images on these two axes; whether an image stands out is decided on all axes together. "
-    "Hover or tap for the reason; drag to zoom, double-click to go back.": "破線の枠には、この二つの軸で見慣れた画像のほぼすべてが入る。目立つかどうかは全部の軸で決まる。"
-    "点に触れると理由、ドラッグで拡大、ダブルクリックで戻る。",
-    "An axis is a weighted sum of evidence. All evidence rises when an image gets less familiar, so a high coordinate means unusual.": "軸は証拠の重み付き和。"
-    "どの証拠も画像が見慣れないほど大きいので、座標が大きいほど普通でない。",
-    "Mean position of each domain on each axis, with its 95 % interval. 0 is a typical familiar image, 1 the point that 95 % of the familiar images stay under; "
-    "below −1 is unusual too.": "各集合の各軸での平均と 95 % 区間。0 は典型的な見慣れた画像、1 は見慣れた画像の 95 % が下回る点、−1 より下も普通でない。",
-    "Per quarter: the most typical images, the most extreme, and the surest of those that are wrong.": "四つの領域ごとに、最も典型的、最も極端、"
-    "そして誤りのうち最も確信の強い画像。",
-    "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar ones. "
-    "AUROC is 1 for perfect and 0.5 for chance. The sum (additive) and Mahalanobis were shown familiar images alone, logistic both kinds. "
-    "Everything was fitted to 60 % of the images, the single score chosen on 20 %, "
-    "and these numbers come from the 20 % that were held out.": "軸と、最良の単独スコアが、見慣れない画像をどれだけ見分けるか。AUROC は 1 が完全、0.5 が偶然。"
-    "和 (additive) と Mahalanobis は見慣れた画像だけから、logistic は両方から学んだ。画像の 60 % で学び、単独スコアは 20 % で選び、数値は残りの 20 % による。",
+    "The dashed box holds nearly all familiar images on these two axes; whether an image stands out is "
+    "decided on all axes together. Hover or tap for the reason; drag to zoom, double-click to go back.": ""
+    "破線の枠には、この二つの軸で見慣れた画像のほぼすべてが入る。目立つかどうかは全部の軸で決まる。点に触れると理由、ドラッグで拡大、ダブルクリックで戻る。",
+    "An axis is a weighted sum of evidence. All evidence rises when an image gets less familiar, so a "
+    "high coordinate means unusual.": ""
+    "軸は証拠の重み付き和。どの証拠も画像が見慣れないほど大きいので、座標が大きいほど普通でない。",
+    "Mean position of each domain on each axis, with its 95 % interval. 0 is a typical familiar image, 1 "
+    "the point that 95 % of the familiar images stay under; below −1 is unusual too.": ""
+    "各集合の各軸での平均と 95 % 区間。0 は典型的な見慣れた画像、1 は見慣れた画像の 95 % が下回る点、−1 より下も普通でない。",
+    "Per quarter: the most typical images, the most extreme, and the surest of those that are wrong.": ""
+    "四つの領域ごとに、最も典型的、最も極端、そして誤りのうち最も確信の強い画像。",
+    "How well the axes, and the best single score, tell each kind of unfamiliar images from the familiar "
+    "ones. AUROC is 1 for perfect and 0.5 for chance. The sum (additive) and Mahalanobis were shown "
+    "familiar images alone, logistic both kinds. Everything was fitted to 60 % of the images, the single "
+    "score chosen on 20 %, and these numbers come from the 20 % that were held out.": ""
+    "軸と、最良の単独スコアが、見慣れない画像をどれだけ見分けるか。AUROC は 1 が完全、0.5 が偶然。和 (additive) と Mahalanobis は見慣れた画像だけから、logistic"
+    " は両方から学んだ。画像の 60 % で学び、単独スコアは 20 % で選び、数値は残りの 20 % による。",
     "The axes are fitted again to resampled images. A cosine of 1 is the same axis.": "画像を取り直して軸を作り直した。余弦 1 は同じ軸。",
     "The picture needs JavaScript; all tables below do not.": "図には JavaScript が要る。下の表には要らない。",
     "This file is complete in itself: it loads nothing from the network.": "このファイルだけで完結し、ネットワークからは何も読まない。",
-    "Bars: 0 in the middle is a typical familiar image, 1 the point 95 % of them stay under; full at 3.": "棒：中央の 0 は典型的な見慣れた画像、"
-    "1 はその 95 % が下回る点、端は 3。",
+    "Bars: 0 in the middle is a typical familiar image, 1 the point 95 % of them stay under; full at 3.": ""
+    "棒：中央の 0 は典型的な見慣れた画像、1 はその 95 % が下回る点、端は 3。",
     "The image that stands out most. Hover or tap a point to see another.": "最も目立つ画像。点に触れるとほかの画像が見られる。",
 }  # sentences below headings
 

@@ -195,6 +195,10 @@ WORDS_JA = {
     "model": "モデル",
     "templates": "プロンプト",
     "classes": "クラス",
+}  # single words
+
+# %% ../../nbs/10_entrance/25_phrases.ipynb #4b158b0b
+WORDS_JA |= {
     "class names sha256": "クラス名の SHA-256",
     "software": "ソフトウェア",
     "source": "出どころ",
@@ -219,7 +223,7 @@ WORDS_JA = {
     "word_lead": "語の先行",
     "word_kind": "語の種類",
     "word": "語",
-}  # single words
+}
 
 # %% ../../nbs/10_entrance/25_phrases.ipynb #6b1e36d1
 NUMBERS = (

@@ -379,6 +379,10 @@ DEFAULTS |= {
         "see `reason_steep`; 2 leaves an error of 0.06 to 0.09 on animals, which are far and have a word at once",
         ("why.limits:SUREST",),
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #1dec7781
+DEFAULTS |= {
     "set_few": Default(
         0.05,
         "higher: fewer aspects and names are said of a set",
@@ -422,8 +426,9 @@ DEFAULTS |= {
         0.25,
         "higher: words that win on familiar images are named less",
         "all sets",
-        "five shares with six scales on labelled sets beside animals, pets and food, one group left out at a time: shares "
-        "up to 0.5 lie within 0.03 at scales of 0.5 to 0.7; 0 was chosen where vehicles of 32 pixels or flowers were left out",
+        "five shares with six scales on labelled sets beside animals, pets and food, one group left out at a time: "
+        "shares up to 0.5 lie within 0.03 at scales of 0.5 to 0.7; 0 was chosen where vehicles of 32 pixels or flowers "
+        "were left out",
         ("evidence.words:SHARE",),
     ),
     "name_scale": Default(
@@ -517,6 +522,10 @@ DEFAULTS |= {
         "between `fair` and `equal` of the verdict",
         ("axes.axis_names:name_axes.equal",),
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #a980c352
+DEFAULTS |= {
     "surprise_base": Default(
         3.0,
         "higher: one far coordinate counts for more",
@@ -551,6 +560,10 @@ DEFAULTS |= {
         "rows gave scores of millions",
         ("detect.additive:LEAST",),
     ),
+}
+
+# %% ../../nbs/00_ground/04_defaults.ipynb #429cfa89
+DEFAULTS |= {
     "full_fit": Default(
         2.0,
         "higher: names that fit the ID images badly count for more",

@@ -44,6 +44,7 @@ from attrood.ground.outputs import (
     write_record,
 )
 
+# %% ../../nbs/00_ground/02_files.ipynb #7a63dd8d
 try:
     import fcntl
 except ImportError:  # Windows

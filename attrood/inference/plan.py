@@ -43,6 +43,8 @@ from attrood.inference.folder import (
     list_rejects,
     run_counts,
 )
+
+# %% ../../nbs/04_inference/07_plan.ipynb #3721172e
 from .loader import cpu_count, load_batches
 from .options import InferOptions
 from .prompts import class_list

@@ -82,13 +82,10 @@ BATCH = 16_384  # rows at a time
 SMALL = 65_536  # rows of a log that is read whole
 
 # %% ../../nbs/02_log/05_rows.ipynb #102b65cf
-def further_lists(
-    schema: pa.Schema,  # of a log
-    manifest: Manifest,  # of the log
-) -> list[str]:
-    "Columns of lists that neither the schema of a log nor its evidence asks for."
-    listed = [f.name for f in schema if pa.types.is_nested(f.type)]
-    return [c for c in listed if c not in REQUIRED and c not in manifest.evidence]
+def _flat(schema: pa.Schema, manifest: Manifest) -> list[str]:
+    "Columns but for lists that no score, axis or reason reads: image vectors, the closest words, the user's own."
+    asked = {*REQUIRED, *manifest.evidence}
+    return [f.name for f in schema if f.name in asked or not pa.types.is_nested(f.type)]
 
 
 @dataclass(frozen=True)
@@ -108,11 +105,6 @@ class _Files:
     def columns(self) -> list[str]:
         "Names of the columns."
         return self.schema.names
-
-    @property
-    def lists(self) -> list[str]:
-        "Columns of lists that no score, axis or reason reads: image vectors, the closest words, the user's own."
-        return further_lists(self.schema, self.manifest)
 
 # %% ../../nbs/02_log/05_rows.ipynb #b540d65b
 def _refuse(log: "_Read", twice: npt.NDArray[np.uint64]) -> None:
@@ -138,7 +130,8 @@ class _Read(_Files):
         coded: bool = False,  # texts of lists as numbers and a dictionary
     ) -> Iterator[Log]:
         "The rows as `batches` gives them, in the files' types and with what the check needs."
-        read = [c for c in self.columns if c in columns or check and c not in self.lists]
+        checked = _flat(self.schema, self.manifest) if check else []
+        read = [c for c in self.columns if c in columns or c in checked]
         unread, ids = set(self.columns) - set(read), UniqueIds()
         for file in self.files:
             first = 0
@@ -252,9 +245,7 @@ def flat_columns(
     log: Log | LogFiles,  # in memory or in files
 ) -> list[str]:
     "Columns of a log but for lists that no score, axis or reason reads."
-    schema = log.table.schema if isinstance(log, Log) else log.schema
-    further = further_lists(schema, log.manifest)
-    return [c for c in schema.names if c not in further]
+    return _flat(log.table.schema if isinstance(log, Log) else log.schema, log.manifest)
 
 
 def log_batches(

@@ -60,6 +60,10 @@ REASONS_EN = {
     "sure": "{said} (probability {p}): {evidence}. ",
     "row_familiar": "It looks familiar",
     "row_not_in_list": "It shows '{name}', which no class names",
+}  # parts of a reason
+
+# %% ../../nbs/08_why/11_language.ipynb #bf6c08c1
+REASONS_EN |= {
     "row_fault": "The picture is {name}",
     "row_medium": "It is another kind of picture, '{name}'",
     "row_look": "It looks different from the familiar images, though no other thing is seen in it",
@@ -93,8 +97,9 @@ REASONS_EN = {
     "page_do_it": "what to do",
     "page_axes": "on the axes",
     "do_classes": "add classes: {names}",
-}  # parts of a reason
+}
 
+# %% ../../nbs/08_why/11_language.ipynb #9f6d6311
 FAULTS_EN = {
     "noisy": ("noisy", "more light or a longer exposure"),
     "compressed": ("compressed", "save with a higher quality"),
@@ -202,6 +207,10 @@ REASONS_JA = {
     "sure": "{said}（確率 {p}）：{evidence}。",
     "row_familiar": "見慣れた画像と変わらない",
     "row_not_in_list": "どのクラスにもない「{name}」が写っている",
+}  # 理由の言葉
+
+# %% ../../nbs/08_why/11_language.ipynb #96c021dd
+REASONS_JA |= {
     "row_fault": "画像の不具合：{name}",
     "row_medium": "別の種類の画像（{name}）",
     "row_look": "見慣れた画像と写りが違うが、別の物は見えない",
@@ -235,8 +244,9 @@ REASONS_JA = {
     "page_do_it": "対応",
     "page_axes": "軸の上では",
     "do_classes": "クラスを追加する：{names}",
-}  # 理由の言葉
+}
 
+# %% ../../nbs/08_why/11_language.ipynb #4a7d746d
 FAULTS_JA = {
     "noisy": ("ノイズ", "光を増やすか露光を長くする"),
     "compressed": ("圧縮", "高い画質で保存する"),
