@@ -374,13 +374,7 @@ def some_rows(
     "All rows of a small log, an even choice of a large one: the same in any order, in memory and in files."
     if len(log) <= most:
         return log if isinstance(log, Log) else files.read_log(log.name)
-    try:
-        row = _chosen(log, most, size)
-    except (TypeError, ValueError):
-        for _ in log_batches(log, size=size):  # its check names what is wrong
-            pass
-        raise
-    kept, first, parts = flat_columns(log), 0, []
+    row, kept, first, parts = _chosen(log, most, size), flat_columns(log), 0, []
     if isinstance(log, Log):
         batches = log_batches(log, kept, size)
     else:
