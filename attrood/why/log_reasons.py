@@ -21,7 +21,7 @@ from ..evidence import extras, picture_causes
 from ..ground import defaults
 from ..log import Log
 from .faults import faults_of
-from .language import ENGLISH, LANGUAGES, language_of
+from .language import ENGLISH, LANGUAGES, fault_words, language_of
 from attrood.why.reasons import (
     DISTANCES,
     KINDS,
@@ -212,7 +212,8 @@ def reason_table(
     fitted = fitted if fitted is not None else Reasons.fit(log)
     pixels = extras.measures_of(log) if pixels is None and fitted.picture is not None else pixels
     strengths, has, n = fitted.answers(log, pixels)[0], log.table.column_names, len(log)
-    medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
+    word_kind = log.array("word_kind") if "word_kind" in has else np.full(n, "")
+    medium, condition = np.isin(word_kind, ["medium", "condition"]), word_kind == "condition"
     sure = kind_probabilities(fitted, strengths)
     kinds = kinds_of(strengths, medium, sure, tuple(fitted.weights))
     faults = np.full(n, "", object)
@@ -223,6 +224,7 @@ def reason_table(
         )[0]
     word = log.array("word").astype(object) if "word" in has else np.full(n, "", object)
     by_word = (kinds == "picture") & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
+    by_word &= ~condition | (faults == "")  # pixels know a condition better than a word does
     by_fault = (kinds == "picture") & ~by_word & (faults != "")
     between, pairs = np.flatnonzero(kinds == "between_classes"), np.full(n, "", object)
     top = np.array(log.manifest.class_names, object)[log.array("top_index")[between, :2]]
@@ -232,7 +234,7 @@ def reason_table(
     told = [word, faults, np.full(n, ENGLISH.reasons["look"], object), pairs]
     code = kind_code(kinds)
     usual = np.array([ACTION_OF.get(k, "") for k in KINDS], object)[code]
-    action = np.where(kinds == "picture", np.where(by_fault, "retake", "adapt"), usual)
+    action = np.where(kinds == "picture", np.where(by_fault | by_word & condition, "retake", "adapt"), usual)
     sure_of = sure[np.arange(n), code]
     made = {"reason": kinds, "reason_name": np.select(asked, told, ""), "reason_probability": sure_of}
     return pd.DataFrame(made | {"action": action.astype(object)})
@@ -283,7 +285,7 @@ def said_name(
     "A name in a language; words and classes keep that of their lists."
     table = language_of(language)
     if aspect == "fault":
-        return table.faults.get(name, (name, name))[0]
+        return fault_words(name, language)[0]
     if aspect == "look":
         return table.reasons["look"]
     a, _, b = name.partition(ENGLISH.reasons["pair"].format(a="", b=""))

@@ -20,7 +20,7 @@ from ..evidence import picture_causes
 from ..ground import files
 from ..log import Log
 from .faults import faults_of
-from .language import language_of
+from .language import fault_words, language_of
 from .limits import BETWEEN, OUTSIDE, Question, conformal_p, odds, with_limits
 
 # %% ../../nbs/08_why/13_reasons.ipynb #d2d5518c
@@ -276,7 +276,7 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
     "For each row its word, whether that is a medium, its fault with probability and sentences, its two best classes."
     n, has = len(log), log.table.column_names
     word = log.array("word").tolist() if "word" in has else [""] * n
-    medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
+    kind = log.array("word_kind") if "word_kind" in has else np.full(n, "")
     classes, top = np.array(log.manifest.class_names, object), log.array("top_index")
     fault: list[Any] = [("", 0.0, ())] * n
     if pixels is not None and fitted.picture is not None:
@@ -285,7 +285,8 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
         fault = [(c, s, f[0].evidence) for c, s, f in zip(called, sure.tolist(), found, strict=True)]
     return {
         "word": word,
-        "medium": medium.tolist(),
+        "medium": np.isin(kind, ["medium", "condition"]).tolist(),
+        "condition": (kind == "condition").tolist(),
         "fault": fault,
         "pair": classes[top[:, :2]].tolist(),
         "closest": log.array("words")[:, :3].tolist() if "words" in has else [[]] * n,
@@ -306,7 +307,7 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     "One reason from the facts of a row."
     table = language_of(language)
     t, s, p, fault = table.reasons, row["strengths"], row["shares"], row["fault"]
-    called, advice = table.faults.get(str(fault[0]), (str(fault[0]), str(fault[0])))
+    called, advice = fault_words(str(fault[0]), language)
     pair = dict(zip("ab", row["pair"], strict=False))
     lines = {
         q: t[q].format(share=p[q], name=row["word"], **pair)
@@ -317,14 +318,14 @@ def _reason(kind: str, row: Mapping[str, Any], language: str) -> Reason:
     def made(name: str, strength: float, said: Sequence[str], action: str) -> Reason:
         return Reason(kind, name, strength, tuple(said), row["sure"][kind], action)
 
-    if kind == "not_in_list" or kind == "picture" and row["medium"] and s.get("word", 0) > 1:
+    by_word = kind == "picture" and row["medium"] and s.get("word", 0) > 1 and not (row["condition"] and fault[0])
+    if kind == "not_in_list" or by_word:
         said = [lines["word"], *([t["closest"].format(words=", ".join(row["closest"]))] if row["closest"] else [])]
-        return made(
-            row["word"],
-            s["word"],
-            said,
-            t["do_class" if kind == "not_in_list" else "do_medium"].format(name=row["word"]),
-        )
+        do = t["do_class" if kind == "not_in_list" else "do_medium"].format(name=row["word"])
+        if by_word and row["condition"]:
+            condition, change = fault_words(row["word"], language)
+            return made(condition, s["word"], said, t["do_retake"].format(advice=change))
+        return made(row["word"], s["word"], said, do)
     if kind == "picture" and fault[0]:
         cause = [t["cause"].format(name=called, n=round(100 * fault[1]))] if fault[1] else []
         strength = max(s["picture"], s.get("cause", -9.0))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..evidence import meanings
 from ..ground import defaults
-from .language import ENGLISH, LANGUAGES, language_of
+from .language import ENGLISH, LANGUAGES, fault_words, language_of
 from .log_reasons import ASPECTS, aspects, said_name
 
 # %% ../../nbs/08_why/17_set_reasons.ipynb #1344d0bc
@@ -154,7 +154,6 @@ def set_action(
     least: float = 0.2,  # share of the set from which something is done about an aspect
 ) -> str:
     "What to do about a set: one thing for each aspect that many of its images have."
-    t, table = language_of(language).reasons, language_of(language)
     said = []
     for a, share in found.shares.items():
         if (share < least and a != found.first) or a == "familiar" and found.first != "familiar":
@@ -162,18 +161,19 @@ def set_action(
         names = [n for n, s in found.names[a] if s >= max(FEW, share / 10)][:4] or [n for n, _ in found.names[a][:1]]
         if a == "not_in_list":  # a class is a narrow thing
             names = [p for n in names for p in (found.parts.get(n, ())[:4] or [n])]
-        said.append(_to_do(a, names, table, t))
-    return t["semicolon"].join(dict.fromkeys(said))
+        said.append(_to_do(a, names, language))
+    return language_of(language).reasons["semicolon"].join(dict.fromkeys(said))
 
 # %% ../../nbs/08_why/17_set_reasons.ipynb #40d2f7ef
-def _to_do(aspect: str, names: Sequence[str], table: Any, t: Mapping[str, str]) -> str:
+def _to_do(aspect: str, names: Sequence[str], language: str) -> str:
     "What to do about an aspect with these names."
+    t = language_of(language).reasons
     if aspect == "not_in_list":
         key = "do_class" if len(names) == 1 else "do_classes"
         return t[key].format(name=names[0] if names else "", names=t["comma"].join(names))
     if aspect == "fault":
         return t["do_retake"].format(
-            advice=t["semicolon"].join(dict.fromkeys(table.faults.get(n, (n, n))[1] for n in names))
+            advice=t["semicolon"].join(dict.fromkeys(fault_words(n, language)[1] for n in names))
         )
     if aspect == "medium":
         return t["do_medium"].format(name=t["comma"].join(names))
