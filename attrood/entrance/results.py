@@ -153,6 +153,7 @@ def report_folder(
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
     some: bool = False,  # refuse images among which is none of the report's
+    code: str = "en",  # of the language in which it opens
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
@@ -176,4 +177,5 @@ def report_folder(
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
-        return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
+        record = folder if listed else None
+        return write_report(out, card, found, detectors, pictures, beside, record=record, code=code)
