@@ -292,6 +292,15 @@ def test_too_few_images_and_models_without_other_words(folder, model, tmp_path):
     assert evidence_of(tmp_path / "few") == set() and len(few.notes) == 1
     assert few.notes[0].startswith("words and picture are left out: at least 30 ID reference images are needed")
 
+    small = infer(f"{folder / 'known'}[:110]", (), model, out=tmp_path / "small", **USUAL)  # a fifth would be 22
+    log = read_log(tmp_path / "small")
+    assert evidence_of(tmp_path / "small") == {"words", "picture"} and not small.notes
+    assert 20 <= log.array("reference").sum() <= 40
+    os.unlink(tmp_path / "small/part-00001.parquet")
+    os.unlink(tmp_path / "small/rejects.csv")
+    infer(f"{folder / 'known'}[:110]", (), model, out=tmp_path / "small", **USUAL)
+    assert read_log(tmp_path / "small").fingerprint() == log.fingerprint()
+
     class Classes:
         "A model that knows its class names and nothing else."
 

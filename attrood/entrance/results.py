@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'write_scores', 'write_figures', 'to_draw', 'save_figures', 
 
 # %% ../../nbs/10_entrance/07_results.ipynb #c98a9014
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -168,7 +169,9 @@ def report_folder(
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
             detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
         beside, wanted = read_comparison(folder), report_images(card, found) if images else []
-    pictures = thumbnails(images, wanted) if images else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags
+        pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(

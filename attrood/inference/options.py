@@ -64,7 +64,8 @@ class _Asked:
     reference: str | Source | Sequence[str | Source] = setting(
         (),
         "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. "
-        "Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.",
+        "Default: a fifth of the ID images, 10,000 at most, and 30 at least for words and pictures; none where a fifth "
+        "is fewer than 20, or than 2 a class.",
         cli=list[str],
     )
     scores: str | Path | None = setting(

@@ -102,6 +102,14 @@ def _set(options: InferOptions, names: Sequence[str], value: bool) -> InferOptio
     return replace(options, **changed)
 
 
+def _share(options: InferOptions, usual: float, images: int, begun: Mapping[str, Any] | None) -> float:
+    "The share of the ID images that is reference: in a small set as many as words and pictures need."
+    if begun is not None:
+        return float(begun.get("share", usual))
+    wanted = options.evidence and any(getattr(options, n) is not False for n in LEARNT)
+    return max(usual, FEW / images) if usual and wanted else usual
+
+
 def _off(options: InferOptions, names: Sequence[str], why: str) -> tuple[InferOptions, list[str]]:
     "Options without some of what is learnt, and the line that says so."
     note = f"{' and '.join(names)} {'are' if names[-1] == 'words' or len(names) > 1 else 'is'} left out: {why}"
@@ -125,7 +133,8 @@ def settled(
     if expected < FEW:
         why = (
             f"at least {FEW} ID reference images are needed to learn from, and about {expected:.0f} will be at hand "
-            "(a fifth of the ID images, none where that is fewer than 20, or than 2 a class; --reference gives more)"
+            "(a fifth of the ID images or 30, none where a fifth is fewer than 20, or than 2 a class; --reference gives "
+            "others)"
         )
         return _off(on, free, why)
     lost = [] if begun is None else [n for n in free if n not in begun]
@@ -360,7 +369,8 @@ class Run(_Written):
         described = [s.describe() for s in sources]
         fitted, digest = earlier_scores(options.scores, texts) if options.scores else (None, "")
         images, classes = sum(map(len, known)), len(set(labels)) or len(names)
-        share = 0.0 if references or fitted else from_embeddings.reference_share(images, classes)
+        usual = 0.0 if references or fitted else from_embeddings.reference_share(images, classes)
+        share = _share(options, usual, images, begun)
         apart = sum(len(s) for s in sources[len(sources) - references :])
         expected = apart if references else share * images
         _check_learnt(options, fitted, expected)
@@ -372,7 +382,7 @@ class Run(_Written):
         told, lost = (None, []) if fitted else _told(vlm, options, asked, prompts, names, texts)
         picture, size = bool(options.picture), options.batch_size or 32
         record = _record(vlm, names, prompts, described, size, references, digest, options)
-        record |= {} if fitted else _learnt(told, picture)
+        record |= ({} if fitted else _learnt(told, picture)) | ({"share": share} if share != usual else {})
         if fitted:
             fitted, gone = _without(fitted, options)
             record |= {"left_out": gone} if gone else {}
