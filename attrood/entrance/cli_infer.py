@@ -36,7 +36,9 @@ def _options(f: "Field[Any]", hint: Any) -> list[inspect.Parameter]:
     option = typer.Option(*flags, help=f.metadata["text"], min=f.metadata["least"], metavar=bare or None)
     made = [(f.name, default, Annotated[kind, option])]
     if bare:
-        made += [(f"no_{f.name}", False, Annotated[bool, typer.Option("--no-" + name[2:], help=f"No {f.name}.")])]
+        made += [
+            (f"no_{f.name}", False, Annotated[bool, typer.Option("--no-" + name[2:], help=f"Leave {f.name} out.")])
+        ]
     return [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, d, a in made]
 
 
