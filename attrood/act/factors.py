@@ -111,12 +111,15 @@ def direction(
     def told(v: float) -> str:
         return f"{v:.0%}" if yes else f"rank {v:.2f}"
 
-    if factor.kind == "number":
+    if factor.kind != "names":
+        ends = (
+            ("earliest third", "middle", "latest") if factor.kind == "time" else ("lowest third", "middle", "highest")
+        )
         seen = factor.values.notna()
         rho = float(spearmanr(factor.values[seen], value[seen]).statistic)
         thirds = pd.qcut(factor.values[seen].rank(method="first"), 3, labels=False)
         low, mid, high = (float(value[seen][(thirds == i).to_numpy()].mean()) for i in range(3))
-        parts = f"lowest third {told(low)}, middle {told(mid)}, highest {told(high)}"
+        parts = ", ".join(f"{end} {told(v)}" for end, v in zip(ends, (low, mid, high), strict=True))
         return parts + (f", rises (ρ {rho:+.2f})" if rho > 0.1 else f", falls (ρ {rho:+.2f})" if rho < -0.1 else "")
     kept = [k for k in range(len(factor.names)) if (factor.levels == k).sum() >= _least(target)]
     means = {factor.names[k]: float(value[factor.levels == k].mean()) for k in kept}

@@ -62,7 +62,7 @@ app.command(
     "infer",
     cls=InferCommand,
     epilog="Example:  attrood infer --id food101:test[:500] --ood cifar100:test[:500] "
-    "--words --picture --model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
+    "--model ViT-B-32 --pretrained laion2b_s34b_b79k -o log",
 )(infer_command)
 add_acts(app)
 add_commands(app)

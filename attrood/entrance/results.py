@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'write_scores', 'write_figures', 'to_draw', 'save_figures', 
 
 # %% ../../nbs/10_entrance/07_results.ipynb #c98a9014
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -153,6 +154,7 @@ def report_folder(
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
     some: bool = False,  # refuse images among which is none of the report's
+    code: str = "en",  # of the language in which it opens
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
@@ -167,7 +169,9 @@ def report_folder(
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
             detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
         beside, wanted = read_comparison(folder), report_images(card, found) if images else []
-    pictures = thumbnails(images, wanted) if images else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags
+        pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(
@@ -176,4 +180,5 @@ def report_folder(
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
-        return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
+        record = folder if listed else None
+        return write_report(out, card, found, detectors, pictures, beside, record=record, code=code)
