@@ -145,6 +145,7 @@ def aspect_sentence(
     "How many images of a set have an aspect, and its names: '94 % show what no class names: bicycle 23 %, …'."
     t, share, known = language_of(language).reasons, found.shares[aspect], found.names[aspect]
     shown = [(n, s) for n, s in known if s >= min(0.02, share / 4)][:most]
+    shown = shown or ([] if aspect == "look" else list(known[:1]))
     names = [t["share_of"].format(name=called(n, aspect, found, language), n=percent(s)) for n, s in shown]
     listed = t["comma"].join([*names, *["…"] * (len(known) > len(shown))])
     key = "set_look_as" if aspect == "look" and shown else f"set_{aspect}"
@@ -169,8 +170,11 @@ def set_action(
 ) -> str:
     "What to do about a set: one thing for each aspect that many of its images have."
     said = []
+    many = [a for a, share in found.shares.items() if share >= least or a == found.first]
     for a, share in found.shares.items():
-        if (share < least and a != found.first) or a == "familiar" and found.first != "familiar":
+        if a not in many or a == "familiar" and found.first != "familiar":
+            continue
+        if a == "look" and a != found.first and {"fault", "medium"} & set(many):  # theirs says it more exactly
             continue
         names = [n for n, s in found.names[a] if s >= max(FEW, share / 10)][:4] or [n for n, _ in found.names[a][:1]]
         if a == "not_in_list":  # a class is a narrow thing
