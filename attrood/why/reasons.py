@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'DISTANCES', 'LEAST', 'Reason', 'asked_of', 'capped', 'Familiar', 'Reasons', 'kind_probabilities',
-           'kind_code', 'kinds_of', 'reasons']
+           'coded_kinds', 'kinds_of', 'reasons']
 
 # %% ../../nbs/08_why/13_reasons.ipynb #24ca9871
 import math
@@ -102,18 +102,14 @@ def _limits(x: dict[str, np.ndarray]) -> dict[str, Question]:
     return questions
 
 # %% ../../nbs/08_why/13_reasons.ipynb #2ddbbd9d
-def _answers(fitted: "Familiar", log: Log, pixels: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    "Strengths and p-values of the rows of a log, a column per question."
+def _values(fitted: "Familiar", log: Log, pixels: pd.DataFrame | None) -> dict[str, np.ndarray]:
+    "Answers of the rows of a log to each question."
     x = asked_of(log, pixels, fitted.picture, fitted.causes)
     if missing := [q for q in fitted.questions if q not in x]:
         raise ValueError(
             f"log and pixels must allow the questions {', '.join(fitted.questions)}, {', '.join(missing)} is missing"
         )
-    values = {q: a.values(x[q]) for q, a in fitted.questions.items()}
-    return (
-        pd.DataFrame({q: fitted.questions[q].strengths(v) for q, v in values.items()}),
-        pd.DataFrame({q: conformal_p(fitted.questions[q].levels, v) for q, v in values.items()}),
-    )
+    return {q: a.values(x[q]) for q, a in fitted.questions.items()}
 
 # %% ../../nbs/08_why/13_reasons.ipynb #34752b22
 @dataclass(frozen=True, eq=False)
@@ -150,8 +146,14 @@ class Familiar:
         return cls(_limits(x), int(use.sum()), picture=picture, causes=causes, foreign=round(foreign, 6))
 
     def answers(self, log: Log, pixels: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-        "Strengths and p-values, a column per question; measures that the log keeps are read from there."
-        return _answers(self, log, pixels)
+        "Strengths and p-values, a column per question."
+        values, asked = _values(self, log, pixels), self.questions
+        p = pd.DataFrame({q: conformal_p(asked[q].levels, v) for q, v in values.items()})
+        return pd.DataFrame({q: asked[q].strengths(v) for q, v in values.items()}), p
+
+    def strengths(self, log: Log, pixels: pd.DataFrame | None = None) -> pd.DataFrame:
+        "The strengths alone."
+        return pd.DataFrame({q: self.questions[q].strengths(v) for q, v in _values(self, log, pixels).items()})
 
 # %% ../../nbs/08_why/13_reasons.ipynb #481120d4
 def _weights(known: pd.DataFrame, inputs: list[str]) -> dict[str, list[float]]:
@@ -239,11 +241,26 @@ def kind_probabilities(
     return np.round(parts / parts.sum(axis=1, keepdims=True), 6)
 
 # %% ../../nbs/08_why/13_reasons.ipynb #ac19bae5
-def kind_code(
-    kinds: np.ndarray,  # (n,) of `KINDS`
-) -> np.ndarray:  # (n,) int, their places in `KINDS`
-    "Kinds as numbers."
-    return np.select([kinds == k for k in KINDS], np.arange(len(KINDS)))
+def coded_kinds(
+    strengths: pd.DataFrame,  # (n rows) a column per question
+    by_medium: np.ndarray,  # (n,) bool, the word is a medium or a condition
+    probabilities: np.ndarray,  # (n, 5) of `KINDS`
+    learnt: Sequence[str] = (),  # kinds whose probability comes from known causes
+) -> np.ndarray:  # (n,) int, places in `KINDS`
+    "The kind of each row, as a number."
+    none = np.zeros(len(strengths), bool)
+    out = {
+        q: (strengths[q] > 1).to_numpy() if q in strengths else none
+        for q in ("word", "far", "between", "picture", "cause")
+    }
+    seen = out["picture"] | out["cause"] | out["word"] & by_medium
+    known = "word" in strengths and "picture" not in strengths  # no other thing is seen, and pixels were not looked at
+    look = "picture" if known else "unclear"
+    asked = [out["word"] & ~by_medium, seen, out["far"], out["between"]]
+    code = np.select(asked, [KINDS.index(k) for k in ("not_in_list", "picture", look, "between_classes")], 0)
+    sure = probabilities[np.arange(len(code)), code]
+    doubted = np.array([bool(learnt) and k in ("familiar", *learnt) for k in KINDS])
+    return np.where((sure < LEAST) & doubted[code], KINDS.index("unclear"), code)
 
 
 def kinds_of(
@@ -253,23 +270,7 @@ def kinds_of(
     learnt: Sequence[str] = (),  # kinds whose probability comes from known causes
 ) -> np.ndarray:  # (n,) one of `KINDS`
     "The kind of each row."
-    none = np.zeros(len(strengths), bool)
-    out = {
-        q: (strengths[q] > 1).to_numpy() if q in strengths else none
-        for q in ("word", "far", "between", "picture", "cause")
-    }
-    seen = out["picture"] | out["cause"] | out["word"] & by_medium
-    known = "word" in strengths and "picture" not in strengths  # no other thing is seen, and pixels were not looked at
-    look = np.full(len(none), "picture" if known else "unclear", object)
-    kinds = np.select(
-        [out["word"] & ~by_medium, seen, out["far"], out["between"]],
-        ["not_in_list", "picture", look, "between_classes"],
-        "familiar",
-    )
-    sure = probabilities[np.arange(len(kinds)), kind_code(kinds)]
-    return np.where((sure < LEAST) & np.isin(kinds, ["familiar", *learnt] if learnt else []), "unclear", kinds).astype(
-        object
-    )
+    return np.array(KINDS, object)[coded_kinds(strengths, by_medium, probabilities, learnt)]
 
 # %% ../../nbs/08_why/13_reasons.ipynb #d853d57c
 def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd.DataFrame) -> dict[str, list[Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..evidence import meanings
@@ -69,12 +70,27 @@ def one_name(
 TALLIED = ("set", "role", "aspect", "name")  # what rows are counted by
 
 
+def _different(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    "The different rows of a table, and how many there are of each."
+    code = np.zeros(len(table), np.int64)
+    for name in table:
+        of, names = pd.factorize(table[name], use_na_sentinel=False)
+        code = pd.factorize(code * len(names) + of)[0]  # numbers stay small
+    rows = np.bincount(code)
+    first = np.empty(len(rows), np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # the first of equals is written last
+    return table.iloc[first].reset_index(drop=True), rows
+
+
 def reason_tally(
     scores: pd.DataFrame,  # (n rows) domain, role, reason, reason_name, action, as from `score_log`
 ) -> pd.DataFrame:  # `TALLIED`, and how many rows; tallies of parts may be put together
     "How many rows of each set have which reason."
-    columns = (scores["domain"], scores["role"], pd.Series(aspects(scores)), scores["reason_name"])
-    counts = Counter(zip(*(c.astype(str).tolist() for c in columns), strict=True))
+    some, rows = _different(scores[["domain", "role", "reason", "reason_name", "action"]])
+    columns = (some["domain"], some["role"], pd.Series(aspects(some)), some["reason_name"])
+    counts = Counter[tuple[str, ...]]()
+    for key, n in zip(zip(*(c.astype(str).tolist() for c in columns), strict=True), rows.tolist(), strict=True):
+        counts[key] += n
     return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
 
