@@ -33,9 +33,11 @@ class Rows:
         name: str,  # of the column
     ) -> np.ndarray:
         "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
-        if name not in self.table.column_names:
-            raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
-        column = self.table[name].combine_chunks()
+        try:  # all names would take longer than most columns
+            column = self.table[name].combine_chunks()
+        except KeyError:
+            has = ", ".join(self.table.column_names)
+            raise LogError(f"{self.name} has no column {name!r}; it has {has}") from None
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         if pa.types.is_fixed_size_list(column.type):

@@ -28,7 +28,7 @@ def leading(
     u = np.round(
         u / np.maximum(u.max(1, keepdims=True), np.finfo(float).tiny), 6
     )  # a last bit decides nothing: the first of equals stands out
-    return np.where(out | ~out.any(1, keepdims=True), u, -1).argmax(1)
+    return (np.where(out | ~out.any(1, keepdims=True), u, -1) if out.any() else u).argmax(1)
 
 
 def verdict(
