@@ -19,6 +19,12 @@ import pyarrow.compute as pc
 from .schema import LogError, Manifest
 
 # %% ../../nbs/02_log/07_table.ipynb #a6d6a7ad
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    "A column in one piece, without a dictionary."
+    whole = column.combine_chunks()
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+# %% ../../nbs/02_log/07_table.ipynb #ec460500
 class Rows:
     "Columns of a log as arrays, and which rows a mask picks."
 
@@ -33,13 +39,9 @@ class Rows:
         name: str,  # of the column
     ) -> np.ndarray:
         "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
-        try:  # all names would take longer than most columns
-            column = self.table[name].combine_chunks()
-        except KeyError:
-            has = ", ".join(self.table.column_names)
-            raise LogError(f"{self.name} has no column {name!r}; it has {has}") from None
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+        if (at := self.table.schema.get_field_index(name)) < 0:
+            raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
+        column = _whole(self.table.column(at))
         if pa.types.is_fixed_size_list(column.type):
             return column.flatten().to_numpy(zero_copy_only=False).reshape(len(self), column.type.list_size)
         return column.to_numpy(zero_copy_only=False)
@@ -86,7 +88,7 @@ def _text_hashes(column: pa.Array, rows: int) -> Iterator[npt.NDArray[np.uint64]
     for place in code.to_numpy().reshape(rows, -1).T:
         yield each.take(place)
 
-
+# %% ../../nbs/02_log/07_table.ipynb #40337a02
 def _column_hashes(rows: Rows, name: str) -> Iterator[npt.NDArray[np.uint64]]:
     "Hashes (n,) of a column; a list column has some for each place."
     column, kind = rows.table[name].combine_chunks(), rows.table.schema.field(name).type

@@ -31,6 +31,7 @@ from attrood.why.reasons import (
     coded_kinds,
     kind_probabilities,
     reasons,
+    strengths_of,
 )
 
 # %% ../../nbs/08_why/15_log_reasons.ipynb #2dba02a2
@@ -211,7 +212,7 @@ def reason_table(
     "The first reason of each row, as columns beside the scores; names in English."
     fitted = fitted if fitted is not None else Reasons.fit(log)
     pixels = extras.measures_of(log) if pixels is None and fitted.picture is not None else pixels
-    strengths, has, n = fitted.strengths(log, pixels), log.table.column_names, len(log)
+    strengths, has, n = strengths_of(fitted, log, pixels), log.table.column_names, len(log)
     medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
     sure = kind_probabilities(fitted, strengths)
     code = coded_kinds(strengths, medium, sure, tuple(fitted.weights))

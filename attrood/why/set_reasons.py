@@ -93,7 +93,7 @@ def reason_tally(
         counts[key] += n
     return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
-
+# %% ../../nbs/08_why/17_set_reasons.ipynb #b1d3e3d8
 def set_reasons(
     tally: pd.DataFrame,  # from `reason_tally`, of all parts
     most: int = 8,  # names kept of an aspect
