@@ -92,7 +92,7 @@ def lines(scores: pd.DataFrame) -> pd.DataFrame:
         share = rows["aspect"].value_counts(normalize=True)
         right = {*MEDIA.get(FILES.get(name, ""), ()), *CONDITIONS.get(name, ()), ANOTHER.get(name, "")} - {""}
         hit = int(rows["reason_name"].isin(right).sum())
-        low, high = rate_interval(hit, len(rows))
+        _, low, high = rate_interval(hit, len(rows))
         top = rows.loc[rows["reason_name"] != "", "reason_name"].value_counts()
         out.append(
             {

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..evidence import meanings
@@ -70,19 +71,34 @@ TALLIED = ("set", "role", "aspect", "name")  # what rows are counted by
 LOOKS = "looks"  # in place of an aspect: counts conditions of rows of another look, of which a row may have several
 
 
+def _different(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    "The different rows of a table, and how many there are of each."
+    code = np.zeros(len(table), np.int64)
+    for name in table:
+        of, names = pd.factorize(table[name], use_na_sentinel=False)
+        code = pd.factorize(code * len(names) + of)[0]  # numbers stay small
+    rows = np.bincount(code)
+    first = np.empty(len(rows), np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # the first of equals is written last
+    return table.iloc[first].reset_index(drop=True), rows
+
+
 def reason_tally(
     scores: pd.DataFrame,  # (n rows) domain, role, reason, reason_name, action, as from `score_log`
 ) -> pd.DataFrame:  # `TALLIED`, and how many rows; tallies of parts may be put together
     "How many rows of each set have which reason."
-    columns = (scores["domain"], scores["role"], pd.Series(aspects(scores)), scores["reason_name"])
-    counts = Counter(zip(*(c.astype(str).tolist() for c in columns), strict=True))
+    some, rows = _different(scores[["domain", "role", "reason", "reason_name", "action"]])
+    columns = (some["domain"], some["role"], pd.Series(aspects(some)), some["reason_name"])
+    counts = Counter[tuple[str, ...]]()
+    for key, n in zip(zip(*(c.astype(str).tolist() for c in columns), strict=True), rows.tolist(), strict=True):
+        counts[key] += n
     if "reason_look" in scores:
-        looks = Counter(zip(*(scores[c].astype(str).tolist() for c in ("domain", "role", "reason_look")), strict=True))
-        for (name, role, said), rows in looks.items():
-            counts.update({(name, role, LOOKS, look): rows for look in said.split(", ") if look})
+        some, rows = _different(scores[["domain", "role", "reason_look"]])
+        for name, role, said, n in zip(*(some[c].astype(str) for c in some), rows.tolist(), strict=True):
+            counts.update({(name, role, LOOKS, look): n for look in said.split(", ") if look})
     return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
-
+# %% ../../nbs/08_why/17_set_reasons.ipynb #b1d3e3d8
 def set_reasons(
     tally: pd.DataFrame,  # from `reason_tally`, of all parts
     most: int = 8,  # names kept of an aspect
