@@ -7,6 +7,7 @@ __all__ = ['SEPARATES', 'as_target', 'share_interval', 'direction', 'Factors', '
            'log_targets', 'log_factors']
 
 # %% ../../nbs/09_act/08_factors.ipynb #22be4464
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ from ..data import Source
 from ..detect import evaluation
 from ..ground import files as ground_files
 from ..log import Log
-from ..why import score_log
+from ..why import log_reasons, score_log
 
 # %% ../../nbs/09_act/08_factors.ipynb #6c17f68c
 def as_target(
@@ -364,7 +365,11 @@ def log_targets(
 ) -> pd.DataFrame:  # (n rows) numbers and truth values
     "What a factor can go with: axes, reasons, the call, the role."
     known = fit_axes(log) if card is None else card
-    known = known if card is not None else known.with_parts(decision=evaluation.fit_decision(known, log))
+    if card is None:
+        known = known.with_parts(decision=evaluation.fit_decision(known, log))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no reasons in words", UserWarning)  # then actions are asked about
+            known = log_reasons.with_reasons(known, log)
     scores = score_log(known, log, any_model=any_model)
     table = {n: scores[n].astype(float) for n in known.names}
     why = "reason" if "reason" in scores else "action"

@@ -216,11 +216,6 @@ def asked_again(
     best = columns["top_cosine"][:, 0]
     sure = ~np.any([np.isnan(k.cosine) & (k.most > best) for k in heard.values()] or [np.zeros(len(log), bool)], axis=0)
     notes = ["from stored words, without image vectors: cosines of a word that a row does not store are unknown"]
-    if "word" in log.table.column_names:
-        notes.append(
-            "the log after keeps no words of its rows, so reasons in words are not told of it: they need image vectors "
-            "(attrood infer --embeddings), or the images again with the new classes"
-        )
     if (lost := int((~sure).sum())) > 0:
         notes.append(f"{lost} of {len(log)} rows may change further: their log cannot tell")
     m, image = log.manifest, of_images(log)

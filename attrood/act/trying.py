@@ -310,10 +310,7 @@ def whatif(
         after = np.stack([_vector(n, known, tuned, {*add, *rename.values()}) for n in names])
     old = _asked(log, list(log.manifest.class_names), known.classes, known, log.manifest.templates)
     new = _asked(log, names, after, known, prompts, whole=True)
-    notes = class_files.class_notes(names, after)
-    if "word" in log.table.column_names and "word" not in new.table.column_names:
-        notes.append("the log after has no words, so reasons in words are not told of it: give some with --words")
-    return compared(old, new, score, notes=notes)
+    return compared(old, new, score, notes=class_files.class_notes(names, after))
 
 # %% ../../nbs/09_act/03_whatif.ipynb #4c73486e
 def _vector(name: str, texts: Texts, tuned: class_files.ClassVectors | None, new: set[str]) -> np.ndarray:

@@ -372,7 +372,7 @@ class Run(_Written):
         usual = 0.0 if references or fitted else from_embeddings.reference_share(images, classes)
         share = _share(options, usual, images, begun)
         apart = sum(len(s) for s in sources[len(sources) - references :])
-        expected = apart if references else share * images
+        expected = apart if references else round(share * images, 6)
         _check_learnt(options, fitted, expected)
         own = own_columns(sources, options.columns)
         if options.patches:
