@@ -98,6 +98,7 @@ class _Words(Fitted):
     groups: int = 100  # G of NegLabel's form
     seed: int = 0  # of its shuffle
     list_fit: dict[str, float] = field(default_factory=dict)  # what `list_fit` found
+    left_out: dict[str, float] = field(default_factory=dict)  # what `left_out_odds` learnt
 
     @property
     def names(self) -> list[str]:
@@ -291,6 +292,6 @@ def word_log_columns(
     about: dict[str, dict[str, Any]] = {
         c: {"group": "words", "source": source[c], "params": dict(params)} for c in words.columns
     }
-    if words.list_fit:
-        about["word_margin"]["params"]["list_fit"] = words.list_fit
+    learnt = {"list_fit": words.list_fit, "left_out": words.left_out}
+    about["word_margin"]["params"] |= {name: found for name, found in learnt.items() if found}
     return {**word_columns(words, features), **rows}, about

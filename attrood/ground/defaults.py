@@ -379,6 +379,13 @@ DEFAULTS |= {
         "see `reason_steep`; 2 leaves an error of 0.06 to 0.09 on animals, which are far and have a word at once",
         ("why.limits:SUREST",),
     ),
+    "left_out_rows": Default(
+        1000,
+        "more: steadier odds from classes left out, more time",
+        "argument",
+        "half of them are asked in each round, so that a weight is known to about a tenth; one to three seconds",
+        ("evidence.left_out:MOST",),
+    ),
 }
 
 # %% ../../nbs/00_ground/04_defaults.ipynb #1dec7781

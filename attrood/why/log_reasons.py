@@ -214,7 +214,7 @@ def reason_table(
     strengths, has, n = fitted.answers(log, pixels)[0], log.table.column_names, len(log)
     medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
     sure = kind_probabilities(fitted, strengths)
-    kinds = kinds_of(strengths, medium, sure, tuple(fitted.weights))
+    kinds = kinds_of(strengths, medium, sure, fitted.learnt)
     faults = np.full(n, "", object)
     seen = np.flatnonzero(kinds == "picture")
     if pixels is not None and fitted.picture is not None and len(seen):
