@@ -10,6 +10,7 @@ Each MEASURES file is what bench_faults.py keeps: pictures as they are and with 
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,12 @@ def halves(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.isin(np.arange(len(log)), new[k::2]) for k in (0, 1))
 
 
-def told(log: Log, known: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def told(log: Log, known: pd.DataFrame | None = None, packaged: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     "The first reason of every row by limits of each half; rows of that half and of the reference are left out of its table."
     tables = []
     for half in halves(log):
         fitted = Reasons.fit(log, rows=half)
+        fitted = replace(fitted, left_out={}) if packaged else fitted
         fitted = fitted if known is None else fitted.calibrate(known)
         tables.append(reason_table(log, fitted)[~half & ~log.array("reference")])
     return tables[0], tables[1]
@@ -305,8 +307,14 @@ def main() -> None:
             balanced(p, tables)
         named(p, tables)
         twice(log)
-        diagrams[p.name] = stated(p, tables, "packaged")
-        stated(p, tables, "packaged, near classes too", near=True)
+        odds = "learnt from classes left out" if Reasons.fit(log).left_out else "packaged"
+        diagrams[p.name] = stated(p, tables, odds)
+        stated(p, tables, f"{odds}, near classes too", near=True)
+        if odds != "packaged":
+            plain = told(log, packaged=True)
+            diagrams[f"{p.name}, packaged"] = stated(p, plain, "packaged")
+            stated(p, plain, "packaged, near classes too", near=True)
+            kinds(p, plain)
         if len(set(p.label[p.domain == "id"])) < 5:
             print("fewer than five classes with images: no known causes")
             continue

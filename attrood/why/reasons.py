@@ -21,7 +21,7 @@ from ..ground import files
 from ..log import Log
 from .faults import faults_of
 from .language import language_of
-from .limits import BETWEEN, OUTSIDE, Question, conformal_p, odds, with_limits
+from .limits import BETWEEN, OUTSIDE, SUREST, Question, conformal_p, odds, with_limits
 
 # %% ../../nbs/08_why/13_reasons.ipynb #d2d5518c
 KINDS = ("familiar", "not_in_list", "picture", "between_classes", "unclear")
@@ -227,12 +227,17 @@ LEAST = 1 / 3  # probability below which a kind is `unclear`
 def left_out_odds(
     fitted: Reasons,  # that knows classes left out
     strengths: pd.DataFrame,  # (n rows) a column per question
-) -> np.ndarray:  # (n,)
-    "Odds against 'familiar' of word and distance together."
+    word: np.ndarray,  # (n,) packaged odds of a word
+    far: np.ndarray,  # (n,) packaged odds of a distance
+    pixels: np.ndarray,  # (n,) packaged odds of the picture, zero where it was not looked at
+) -> tuple[np.ndarray, np.ndarray]:  # odds of both that are as large together as classes left out have taught
+    "How strange is learnt, less what pixels explain of the distance; which of the two it is, packaged odds say."
     total = np.full(len(strengths), fitted.left_out["bias"])
-    for q in ("word", "far"):
-        total += fitted.left_out[q] * left_out.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
-    return np.exp(total)
+    for q, part in (("word", 1.0), ("far", 1 / (1 + pixels))):
+        total += part * fitted.left_out[q] * left_out.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
+    most = np.where(pixels > 0, odds(SUREST), np.inf)  # beside pixels no answer outvotes the others
+    each = np.minimum(np.exp(total), most) / (word + far / (1 + word))
+    return each * word, each * far / (1 + word) * (1 + each * word)
 
 
 def kind_probabilities(
@@ -244,14 +249,13 @@ def kind_probabilities(
     word, far, between = (odds(strengths[q]) if q in strengths else none for q in ("word", "far", "between"))
     seen = [q for q in ("picture", "cause") if q in strengths]
     pixels = odds(strengths[seen].max(axis=1)) if seen else none
+    if fitted.left_out and not fitted.weights:
+        word, far = left_out_odds(fitted, strengths, word, far, pixels)
     made = {"not_in_list": word, "picture": pixels}
     if fitted.weights:
         x = np.c_[np.ones(n), capped(strengths[fitted.inputs].to_numpy())]
         made |= {k: np.exp((x * np.array(w)).sum(axis=1)) for k, w in fitted.weights.items()}
     look = far / (1 + made["not_in_list"] + made["picture"])
-    if fitted.left_out and not fitted.weights:
-        each = left_out_odds(fitted, strengths) / (word + look)
-        made["not_in_list"], look = word * each, look * each
     alone = "word" in strengths and not seen  # pixels were not looked at, so that distance stands for them
     made = {"unclear": none} | made
     if not (alone and "picture" in fitted.weights):
