@@ -232,11 +232,11 @@ def left_out_odds(
     pixels: np.ndarray,  # (n,) packaged odds of the picture, zero where it was not looked at
 ) -> tuple[np.ndarray, np.ndarray]:  # odds of both that are as large together as classes left out have taught
     "How strange is learnt, less what pixels explain of the distance; which of the two it is, packaged odds say."
-    total = np.full(len(strengths), fitted.left_out["bias"])
+    beside = pixels > 0  # then two kinds share the stakes against 'familiar', and no answer outvotes the others
+    total = fitted.left_out["bias"] - math.log(2) * beside
     for q, part in (("word", 1.0), ("far", 1 / (1 + pixels))):
-        total += part * fitted.left_out[q] * left_out.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
-    most = np.where(pixels > 0, odds(SUREST), np.inf)  # beside pixels no answer outvotes the others
-    each = np.minimum(np.exp(total), most) / (word + far / (1 + word))
+        total = total + part * fitted.left_out[q] * left_out.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
+    each = np.minimum(np.exp(total), np.where(beside, odds(SUREST), np.inf)) / (word + far / (1 + word))
     return each * word, each * far / (1 + word) * (1 + each * word)
 
 
