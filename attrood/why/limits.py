@@ -69,6 +69,11 @@ class Question:
         middle = float(np.median(self.levels))
         return (values - middle) / max(self.limit - middle, 1e-9)
 
+    def reaches(self, strengths: np.ndarray) -> np.ndarray:
+        "(n,) answers in units of the ID reach: 0 is the median, 1 the 95 % point of the first familiar rows."
+        middle = float(np.median(self.levels))
+        return middle + strengths * max(self.limit - middle, 1e-9)
+
 # %% ../../nbs/08_why/12_limits.ipynb #4473ca37
 OUTSIDE, BETWEEN = (
     0.08,

@@ -218,7 +218,7 @@ def reason_table(
     condition = word_kind == "condition"
     medium = condition | (word_kind == "medium")
     sure = kind_probabilities(fitted, strengths)
-    code = coded_kinds(strengths, medium, sure, tuple(fitted.weights))
+    code = coded_kinds(strengths, medium, sure, fitted.learnt)
     other, picture, two = (code == KINDS.index(k) for k in ("not_in_list", "picture", "between_classes"))
     name, seen = np.full(n, "", object), np.flatnonzero(picture)
     if pixels is not None and fitted.picture is not None and len(seen):

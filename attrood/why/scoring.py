@@ -121,7 +121,7 @@ def profile_batches(
     size: int = log_rows.BATCH,  # rows at a time
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # as `domain_profiles` of the coordinates, and as `reason_tally`
     "Mean coordinates of every domain with intervals, and its reasons, of a log of any number of rows."
-    sums = domains.DomainSums()
+    sums = domains.DomainSums(origin=True)
     said: list[pd.DataFrame] = []
     for batch in log_rows.log_batches(log, log_rows.flat_columns(log), size):
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
