@@ -6,7 +6,7 @@
 DIR holds Parquet files of images (`id`, `label`, `image`), by name: food101_64_train, tiny_imagenet_64, cifar100_32,
 caltech101, dtd, pacs_*, imagenet16_*. Half of the images of each file but food101_64_train are kept out of training
 (`held_out`), so that they can be asked afterwards. The words are written beside the weights. The model that ships is
-not touched; what came of it: benchmarks/study_media.txt.
+not touched; what came of it: benchmarks/study_taught.txt.
 """
 
 import argparse

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..evidence import extras, left_out, picture_causes
+from ..evidence import extras, picture_causes
 from ..ground import files
 from ..log import Log
 from .faults import faults_of
@@ -39,7 +39,7 @@ class Reason:
     action: str  # what to do
 
 # %% ../../nbs/08_why/13_reasons.ipynb #9169d875
-DISTANCES = left_out.DISTANCES  # each in use where a log has it
+DISTANCES = extras.DISTANCES  # each in use where a log has it
 
 
 def asked_of(
@@ -246,7 +246,7 @@ def left_out_odds(
     beside = pixels > 0  # then two kinds share the stakes against 'familiar', and no answer outvotes the others
     total = fitted.left_out["bias"] - math.log(2) * beside
     for q, part in (("word", 1.0), ("far", 1 / (1 + pixels))):
-        total = total + part * fitted.left_out[q] * left_out.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
+        total = total + part * fitted.left_out[q] * extras.cut(fitted.questions[q].reaches(strengths[q].to_numpy()))
     each = np.minimum(np.exp(total), np.where(beside, odds(SUREST), np.inf)) / (word + far / (1 + word))
     return each * word, each * far / (1 + word) * (1 + each * word)
 
