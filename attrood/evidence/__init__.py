@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVIDENCE', 'evidence_frame', 'EmbeddingScores', 'add_evidence', 'log_from_embeddings', 'registry', 'from_embeddings',
-           'extras', 'left_out', 'picture_causes', 'vocabulary', 'meanings']
+           'extras', 'picture_causes', 'vocabulary', 'meanings']
 
 # %% ../../nbs/03_evidence/00_evidence.ipynb #fdad6ccb
 from attrood.evidence import (  # their scores register themselves
@@ -12,7 +12,6 @@ from attrood.evidence import (  # their scores register themselves
     distances,
     extras,
     from_embeddings,
-    left_out,
     meanings,
     neglabel,
     patches,
@@ -36,7 +35,6 @@ _all_ = [
     "registry",
     "from_embeddings",
     "extras",
-    "left_out",
     "picture_causes",
     "vocabulary",
     "meanings",
