@@ -200,7 +200,7 @@ def compare(
 
         def ours(evidence: bool, picture: bool = False) -> float:
             rate, spent = attrood_rate(
-                vlm, source, folder, batch, classes, evidence=evidence, picture=picture, **options
+                vlm, source, folder, batch, classes, evidence=evidence, picture=picture, words=False, **options
             )
             times.update({} if evidence else spent)
             return rate

@@ -48,7 +48,7 @@ names.write_text("\n".join(sorted({p.parent.name for p in photos})))
 run = ["infer", "--id", str(args.work / "known"), "--ood", f"changed={args.work / 'changed'}", "--classes", str(names)]
 code = "from attrood.entrance.cli import main; main()"
 subprocess.run(
-    [sys.executable, "-c", code, *run, "--model", "pocket", "--picture", "-o", str(args.work / "log")],
+    [sys.executable, "-c", code, *run, "--model", "pocket", "--picture", "--no-words", "-o", str(args.work / "log")],
     check=True,
 )
 log = read_log(args.work / "log")

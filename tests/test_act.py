@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -193,3 +194,48 @@ def test_one_class_is_none_to_tune():
     log, t, _ = made(60, classes=1)
     with pytest.raises(ValueError, match="has one class, and tuning needs two or more"):
         adapt(log, 4, text=t, axes=False)
+
+
+def test_a_written_log_says_its_reasons_or_that_it_has_none(tmp_path):
+    from typer.testing import CliRunner
+
+    from attrood.entrance.cli import app
+    from attrood.why import log_reasons
+
+    def call(*words):
+        done = CliRunner().invoke(app, [*map(str, words)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    few = call("whatif", "animals", "--add-class", "bicycle", "-o", tmp_path / "few.parquet")
+    assert "keeps no words of its rows" in few and "infer --embeddings" in few
+    with pytest.warns(UserWarning, match="no reasons in words"):
+        assert log_reasons.learn_reasons(at.read_log(tmp_path / "few.parquet")) is None
+    bank, rows, _ = at.evidence.vocabulary.bundled_bank()
+    rng, names = np.random.default_rng(0), ["cat", "dog", "horse"]
+    shown = np.repeat([*names, "bicycle"], 90)
+    x = np.stack([rows[bank.names.index(w)] for w in shown]).astype(float)
+    known, t = shown != "bicycle", np.stack([rows[bank.names.index(c)] for c in names]).astype(float)
+    log = at.log_from_embeddings(
+        x + 0.05 * rng.normal(size=x.shape),
+        t,
+        names,
+        labels=shown,
+        domains=np.where(known, "animals", "bicycles"),
+        roles=np.where(known, "id", "ood"),
+        words=bank,
+        word_embeddings=rows,
+        picture=pd.DataFrame({"sharpness": rng.normal(size=len(shown)), "noise": rng.normal(size=len(shown))}),
+        keep_embeddings=True,
+        model={"name": "ViT-B-32-quickgelu", "pretrained": "openai"},
+    )
+    at.write_log(log, tmp_path / "log.parquet")
+    said = call("whatif", tmp_path / "log.parquet", "--drop-class", "horse", "-o", tmp_path / "new.parquet")
+    assert "keeps no words" not in said
+    new = at.read_log(tmp_path / "new.parquet")
+    assert {"word_margin", "word_lead", "picture", "picture_noise", "knn"} <= set(new.manifest.evidence)
+    np.testing.assert_array_equal(new.array("picture"), log.array("picture"))  # no class has part in it
+    np.testing.assert_array_equal(new.array("knn"), log.array("knn"))
+    table = log_reasons.reason_table(new)
+    strange = table[shown == "bicycle"]
+    assert (strange["reason"] == "not_in_list").mean() > 0.5 and "horse" in set(table["reason_name"][shown == "horse"])

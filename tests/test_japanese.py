@@ -47,7 +47,7 @@ def test_page(made):
         r"https?://|github|licence|CIFAR|@[0-9a-f]{6}|“|a photo of|a \{"
     )  # the user's own sources and labels
     assert [c for c in left if not known.search(c)] == []
-    for value in ("距離 100 %", "z_c 高", "クラス追加", "固定"):
+    for value in ("距離 100 %", "z_c 高", "クラスを追加する：", "固定"):
         assert value in page, value
 
 

@@ -69,3 +69,30 @@ def test_a_broken_part_of_a_card_is_said_in_one_line(told, attrood, tmp_path):
     done = attrood("score", "animals", "--axes", "axes.json")
     assert done.returncode == 2 and "the reasons of the axis card are broken" in done.stderr, done.stderr
     assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_another_look_is_said_alike_and_in_the_language_asked_for(told, tmp_path):
+    log, card, _ = told
+    scores = score_log(card, log)
+    far = (scores["domain"] == "animals_32px").to_numpy()
+    for column, value in {"reason": "picture", "reason_name": "another look", "action": "adapt"}.items():
+        scores[column] = np.where(far, value, scores[column])
+    scores["reason_look"] = np.where(far, np.where(np.arange(len(far)) % 2, "grey, bright", "grey"), "")
+    write_analysis(Analysis(card, scores, []), log, tmp_path, figures=lambda *a: None)
+    report_folder(tmp_path, tmp_path / "report.html", code="ja")
+    sets = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["sets"]
+    found = next(s for s in sets if s["set"] == "animals_32px")
+    assert [n for n, _ in found["names"]["look"]] == ["grey", "bright"] and found["names"]["look"][0][1] == 1
+    assert (
+        "familiar images (grey 100 %, bright 4" in found["sentence"]["en"] and "白黒 100 %" in found["sentence"]["ja"]
+    )
+    assert found["sentence"]["en"] in (tmp_path / "summary.txt").read_text(encoding="utf-8")
+    page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert '<html lang="ja" data-lang="ja">' in page and '<bdi lang="ja">白黒</bdi>' in page
+    for s in sets:  # card and table of domains
+        for code, action in s["action"].items():
+            assert page.count(f'<bdi lang="{code}">{action}</bdi>') >= 2, action
+    report_folder(tmp_path, tmp_path / "en.html")
+    assert '<html lang="en">' in (tmp_path / "en.html").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="language must be one of en, ja"):
+        report_folder(tmp_path, tmp_path / "fr.html", code="fr")

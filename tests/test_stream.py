@@ -100,6 +100,32 @@ def test_a_log_that_is_damaged_further_on_writes_nothing(file, card, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["twice.parquet"]
 
 
+def test_rows_in_any_order_and_an_id_that_comes_twice_beside_itself(in_memory, card, tmp_path):
+    "Ids that rise are known to differ without a look at each; others are looked at."
+    mixed = in_memory.select(np.random.default_rng(0).permutation(ROWS))
+    write_log(mixed, tmp_path / "mixed.parquet")
+    frames = pd.concat(scoring.score_batches(card, rows.open_log(tmp_path / "mixed.parquet"), size=97))
+    pd.testing.assert_frame_equal(frames.reset_index(drop=True), score_log(card, mixed), check_exact=True)
+    for log in (in_memory, mixed):
+        names = log.array("id").copy()
+        names[11] = names[10]
+        at = log.table.column_names.index("id")
+        write_log(replace(log, table=log.table.set_column(at, "id", [names.tolist()])), tmp_path / "twice.parquet")
+        with pytest.raises(LogError, match=f"has the id {names[10]!r} more than once: ids must be unique"):
+            list(rows.open_log(tmp_path / "twice.parquet").batches(size=97))
+        with pytest.raises(LogError, match=f"has the id {names[10]!r} more than once: ids must be unique"):
+            read_log(tmp_path / "twice.parquet")
+
+
+def test_scores_keep_dictionaries_of_texts_that_come_again(in_memory, card, tmp_path):
+    write_scores(score_log(card, in_memory), tmp_path / "s.parquet")
+    group = pq.read_metadata(tmp_path / "s.parquet").row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    coded = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert {"domain", "role", "label", "prediction", "dominant", "action"} <= coded
+    assert coded.isdisjoint({"id", "conf", "excess", "percentile", "distance", *card.names})
+
+
 def test_memory_does_not_know_the_rows(card, tmp_path):
     "Peak memory of scoring four times as many rows."
     card.write(tmp_path / "axes.json")

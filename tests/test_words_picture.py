@@ -223,28 +223,104 @@ def test_a_later_log_is_scored_with_the_same_fit(folder, model, done, tmp_path):
     )
 
 
-def test_off_by_default_and_each_alone(folder, model, tmp_path):
-    names = {}
-    for out, asked in {"none": {}, "words": {"words": True}, "picture": {"picture": True}}.items():
-        infer(str(folder / "known"), (), model, out=tmp_path / out, **USUAL | asked)
-        log = read_log(tmp_path / out)
-        names[out] = set(log.manifest.evidence)
-        assert ("measure_size" in log.table.column_names) == (out == "picture") and (
-            "word" in log.table.column_names
-        ) == (out == "words")
-    assert {n.split("_")[0] for n in names["words"] - names["none"]} == {"word"} and {
-        n.split("_")[0] for n in names["picture"] - names["none"]
-    } == {"picture"}
-    record = json.loads((tmp_path / "none/run.json").read_text())
-    assert "words" not in record and "picture" not in record, (
-        "runs that were begun before these settings can be taken up"
-    )
-    kinds = EmbeddingScores.load(tmp_path / "words/scores").extras.words
-    assert len(kinds.words) > 2000 and {"word_margin_scene", "word_margin_condition"} <= names["words"], (
-        "True is the packaged vocabulary"
+def evidence_of(path):
+    "Which of the two a log has."
+    log = read_log(path)
+    has = {"words": "word" in log.table.column_names, "picture": "measure_size" in log.table.column_names}
+    known = {n.split("_")[0] for n in log.manifest.evidence}
+    assert {"words": "word" in known, "picture": "picture" in known} == has
+    return {n for n, yes in has.items() if yes}
+
+
+def test_on_by_default_and_each_alone(folder, model, tmp_path):
+    asked = {
+        "both": ({}, {"words", "picture"}),
+        "same": ({"words": True, "picture": True}, {"words", "picture"}),
+        "none": ({"words": False, "picture": False}, set()),
+        "words": ({"picture": False}, {"words"}),
+        "picture": ({"words": False}, {"picture"}),
+        "bare": ({"evidence": False}, set()),
+    }
+    for out, (settings, wanted) in asked.items():
+        done = infer(str(folder / "known"), (), model, out=tmp_path / out, **USUAL | settings)
+        assert evidence_of(tmp_path / out) == wanted and done.notes == (), out
+    assert read_log(tmp_path / "both").fingerprint() == read_log(tmp_path / "same").fingerprint()
+    kinds = EmbeddingScores.load(tmp_path / "both/scores").extras.words
+    names = set(read_log(tmp_path / "both").manifest.evidence)
+    assert len(kinds.words) > 2000 and {"word_margin_scene", "word_margin_condition"} <= names, (
+        "by itself it is the packaged vocabulary"
     )
     with pytest.raises(ValueError, match="was run without picture: leave picture out"):
         infer(str(folder / "known"), (), model, out=tmp_path / "x", scores=tmp_path / "none", picture=True, **USUAL)
+    later = {"scores": tmp_path / "words", **USUAL}  # as the log has them whose scores are taken over, or less
+    done = infer((), str(folder / "blurred"), model, out=tmp_path / "later", **later)
+    assert evidence_of(tmp_path / "later") == {"words"}
+    assert done.notes == (f"picture is left out: {tmp_path / 'words'} was run without",)
+    infer((), str(folder / "blurred"), model, out=tmp_path / "less", words=False, **later)
+    assert evidence_of(tmp_path / "less") == set()
+    with pytest.raises(ValueError, match="holds another run .*left_out: was .*words"):
+        infer((), str(folder / "blurred"), model, out=tmp_path / "less", **later)
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_run_begun_without_goes_on_without(folder, model, tmp_path, lost):
+    "One of a version that had both off by default: nothing is thrown away, and a line says what to do."
+    infer(str(folder / "known"), (), model, out=tmp_path / "log", words=False, picture=False, **USUAL)
+    whole = read_log(tmp_path / "log").fingerprint()
+    record = json.loads((tmp_path / "log/run.json").read_text())
+    assert "words" not in record and "picture" not in record, "as it was before these settings"
+    for shard in range(lost):
+        os.unlink(tmp_path / f"log/part-{shard:05d}.parquet")
+    if lost:
+        os.unlink(tmp_path / "log/rejects.csv")
+    done = infer(str(folder / "known"), (), model, out=tmp_path / "log", **USUAL)
+    assert done.status == ("resumed" if lost else "complete")
+    note = "words and picture are left out: this run was begun without; --restart, or another output, has them"
+    assert done.notes == (note,) and str(done).endswith(f"note: {note}")
+    assert read_log(tmp_path / "log").fingerprint() == whole
+    with pytest.raises(ValueError, match="holds another run .*words: was null"):
+        infer(str(folder / "known"), (), model, out=tmp_path / "log", words=True, **USUAL)
+    infer(str(folder / "known"), (), model, out=tmp_path / "log", restart=True, **USUAL)
+    assert evidence_of(tmp_path / "log") == {"words", "picture"}
+    again = infer(str(folder / "known"), (), model, out=tmp_path / "log", **USUAL)
+    assert (again.status, again.notes) == ("complete", ())
+
+
+def test_too_few_images_and_models_without_other_words(folder, model, tmp_path):
+    "What is left out is said in a line, and the run goes on; asked for, it is refused as ever."
+    few = infer(f"{folder / 'known'}[:40]", (), model, out=tmp_path / "few", **USUAL)
+    assert evidence_of(tmp_path / "few") == set() and len(few.notes) == 1
+    assert few.notes[0].startswith("words and picture are left out: at least 30 ID reference images are needed")
+
+    small = infer(f"{folder / 'known'}[:110]", (), model, out=tmp_path / "small", **USUAL)  # a fifth would be 22
+    log = read_log(tmp_path / "small")
+    assert evidence_of(tmp_path / "small") == {"words", "picture"} and not small.notes
+    assert 20 <= log.array("reference").sum() <= 40
+    os.unlink(tmp_path / "small/part-00001.parquet")
+    os.unlink(tmp_path / "small/rejects.csv")
+    infer(f"{folder / 'known'}[:110]", (), model, out=tmp_path / "small", **USUAL)
+    assert read_log(tmp_path / "small").fingerprint() == log.fingerprint()
+
+    class Classes:
+        "A model that knows its class names and nothing else."
+
+        def __init__(self):
+            for name in ("name", "preprocessing", "logit_scale", "logit_bias", "encode_images"):
+                setattr(self, name, getattr(model, name))
+            self.weights_sha256 = ""
+
+        def encode_texts(self, texts):
+            if any("ramen" not in t and "pizza" not in t and t != "a photo" for t in texts):
+                raise KeyError("no such name")
+            return model.encode_texts(list(texts))
+
+    done = infer(str(folder / "known"), (), Classes(), out=tmp_path / "own", **USUAL)
+    assert evidence_of(tmp_path / "own") == {"picture"}
+    assert done.notes == ("words are left out: pocket gives no vectors for them (KeyError: 'no such name')",)
+    again = infer(str(folder / "known"), (), Classes(), out=tmp_path / "own", **USUAL)
+    assert again.status == "complete" and again.notes[0].startswith("words are left out: this run was begun without")
+    with pytest.raises(KeyError):
+        infer(str(folder / "known"), (), Classes(), out=tmp_path / "x", words=True, **USUAL)
 
 
 def test_another_list_is_another_run(folder, model, done, tmp_path):
@@ -326,4 +402,11 @@ def test_the_command_line_has_both(folder, model, tmp_path):
     assert said.exit_code == 0, said.output
     assert {"word_margin_medium", "picture_noise"} <= set(read_log(tmp_path / "log").manifest.evidence)
     wide = CliRunner().invoke(app, ["infer", "--help"], env={"COLUMNS": "160", "TERM": "dumb"}).output
-    assert "--words" in wide and "[FILE]" in wide and "--picture" in wide
+    for option in ("--words", "[FILE]", "--no-words", "--picture", "--no-picture"):
+        assert option in wide, option
+    plain = ["infer", "--id", str(folder / "known"), "--model", "pocket", "-o", str(tmp_path / "plain")]
+    said = CliRunner().invoke(app, plain)
+    assert said.exit_code == 0, said.output
+    assert evidence_of(tmp_path / "plain") == {"words", "picture"}
+    said = CliRunner().invoke(app, [*plain[:-1], str(tmp_path / "less"), "--no-words", "--no-picture"])
+    assert said.exit_code == 0 and evidence_of(tmp_path / "less") == set()

@@ -7,6 +7,7 @@ __all__ = ['SEPARATES', 'as_target', 'share_interval', 'direction', 'Factors', '
            'log_targets', 'log_factors']
 
 # %% ../../nbs/09_act/08_factors.ipynb #22be4464
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ from ..data import Source
 from ..detect import evaluation
 from ..ground import files as ground_files
 from ..log import Log
-from ..why import score_log
+from ..why import log_reasons, score_log
 
 # %% ../../nbs/09_act/08_factors.ipynb #6c17f68c
 def as_target(
@@ -111,12 +112,15 @@ def direction(
     def told(v: float) -> str:
         return f"{v:.0%}" if yes else f"rank {v:.2f}"
 
-    if factor.kind == "number":
+    if factor.kind != "names":
+        ends = (
+            ("earliest third", "middle", "latest") if factor.kind == "time" else ("lowest third", "middle", "highest")
+        )
         seen = factor.values.notna()
         rho = float(spearmanr(factor.values[seen], value[seen]).statistic)
         thirds = pd.qcut(factor.values[seen].rank(method="first"), 3, labels=False)
         low, mid, high = (float(value[seen][(thirds == i).to_numpy()].mean()) for i in range(3))
-        parts = f"lowest third {told(low)}, middle {told(mid)}, highest {told(high)}"
+        parts = ", ".join(f"{end} {told(v)}" for end, v in zip(ends, (low, mid, high), strict=True))
         return parts + (f", rises (ρ {rho:+.2f})" if rho > 0.1 else f", falls (ρ {rho:+.2f})" if rho < -0.1 else "")
     kept = [k for k in range(len(factor.names)) if (factor.levels == k).sum() >= _least(target)]
     means = {factor.names[k]: float(value[factor.levels == k].mean()) for k in kept}
@@ -361,7 +365,11 @@ def log_targets(
 ) -> pd.DataFrame:  # (n rows) numbers and truth values
     "What a factor can go with: axes, reasons, the call, the role."
     known = fit_axes(log) if card is None else card
-    known = known if card is not None else known.with_parts(decision=evaluation.fit_decision(known, log))
+    if card is None:
+        known = known.with_parts(decision=evaluation.fit_decision(known, log))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no reasons in words", UserWarning)  # then actions are asked about
+            known = log_reasons.with_reasons(known, log)
     scores = score_log(known, log, any_model=any_model)
     table = {n: scores[n].astype(float) for n in known.names}
     why = "reason" if "reason" in scores else "action"

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from .columns import OURS
-from .stored import asked_again
+from .stored import asked_again, of_images
 from .texts import Texts, learnt_words, texts_of
 from ..detect import metrics
-from ..evidence import evidence_frame, registry, vocabulary
+from ..evidence import evidence_frame, extras, registry, vocabulary
 from ..ground import defaults, unit_rows
 from ..inference import prompts as asked
 from ..inference import vectors as class_files
@@ -55,13 +55,15 @@ def classes_after(
     return make.class_names_of(names)
 
 # %% ../../nbs/09_act/03_whatif.ipynb #5e1d5d8e
-def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: Sequence[str]) -> Log:
+def _asked(
+    log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: Sequence[str], whole: bool = False
+) -> Log:
     "The rows of a log asked with other class vectors."
-    m = log.manifest
+    m, same = log.manifest, of_images(log)
     x = unit_rows(log.array("image_embedding").astype(np.float64), "image_embedding")
     own = [n for n in m.columns if n not in OURS]
     about = {"model": m.model, "preprocessing": m.preprocessing, "precision": m.precision, "sources": m.sources}
-    extra = {"reference": log.array("reference")} if "reference" in log.table.column_names else {}
+    extra = {n: log.array(n) for n in ("reference", *same) if n in log.table.column_names}
     new = make.bare_log(
         x,
         t,
@@ -73,13 +75,15 @@ def _asked(log: Log, names: list[str], t: np.ndarray, texts: Texts, templates: S
         roles=log.array("role").tolist(),
         labels=log.array("label").tolist(),
         columns=extra,
+        evidence=same,
         keep_embeddings=True,
         temperatures=m.temperatures,
         templates=list(templates),
         **about,
     )
     new = files.with_own_columns(new, log.table.select(own), m.columns)
-    return replace(with_words(new, x, t, texts), name=log.name)
+    new = replace(new, manifest=replace(new.manifest, causes=m.causes))
+    return replace(with_words(new, x, t, texts, whole), name=log.name)
 
 # %% ../../nbs/09_act/03_whatif.ipynb #f4a63add
 def with_words(
@@ -87,11 +91,14 @@ def with_words(
     x: np.ndarray,  # (n, d) unit image vectors
     t: np.ndarray,  # (C, d) unit class vectors
     texts: Texts,  # with words, or without
+    whole: bool = False,  # all that words tell, by which reasons are said, and not the margin alone
 ) -> Log:
     "A log with the margin of the best word that means no class, where words and reference rows are at hand."
     learnt = learnt_words(log, x, t, texts)
     if learnt is None:
         return log
+    if whole:
+        return extras.add_extras(log, extras.Extras(learnt), x)
     entry = {"word_margin": {"group": "words", "source": "ours", "needs": ["reference", "words"], "params": {}}}
     return make.make_log(
         files.kept_columns(log) | {"word_margin": learnt.score(x)},
@@ -302,7 +309,8 @@ def whatif(
     else:
         after = np.stack([_vector(n, known, tuned, {*add, *rename.values()}) for n in names])
     old = _asked(log, list(log.manifest.class_names), known.classes, known, log.manifest.templates)
-    return compared(old, _asked(log, names, after, known, prompts), score, notes=class_files.class_notes(names, after))
+    new = _asked(log, names, after, known, prompts, whole=True)
+    return compared(old, new, score, notes=class_files.class_notes(names, after))
 
 # %% ../../nbs/09_act/03_whatif.ipynb #4c73486e
 def _vector(name: str, texts: Texts, tuned: class_files.ClassVectors | None, new: set[str]) -> np.ndarray:

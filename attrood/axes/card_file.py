@@ -35,7 +35,8 @@ def read_json(
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
-        raise ValueError(f"{path}: no axis card can be read ({e.strerror})") from e
+        hint = f"; `attrood fit LOG -o {path}` writes one" if isinstance(e, FileNotFoundError) else ""
+        raise ValueError(f"{path}: no axis card can be read ({e.strerror}){hint}") from e
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ValueError(f"{path} is no axis card: it is not JSON ({str(e).splitlines()[0]})") from e
 

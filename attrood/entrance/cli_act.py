@@ -107,6 +107,9 @@ def whatif_command(
     if out is not None:
         write_log(done.after, out, "what-if log")
         say(f"\nwritten to {out}")
+        if "word" in table.table.column_names and "word" not in done.after.table.column_names:
+            say("note: it keeps no words of its rows, so its reasons in words are not told: they need image vectors")
+            say("(attrood infer --embeddings), or the images again with the new classes")
     emit(found | done.to_dict(), as_json)
 
 # %% ../../nbs/10_entrance/22_cli_act.ipynb #d12dbcd4

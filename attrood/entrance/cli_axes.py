@@ -186,13 +186,14 @@ def report_command(
     ] = None,
     images: ImagesOption = None,
     data_dir: DataDirOption = None,
+    language: LanguageOption = "en",  # in which the page opens
 ) -> None:
     "Write one self-contained HTML report from the results of a run."
     from attrood.data import open_source
     from attrood.entrance.results import report_folder
 
     found = [open_source(s, data_dir=data_dir) for s in images or []]
-    say(f"written to {report_folder(folder, out or folder / 'report.html', found, some=True)}")
+    say(f"written to {report_folder(folder, out or folder / 'report.html', found, True, language)}")
 
 # %% ../../nbs/10_entrance/20_cli_axes.ipynb #808511da
 def add_axes(

@@ -24,24 +24,28 @@ from ..log import files
 from ..log import rows as log_rows
 
 # %% ../../nbs/10_entrance/19_cli_infer.ipynb #ed671ec3
-def _option(f: "Field[Any]", hint: Any) -> inspect.Parameter:
-    "A field of `InferOptions` as an option: type, name, limits and help."
+def _options(f: "Field[Any]", hint: Any) -> list[inspect.Parameter]:
+    "A field of `InferOptions` as an option, with a --no- if it may be bare: type, name, limits and help."
     kind, name = f.metadata["cli"] or hint, f.metadata["flag"] or "--" + f.name.replace("_", "-")
     bare = f.metadata["bare"]
     default = None if bare or f.default in (None, ()) else f.default
     kind = kind if f.metadata["cli"] is None or default is not None else kind | None
-    flags = [name] if f.default is not True else []  # a setting that is on gets --name and --no-name
+    twins = f.default is True or kind == bool | None  # a setting that can be on by itself gets --name and --no-name
+    flags = [] if twins else [name]
     kind = Enum(f.name, {c: c for c in f.metadata["choices"]}, type=str) if f.metadata["choices"] else kind
     option = typer.Option(*flags, help=f.metadata["text"], min=f.metadata["least"], metavar=bare or None)
-    return inspect.Parameter(
-        f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-    )
+    made = [(f.name, default, Annotated[kind, option])]
+    if bare:
+        made += [
+            (f"no_{f.name}", False, Annotated[bool, typer.Option("--no-" + name[2:], help=f"Leave {f.name} out.")])
+        ]
+    return [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, d, a in made]
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     "A command that takes `**settings`, with an option for each field of `InferOptions` that a terminal has."
     own, hints = list(inspect.signature(command).parameters.values())[:-1], get_type_hints(InferOptions)
-    made = [_option(f, hints[f.name]) for f in fields(InferOptions) if f.metadata["cli"] is not False]
+    made = [p for f in fields(InferOptions) if f.metadata["cli"] is not False for p in _options(f, hints[f.name])]
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     command.__signature__ = inspect.Signature(own + made)  # type: ignore[attr-defined]
     return command
@@ -70,9 +74,14 @@ class InferCommand(TyperCommand):
 def bare_values(
     settings: dict[str, Any],  # as Typer gives them
 ) -> dict[str, Any]:  # for `InferOptions`
-    "Options that may be bare: absent ones as the field has it, empty ones True."
+    "Options that may be bare: absent ones as the field has it, empty ones True, and False after --no-."
     known = {f.name: f.default for f in fields(InferOptions) if f.metadata["bare"]}
-    return {k: (known[k] if v is None else v or True) if k in known else v for k, v in settings.items()}
+    off = {k for k in known if settings.get(f"no_{k}")}
+    if odd := [k for k in off if settings[k] is not None]:
+        raise ValueError(f"--{odd[0]} and --no-{odd[0]} exclude each other")
+    found = {k: v for k, v in settings.items() if k.removeprefix("no_") not in known or k in known}
+    found = {k: (known[k] if v is None else v or True) if k in known else v for k, v in found.items()}
+    return found | dict.fromkeys(off, False)
 
 # %% ../../nbs/10_entrance/19_cli_infer.ipynb #e5343e73
 def infer_settings(
@@ -152,6 +161,8 @@ def _opened(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     from attrood.entrance.own_faults import check_own_faults
     from attrood.inference import open_sources
 
+    if settings.get("picture") is False:
+        raise ValueError("--causes learns from measures of the pictures: leave out --no-picture")
     if settings.get("scores") is not None:
         raise ValueError("--causes learns from reference images, which a log with --scores takes over: leave one out")
     n, m = len(given["id"]), len(given["id"] + given["ood"])

@@ -89,7 +89,7 @@ class _Counts:
         t = explainer.describe(self.card, z)
         domain, role = (table[n].to_pandas().astype(str).to_numpy(dtype=object) for n in ("domain", "role"))
         if set(SAID) <= set(table.column_names):
-            said = table.select(SAID).to_pandas()
+            said = table.select([c for c in (*SAID, "reason_look") if c in table.column_names]).to_pandas()
             self.reasons.append(set_reasons.reason_tally(said))
             t = t.assign(action=said["action"])
         found = t.assign(domain=domain, role=role, high=t["excess"] > 0)

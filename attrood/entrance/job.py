@@ -6,6 +6,7 @@
 __all__ = ['run']
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8255fd1
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def _analyse_into(
     folder.mkdir(exist_ok=True)
     analysis = write_analysis(analysis, rows, folder, figures or write_figures, code)
     if report:
-        report_folder(folder, folder / "report.html")
+        report_folder(folder, folder / "report.html", code=code)
     return analysis
 
 
@@ -62,13 +63,19 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
         yield None
         return
     executor, ended = drawing.workers(), False
-    if drawing.is_fork(executor):
+    forks, frozen = drawing.is_fork(executor), False
+    if forks:
         style.pyplot()  # loaded once, before the processes part
+    if forks and not gc.get_freeze_count():
+        gc.freeze()  # else each process goes through all that is loaded, and copies its pages by that
+        frozen = True
     try:
         yield executor
         ended = True
     finally:
         drawing.end(executor, now=not ended)
+        if frozen:
+            gc.unfreeze()
 
 # %% ../../nbs/10_entrance/01_job.ipynb #5d3f976b
 def _analyses(
@@ -115,7 +122,7 @@ def run(
     published: bool = False,  # compare with the published numbers
     images: Sequence[Source] = (),  # where to look for pictures, for the report
     causes: bool = False,  # learn to name camera faults from the log's own familiar pictures, found in `images`
-    language: str = "en",  # of the summary and of what `step` is told: en or ja
+    language: str = "en",  # of the summary, the report and what `step` is told: en or ja
 ) -> dict[str, Analysis]:  # mode -> analysis
     "The whole job on a log; the folder changes only when everything is done."
     if mode not in (*get_args(Mode), "both"):
@@ -145,5 +152,5 @@ def run(
             for folder in folders.values():
                 ground_files.write_json(beside, folder / "comparison.json")
         for folder in folders.values() if last else ():
-            report_folder(folder, folder / "report.html", images)
+            report_folder(folder, folder / "report.html", images, code=language)
     return done

@@ -130,8 +130,10 @@ def render_report(
     thumbnails: Mapping[str, bytes] | None = None,  # id -> small encoded picture
     comparison: pd.DataFrame | None = None,  # from `compare_published`
     title: str = "Why these images are out of distribution",  # heading of the page
+    code: str = "en",  # of the language in which it opens; a button changes it
 ) -> str:  # HTML
     "The report as one self-contained page."
+    language.language_of(code)  # refuses one that there is not
     found = scores if isinstance(scores, Digest) else digest(card, scores)
     sets, domains, axes = known_sets(found.said), domain_cards(found, card), axis_cards(card)
     picks = plane_picks(card, found, {d["name"]: d["color"] for d in domains})
@@ -149,6 +151,8 @@ def render_report(
         subtitle=subtitle,
         lead=lead_lines(found, len(axes), card.decision is not None),
         sets=set_cards(found.said, {d["name"]: d["color"] for d in domains}),
+        asked={s.name: [(c, set_reasons.set_action(s, c)) for c in language.LANGUAGES] for s in sets},
+        language=code if sets else "en",
         head=[(code, set_reasons.headline(sets, code)) for code in language.LANGUAGES] if sets else [],
         domains=domains,
         axes=axes,
@@ -174,9 +178,10 @@ def write_report(
     comparison: pd.DataFrame | None = None,  # from `compare_published`
     title: str = "Why these images are out of distribution",  # heading of the page
     record: Path | None = None,  # folder of results whose record names the report
+    code: str = "en",  # of the language in which it opens
 ) -> Path:  # the path
     "Write the report as one file, whole or not at all."
-    text = render_report(card, scores, detectors, thumbnails, comparison, title)
+    text = render_report(card, scores, detectors, thumbnails, comparison, title, code)
     with atomic_path(path, "report", record) as part:
         part.write_text(text, encoding="utf-8")
     return Path(path)

@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'write_scores', 'write_figures', 'to_draw', 'save_figures', 
 
 # %% ../../nbs/10_entrance/07_results.ipynb #c98a9014
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,7 +44,9 @@ def write_scores(
     with atomic_path(path, "scores") as part:
         first = _score_table(next(parts))
         schema = first.schema.with_metadata({outputs.SCORES_KEY: b"1"})
-        with pq.ParquetWriter(part, schema, compression="zstd") as file, ThreadPoolExecutor(1) as writer:
+        coded = [c for c in _texts(schema) if c != "id"]  # what is different in each row needs no dictionary
+        how = {"compression": "zstd", "use_dictionary": coded}
+        with pq.ParquetWriter(part, schema, **how) as file, ThreadPoolExecutor(1) as writer:
             job = writer.submit(file.write_table, first.cast(schema), log_rows.BATCH)
             for frame in parts:  # made while the last one is written
                 table = _score_table(frame).cast(schema)
@@ -51,6 +54,11 @@ def write_scores(
                 job = writer.submit(file.write_table, table, log_rows.BATCH)
             job.result()
     return Path(path)
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    "Columns of texts."
+    return [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
 
 
 def _score_table(scores: pd.DataFrame) -> pa.Table:
@@ -153,6 +161,7 @@ def report_folder(
     out: Path,  # the .html file
     images: Sequence[Source] = (),  # where to look for pictures
     some: bool = False,  # refuse images among which is none of the report's
+    code: str = "en",  # of the language in which it opens
 ) -> Path:  # the file
     "Write the report of a folder of results."
     if lost := [n for n in ("axes.json", "scores.parquet") if not (folder / n).exists()]:
@@ -167,7 +176,9 @@ def report_folder(
             detectors = outputs.read_csv(folder / "detectors.csv", ["domain", "detector"])
             detectors[["domain", "detector", "auroc"]]  # noqa: B018 - it must have them
         beside, wanted = read_comparison(folder), report_images(card, found) if images else []
-    pictures = thumbnails(images, wanted) if images else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF tags
+        pictures = thumbnails(images, wanted) if images else None
     if some and images and not pictures:
         where = ", ".join(str(s.location) for s in images)
         raise ValueError(
@@ -176,4 +187,5 @@ def report_folder(
         )
     listed = out.parent.resolve() == folder.resolve() and out.name in outputs.read_record(folder)[1]
     with _results(folder, out):
-        return write_report(out, card, found, detectors, pictures, beside, record=folder if listed else None)
+        record = folder if listed else None
+        return write_report(out, card, found, detectors, pictures, beside, record=record, code=code)

@@ -63,11 +63,9 @@ def _each(function: Any) -> list[tuple[str, str]]:
 
 
 def _rest(s: set_reasons.SetReasons, aspects: Sequence[str], code: str) -> str:
-    "The other aspects of a set in short."
-    t = language.language_of(code).reasons
-    return t["comma"].join(
-        t["head_part"].format(n=set_reasons.percent(s.shares[a]), what=t[f"is_{a}"]) for a in aspects
-    )
+    "The other aspects of a set, as the summary says them."
+    mark = language.language_of(code).reasons["semicolon"]
+    return mark.join(set_reasons.aspect_sentence(s, a, code) for a in aspects)
 
 # %% ../../nbs/10_entrance/05_sets.ipynb #5c424b66
 def set_cards(
@@ -107,14 +105,16 @@ def set_cards(
 def row_columns(
     scores: pd.DataFrame,  # (n rows) from `score_log`
     words: dict[str, int],  # word -> number; grows
-) -> dict[str, list[Any]]:  # aspect, called, sure; empty where the scores know no reasons
+) -> dict[str, list[Any]]:  # aspect, called, look, sure; empty where the scores know no reasons
     "The reasons of rows, as columns of the page's data."
     if not all(c in scores for c in COLUMNS):
         return {}
     aspect = [log_reasons.ASPECTS.index(a) for a in log_reasons.aspects(scores)]
     called = [words.setdefault(outputs.visible(n), len(words)) for n in scores["reason_name"]]
     sure = scores["reason_probability"] if "reason_probability" in scores else np.ones(len(scores))
-    return {"aspect": aspect, "called": called, "sure": [round(float(v), 2) for v in sure]}
+    looks = scores["reason_look"] if "reason_look" in scores else [""] * len(scores)
+    seen = [words.setdefault(outputs.visible(n), len(words)) for n in looks]
+    return {"aspect": aspect, "called": called, "look": seen, "sure": [round(float(v), 2) for v in sure]}
 
 
 def page_language(
@@ -122,6 +122,8 @@ def page_language(
 ) -> dict[str, Any]:  # language -> sentences by aspect, names of faults, what to do
     "What the page says of a row, in every language."
     pair = language.ENGLISH.reasons["pair"].format(a="", b="")
+    looks = {n for said in set(scores["reason_look"]) for n in said.split(", ")} if "reason_look" in scores else set()
+    named = {*scores["reason_name"][log_reasons.aspects(scores) == "fault"], *looks} - {""}
     made: dict[str, Any] = {"pair": pair}
     for code, table in language.LANGUAGES.items():
         t = table.reasons
@@ -137,8 +139,10 @@ def page_language(
         made[code] = {
             "says": [t[f"row_{a}"] for a in log_reasons.ASPECTS],
             "do": [do[a] for a in log_reasons.ASPECTS],
-            "faults": {k: list(v) for k, v in table.faults.items() if k in set(scores["reason_name"])},
+            "faults": {k: list(language.fault_words(k, code)) for k in sorted(named)},
             "pair": t["pair"],
+            "look_as": t["row_look_as"],
+            "comma": t["comma"],
             **{k: t[f"page_{k}"] for k in ("why", "do_it", "set", "is", "read_as", "sure", "axes")},
         }
     return made

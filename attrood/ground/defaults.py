@@ -631,6 +631,40 @@ DEFAULTS |= {
     ),
 }
 
+# %% ../../nbs/00_ground/04_defaults.ipynb #7ac1be32
+DEFAULTS |= {
+    "learnt_few": Default(
+        30,
+        "higher: words and pictures are learnt from more reference images; lower: more logs have them",
+        "argument",
+        "20 are needed to learn from, and a third may prove to be rejects",
+        ("inference.run:FEW",),
+    ),
+    "most_texts": Default(
+        20_000,
+        "higher: words are read with larger ensembles of prompts on a CPU, where nobody asked for them",
+        "argument",
+        "eight templates; ViT-B/32 takes 0.08 s of one slow core for a text, so this is half an hour of one, once; eighty "
+        "templates would be four hours",
+        ("inference.run:MOST_TEXTS",),
+    ),
+    "look_conditions": Default(
+        3,
+        "higher: more is said of a picture of another look, the weaker conditions too",
+        "convention",
+        "as many as `findings` says of a picture",
+        ("why.log_reasons:LOOKS", "evidence.picture_reference:findings.most"),
+    ),
+    "surely_dates": Default(
+        0.9,
+        "higher: a column with a few texts that are no dates is not read as times; lower: texts that happen to look like "
+        "dates are",
+        "argument",
+        "one text in ten may say that nothing is known, each in its own way",
+        ("act.columns:SURELY",),
+    ),
+}
+
 # %% ../../nbs/00_ground/04_defaults.ipynb #d28e2377
 DEFAULTS |= {
     "tune_bound": Default(

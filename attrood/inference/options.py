@@ -23,7 +23,7 @@ def setting(
     choices: Sequence[str] = (),  # allowed values
     least: float | None = None,  # smallest allowed value
     flag: str = "",  # its name on the command line, if another than the field's
-    bare: str = "",  # what its value stands for in the help, if it may be left out on the command line: then True
+    bare: str = "",  # what its value stands for in the help, if it may be left out there: then True, and --no- is False
 ) -> Any:  # a dataclass field
     "A field of `InferOptions`."
     return field(
@@ -64,7 +64,8 @@ class _Asked:
     reference: str | Source | Sequence[str | Source] = setting(
         (),
         "ID images that scores are fitted on and that are left out of every evaluation; repeat for more. "
-        "Default: a fifth of the ID images, 10,000 at most; none where that is fewer than 20, or than 2 a class.",
+        "Default: a fifth of the ID images, 10,000 at most, and 30 at least for words and pictures; none where a fifth "
+        "is fewer than 20, or than 2 a class.",
         cli=list[str],
     )
     scores: str | Path | None = setting(
@@ -81,15 +82,16 @@ class _Stored(_Asked):
 
     evidence: bool = setting(True, "Store every score that image vectors allow.", rows=True)
     patches: bool = setting(False, "GL-MCM too, from the patch tokens of a vision transformer.", rows=True)
-    words: bool | str | Path = setting(
-        False,
+    words: bool | str | Path | None = setting(
+        None,
         "Words that are no classes as evidence, and the word each image shows: the packaged vocabulary, "
-        "or a list of your own (a .json, or one a line). Learnt from the reference images.",
+        "or a list of your own (a .json, or one a line). Learnt from the reference images; "
+        "on by itself where there are enough of them (30), as --picture is.",
         cli=str,
         bare="[FILE]",
     )
-    picture: bool = setting(
-        False,
+    picture: bool | None = setting(
+        None,
         "The state of the picture as evidence (sharpness, noise, compression, light, colour, …), "
         "measured on the original pixels. Learnt from the reference images.",
     )

@@ -80,7 +80,7 @@ class Summary:
     batch_size: int = 0  # images of a batch, at most
     workers: int = 0  # as used
     times: dict[str, float] = field(default_factory=dict)  # part of the work → seconds
-    notes: tuple[str, ...] = ()  # what is odd about the classes
+    notes: tuple[str, ...] = ()  # what is odd about the classes, and what is left out
 
     @property
     def rate(self) -> float:
@@ -92,6 +92,7 @@ class Summary:
         return asdict(self) | {"images_per_second": self.rate}
 
     def __str__(self) -> str:
+        notes = [f"note: {n}" for n in self.notes]
         head = f"{self.out}: {self.images:,} images" + (
             f", {self.rejects:,} rejects (see {self.rejects_file})" if self.rejects else ""
         )
@@ -100,9 +101,9 @@ class Summary:
             listed = ", ".join(f"{n:,} {kind}" for kind, n in most[:4]) + (", …" if len(most) > 4 else "")
             head += f", {sum(self.others.values()):,} not images ({listed})"
         if self.status == "complete":
-            return f"{head}; it was complete already, nothing was done"
+            return "\n".join([f"{head}; it was complete already, nothing was done", *notes])
         rate = f"{self.status} {self.new_images:,} in {self.seconds:.1f} s, {self.rate:.1f} images/s"
-        return "\n".join([f"{head}; {rate}", _times(self), *(f"note: {n}" for n in self.notes)])
+        return "\n".join([f"{head}; {rate}", _times(self), *notes])
 
 # %% ../../nbs/04_inference/07_plan.ipynb #3278aa92
 def _limit(max_rejects: float, total: int) -> int:
@@ -278,10 +279,9 @@ def infer(
         vlm: Encoder = load_vlm(model, pretrained, o.device, o.precision, o.compile)
     else:
         vlm = check_encoder(model)
-    batch_size = (
-        o.batch_size or ((folder.record() or {}).get("batch_size") if not o.restart else None) or find_batch_size(vlm)
-    )
-    run, workers = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart)), _workers(vlm, o)
+    begun = None if o.restart else folder.record()
+    batch_size = o.batch_size or (begun or {}).get("batch_size") or find_batch_size(vlm)
+    run, workers = Run.plan(sources, vlm, replace(o, batch_size=batch_size), len(apart), begun), _workers(vlm, o)
     others = sum((s.others for s in sources), Counter())
     about: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "notes": run.notes}
     summary = Summary(str(out), "written", others=dict(others), **about)

@@ -15,9 +15,11 @@ from .schema import REQUIRED, LogError, Manifest
 
 # %% ../../nbs/02_log/06_columns.ipynb #b2d87dee
 def _plain_texts(values: pa.Array, coded: bool) -> pa.Array:
-    "Texts of lists as attrood has them, or their codes and such texts; other values as they are."
+    "Texts as attrood has them, or their codes and such texts; other values as they are."
     kind = values.type
     if pa.types.is_dictionary(kind) and coded and "string" in str(kind.value_type):
+        if kind.value_type == pa.string():
+            return values
         return pa.DictionaryArray.from_arrays(values.indices, _plain_texts(values.dictionary, False))
     if pa.types.is_dictionary(kind):
         values, kind = values.cast(kind.value_type), kind.value_type
@@ -27,10 +29,12 @@ def _plain_texts(values: pa.Array, coded: bool) -> pa.Array:
 def plain_column(
     column: pa.ChunkedArray,  # as it was read
     text: bool,  # whether it ought to hold texts
-    coded: bool = False,  # leave lists of texts that are coded by a dictionary as they are
+    coded: bool = False,  # leave texts that are coded by a dictionary as they are, in lists or not
 ) -> pa.ChunkedArray:  # as attrood writes it, or as it was
     "A column as attrood writes it, from dictionaries, views, large types or lists that could have any length."
     kind = column.type
+    if coded and pa.types.is_dictionary(kind) and "string" in str(kind.value_type):
+        return pa.chunked_array([_plain_texts(column.combine_chunks(), True)])
     while pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_large_string(kind) or str(kind) == "string_view" or text and pa.types.is_null(kind):

@@ -147,16 +147,16 @@ def check_log(
             "'columns' or 'evidence'"
         )
     _check_kinds(log, first)
-    ids = pd.Series(log.array("id"))
-    if ids.duplicated().any():
-        raise LogError(f"{where} has the id {ids[ids.duplicated()].iloc[0]!r} more than once: ids must be unique")
-    if other := sorted(map(str, set(log.array("role")) - {"id", "ood"})):
+    ids = log.array("id")
+    rising = bool((ids[:-1] < ids[1:]).all())  # sorted: all differ
+    if not rising and (twice := pd.Series(ids).duplicated()).any():
+        raise LogError(f"{where} has the id {ids[twice.to_numpy()][0]!r} more than once: ids must be unique")
+    if other := sorted(map(str, {*t["role"].unique().to_pylist()} - {"id", "ood"})):
         raise LogError(f"{where} has role {other[0]!r}: roles are 'id' and 'ood'")
     for name in (*INDICATORS, "top_cosine", "lse", "cosine_mean", "cosine_std", *m.evidence):
         values = log.array(name)
-        bad = ~np.isfinite(values if values.ndim == 2 else values[:, None]).all(1)
-        if bad.any():
-            row = int(bad.argmax())
+        if not (finite := np.isfinite(values)).all():
+            row = int((~finite.reshape(len(values), -1).all(1)).argmax())
             raise LogError(
                 f"{where}: column {name!r} holds {np.ravel(values[row])[~np.isfinite(np.ravel(values[row]))][0]} in "
                 f"row {first + row} (id {ids[row]!r}): drop the row or mend its source"

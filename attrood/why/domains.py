@@ -69,10 +69,11 @@ class _Sums:
 # %% ../../nbs/08_why/03_domains.ipynb #b4803a4c
 def _profiles(s: "DomainSums", n_boot: int, level: float, seed: int) -> pd.DataFrame:
     "As `domain_profiles`, from sums."
-    if s.base.sums is None or not s.base.rows:
+    known = s.base.sums is not None and s.base.rows > 0
+    if not (known or s.origin):
         raise ValueError("baseline must mark at least one row")
     rng, q, out = np.random.default_rng(seed), [50 * (1 - level), 50 * (1 + level)], []
-    base = _boot_means(s.base.sums, n_boot, rng)
+    base = _boot_means(s.base.sums, n_boot, rng) if known else np.zeros((1, len(s.axes)))  # type: ignore[arg-type]
     for name, part in sorted(s.domains.items()):
         m = _boot_means(part.sums, n_boot, rng)  # type: ignore[arg-type]
         diff = 0 * m if part.rows == s.base.rows == s.base_in[name] else m - base
@@ -86,8 +87,11 @@ def _profiles(s: "DomainSums", n_boot: int, level: float, seed: int) -> pd.DataF
 class DomainSums:
     "Counts and sums of every domain, batch after batch, and of the rows to compare with."
 
-    def __init__(self) -> None:
-        self.domains: dict[str, _Sums] = {}
+    def __init__(
+        self,
+        origin: bool = False,  # compare with 0, the mean of the rows that axes were fitted on, where no row is given
+    ) -> None:
+        self.origin, self.domains = origin, {}  # type: tuple[bool, dict[str, _Sums]]
         self.base, self.base_in, self.axes = _Sums(), {}, []  # type: tuple[_Sums, dict[str, int], list[str]]
 
     def add(

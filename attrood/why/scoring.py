@@ -20,7 +20,7 @@ from ..evidence import registry
 from ..log import Log, LogError
 from ..log import rows as log_rows
 from . import domains, set_reasons
-from .explainer import Explainer, Explanation
+from .explainer import Explainer, Explanation, describe
 from .log_reasons import action_of, reason_columns, row_reasons, row_text
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d23ff887
@@ -33,16 +33,13 @@ def score_log(
     pd.DataFrame
 ):  # (n, ·) id, domain, role, label, prediction, conf, a column per axis, and what the table above names
     "Coordinates, dominant axis, reason in words, suggested action and decision for every row of a log."
-    scores = Explainer(card).table(card.evidence_of(log, table, any_model).reset_index(drop=True))
+    z = card.coordinates(card.evidence_of(log, table, any_model))
+    judged = card.decision and evaluation.judged(card.decision, pd.DataFrame(z, columns=list(card.names)))
+    parts = [log.table.select(["id", "domain", "role", "label", "prediction", "conf"]).to_pandas()]
+    parts.append(describe(card, z, judged=judged or None))
     if (why := reason_columns(card, log)) is not None:  # one suggestion a row: that of its reason
-        scores = pd.concat([scores.drop(columns="action"), why], axis=1)
-    rows = log.table.select(["id", "domain", "role", "label", "prediction", "conf"]).to_pandas()
-    frame = pd.concat([rows, scores], axis=1)
-    return (
-        frame
-        if card.decision is None
-        else pd.concat([frame, evaluation.decide(card.decision, frame[list(card.names)])], axis=1)
-    )
+        parts = [parts[0], parts[1].drop(columns="action"), why]
+    return pd.concat([*parts, judged[0]] if judged else parts, axis=1)
 
 # %% ../../nbs/08_why/02_scoring.ipynb #d512f1c9
 SIGNS = 20_000  # rows that the sign of a column is looked at in
@@ -124,7 +121,7 @@ def profile_batches(
     size: int = log_rows.BATCH,  # rows at a time
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:  # as `domain_profiles` of the coordinates, and as `reason_tally`
     "Mean coordinates of every domain with intervals, and its reasons, of a log of any number of rows."
-    sums = domains.DomainSums()
+    sums = domains.DomainSums(origin=True)
     said: list[pd.DataFrame] = []
     for batch in log_rows.log_batches(log, log_rows.flat_columns(log), size):
         z = card.coordinates(card.evidence_of(batch, any_model=any_model))
