@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURE', 'LEAST', 'log_measures', 'measure_columns', 'measures_of', 'Extras', 'known_list_fit', 'known_left_out',
-           'check_words', 'fit_extras', 'fit_extras_log', 'add_extras', 'DISTANCES', 'cut']
+           'check_words', 'fit_extras', 'fit_extras_log', 'add_extras']
 
 # %% ../../nbs/03_evidence/19_extras.ipynb #ff4f5053
 import warnings
@@ -18,8 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from .fitted import Fitted
-from .left_out import DISTANCES as DISTANCES
-from .left_out import cut as cut
 from .left_out import left_out_odds, left_out_values
 from .list_fit import list_fit
 from .meanings import class_words
@@ -33,7 +31,6 @@ from ..log import files as log_files
 from ..log import rows as log_rows
 
 # %% ../../nbs/03_evidence/19_extras.ipynb #9f6e96e9
-_all_ = ["DISTANCES", "cut"]  # of the classes left out, for who asks about rows
 MEASURE = "measure_"  # in front of a measure's name: its column in a log
 
 

@@ -35,8 +35,8 @@ def in_reach(
 # %% ../../nbs/03_evidence/22_left_out.ipynb #4f0a1cb4
 def _distances(known: Features, asked: Features) -> np.ndarray:
     "(n, 4) distances of rows to known ones, in the order of `DISTANCES`."
-    found: dict[str, np.ndarray] = {}
-    for kind in (KNN, Prototypes, Mahalanobis, ViM):
+    found = {"mahalanobis": Mahalanobis.fit(known.embedding, known.classes).score(asked.embedding)}
+    for kind in (KNN, Prototypes, ViM):
         for name, score in kind.fits(known).items():
             found |= score.columns(name, asked)  # type: ignore[attr-defined]
     return np.stack([found[c] for c in DISTANCES], axis=1)
