@@ -169,11 +169,16 @@ def _as_written_elsewhere(table, kind):
     return pa.table(made, metadata=table.schema.metadata)
 
 
-@pytest.mark.parametrize("kind", ["plain", "coded", "large"])
+@pytest.mark.parametrize("kind", ["plain", "coded", "large", "delta"])
 def test_a_long_log_written_elsewhere_is_read_once_and_hashed(in_memory, kind, tmp_path):
     table = in_memory.table.replace_schema_metadata({in_memory.KEY: in_memory.manifest.to_json().encode()})
-    half = ROWS // 2
-    pq.write_table(_as_written_elsewhere(table.slice(0, half), kind), tmp_path / "a.parquet", row_group_size=400)
+    half, how = ROWS // 2, {}
+    if kind == "delta":  # texts as what is different from the one before
+        texts = [c for c in table.column_names if "string" in str(table.schema.field(c).type)]
+        leaves = [f"{c}.list.element" if "list" in str(table.schema.field(c).type) else c for c in texts]
+        how = {"use_dictionary": False, "column_encoding": dict.fromkeys(leaves, "DELTA_BYTE_ARRAY")}
+    made = _as_written_elsewhere(table.slice(0, half), "plain" if kind == "delta" else kind)
+    pq.write_table(made, tmp_path / "a.parquet", row_group_size=400, **how)
     at = table.column_names.index("energy")
     wide = table.set_column(at, "energy", table["energy"].cast(pa.float64())).slice(half)  # one folder, two writers
     pq.write_table(wide, tmp_path / "b.parquet", use_dictionary=False)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import files
-from .columns import plain_table
+from .columns import coded_paths, plain_table
 from .files import Log
 from .schema import REQUIRED, LogError, Manifest
 from .table import Fingerprint, UniqueIds, fingerprint, id_hash
@@ -138,7 +138,9 @@ class _Read(_Files):
             for table in _ahead(_tables(file, read, size, coded)):
                 log = Log(plain_table(table, file, coded), self.manifest, str(file))
                 if check:
-                    files.check_log(log, first, unread)
+                    if not first:  # the others have the same columns
+                        files.check_columns(log, unread)
+                    files.check_rows(log, first)
                     ids.add(log.array("id"))
                 first += len(log)
                 yield log
@@ -194,22 +196,18 @@ def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield part
 
 
-def _texts(file: Path, columns: Sequence[str]) -> list[str]:
-    "Paths of the texts, but for ids, among some columns of a Parquet file."
-    schema = pq.read_schema(file)
-    texts = {c for c in columns if c != "id" and "string" in str(schema.field(c).type)}
-    leaves = pq.read_metadata(file).schema
-    return [p for i in range(len(leaves)) if (p := leaves.column(i).path) in texts or p.split(".")[0] in texts]
-
-
 def _tables(file: Path, columns: Sequence[str], size: int, coded: bool) -> Iterator[pa.Table]:
     "Some columns of a Parquet file, so many rows at a time; damage is said in one line."
     try:
-        texts = _texts(file, columns) if coded else None
+        texts, held = coded_paths(file, columns) if coded else None, 0
         with pq.ParquetFile(file, buffer_size=1 << 16, read_dictionary=texts) as parquet:
             for group in range(parquet.num_row_groups):  # one after the other: readers of all of them hold memory
                 for batch in parquet.iter_batches(size, [group], list(columns), use_threads=False):
+                    held += len(batch)
                     yield pa.Table.from_batches([batch])
+                if held >= SMALL and not coded:  # what decoding took, 50 MB, is kept otherwise
+                    pa.default_memory_pool().release_unused()
+                    held = 0
     except (pa.ArrowException, OSError) as e:
         raise LogError(
             f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again"
