@@ -82,7 +82,7 @@ def reason_tally(
             counts.update({(name, role, LOOKS, look): rows for look in said.split(", ") if look})
     return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
-
+# %% ../../nbs/08_why/17_set_reasons.ipynb #67ad14c4
 def set_reasons(
     tally: pd.DataFrame,  # from `reason_tally`, of all parts
     most: int = 8,  # names kept of an aspect
