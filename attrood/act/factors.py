@@ -395,7 +395,6 @@ def log_factors(
     if lost := [c for c in columns if c not in every]:
         raise ValueError(f"columns must be among {', '.join(map(str, every.columns))}, got {lost[0]!r}")
     asked = every[[c for c in every if c in {*columns, *given}]] if columns else every
-    domains = log.array("domain").tolist() if log.is_id.any() and not log.is_id.all() else None
-    return find_factors(
-        asked, log_targets(log, card, any_model), level, given, None if domains is None else log.is_id, domains
-    )
+    both = log.is_id.any() and not log.is_id.all()
+    sets = (log.is_id, log.array("domain").tolist()) if both else (None, None)
+    return find_factors(asked, log_targets(log, card, any_model), level, given, *sets)

@@ -381,13 +381,11 @@ class Run(_Written):
         asked = options.words is not None or "words" in (begun or {})
         options, left = settled(options, fitted, expected, begun)
         told, lost = (None, []) if fitted else _told(vlm, options, asked, prompts, names, texts)
+        fitted, gone = _without(fitted, options) if fitted else (None, [])
         picture, size = bool(options.picture), options.batch_size or 32
         record = _record(vlm, names, prompts, described, size, references, digest, options)
         record |= ({} if fitted else _learnt(told, picture)) | ({"share": share} if share != usual else {})
-        if fitted:
-            fitted, gone = _without(fitted, options)
-            record |= {"left_out": gone} if gone else {}
-        record |= {"vectors": make.text_hash(texts)} if options.vectors else {}
+        record |= ({"left_out": gone} if gone else {}) | ({"vectors": make.text_hash(texts)} if options.vectors else {})
         record |= {"columns": {n: str(kind) for n, kind in own.items()}} if own else {}
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
         kept = (share if options.evidence else None, references, fitted, told, picture, own)
