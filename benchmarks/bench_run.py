@@ -23,7 +23,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-START = "from attrood.entrance.cli import main; main()"
+START = """
+try:
+    from attrood.entrance.cli import main
+except ModuleNotFoundError:  # trees that are older than the rooms
+    from attrood.cli import main
+main()
+"""
 COMMANDS = ["fit", "score", "explain", "run", "report"]
 HEAD = ("wall s", "least", "processor s", "peak MB")
 

@@ -25,6 +25,7 @@ from attrood.evidence.distances import KNN
 from attrood.evidence.meanings import class_words, thesaurus
 from attrood.evidence.registry import array_evidence
 from attrood.evidence.words import (
+    SHARE,
     WordEvidence,
     _margins,
     familiar_share,
@@ -213,7 +214,8 @@ def few(p: Problem) -> None:
 
 def grid(ps: list[Problem]) -> None:
     "Share of the discount and softness of the scale: right names of each group, and what the other groups would choose."
-    shares, scales, right = (0.0, 0.25, 0.5, 0.75, 1.0), (0.4, 0.5, 0.6, 0.7, 0.8, 1.0), {}
+    shares, scales, right = (0.0, 0.25, 0.5, 0.75, 1.0), (0.3, 0.4, 0.45, 0.5, 0.6, 0.8), {}
+    counts, told = (25, 50, 100, 200, 10_000), {}
     for p in ps:
         words = fitted(p)
         member = np.repeat(np.arange(len(words.group_names)), np.diff(words.start))
@@ -222,6 +224,12 @@ def grid(ps: list[Problem]) -> None:
         )
         for label, domain, entry in LABELS[p.name]:
             margins = _margins(words, p.x[p.rows(label, domain)])[0]
+            for s in scales:
+                for k in counts:
+                    best = hedged_names(s * words.scale * (margins - SHARE * words.discount), groups, k)[0]
+                    ok = judged(np.array(words.group_names, object)[best], entry)
+                    bits = np.log2(groups.shape[0] / np.asarray(groups.sum(axis=0)).ravel())[best]
+                    told.setdefault((s, k), []).append((ok.mean(), bits.mean()))
             for a in shares:
                 for s in scales:
                     best = hedged_names(s * words.scale * (margins - a * words.discount), groups)[0]
@@ -236,6 +244,10 @@ def grid(ps: list[Problem]) -> None:
     }
     keys = sorted({k[:2] for k in right})
     mean = pd.DataFrame({a: {s: np.mean([right[k + (a, s)] for k in keys]) for s in scales} for a in shares}).round(3)
+    of = {k: {s: np.mean(told[s, k], axis=0) for s in scales} for k in counts}
+    for j, what in enumerate(("share of right names", "information of a name in bits")):
+        table = pd.DataFrame({k: {s: v[j] for s, v in column.items()} for k, column in of.items()}).round(3)
+        show(f"Mean {what}: rows softness of the scale, columns how many of the best words", table)
     show("Mean share of right names: rows softness of the scale, columns share of the discount", mean)
     for out, labels in kinds.items():
         rest = [k for k in keys if k[1] not in labels]

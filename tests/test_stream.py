@@ -100,6 +100,32 @@ def test_a_log_that_is_damaged_further_on_writes_nothing(file, card, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["twice.parquet"]
 
 
+def test_rows_in_any_order_and_an_id_that_comes_twice_beside_itself(in_memory, card, tmp_path):
+    "Ids that rise are known to differ without a look at each; others are looked at."
+    mixed = in_memory.select(np.random.default_rng(0).permutation(ROWS))
+    write_log(mixed, tmp_path / "mixed.parquet")
+    frames = pd.concat(scoring.score_batches(card, rows.open_log(tmp_path / "mixed.parquet"), size=97))
+    pd.testing.assert_frame_equal(frames.reset_index(drop=True), score_log(card, mixed), check_exact=True)
+    for log in (in_memory, mixed):
+        names = log.array("id").copy()
+        names[11] = names[10]
+        at = log.table.column_names.index("id")
+        write_log(replace(log, table=log.table.set_column(at, "id", [names.tolist()])), tmp_path / "twice.parquet")
+        with pytest.raises(LogError, match=f"has the id {names[10]!r} more than once: ids must be unique"):
+            list(rows.open_log(tmp_path / "twice.parquet").batches(size=97))
+        with pytest.raises(LogError, match=f"has the id {names[10]!r} more than once: ids must be unique"):
+            read_log(tmp_path / "twice.parquet")
+
+
+def test_scores_keep_dictionaries_of_texts_that_come_again(in_memory, card, tmp_path):
+    write_scores(score_log(card, in_memory), tmp_path / "s.parquet")
+    group = pq.read_metadata(tmp_path / "s.parquet").row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    coded = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert {"domain", "role", "label", "prediction", "dominant", "action"} <= coded
+    assert coded.isdisjoint({"id", "conf", "excess", "percentile", "distance", *card.names})
+
+
 def test_memory_does_not_know_the_rows(card, tmp_path):
     "Peak memory of scoring four times as many rows."
     card.write(tmp_path / "axes.json")
@@ -143,11 +169,16 @@ def _as_written_elsewhere(table, kind):
     return pa.table(made, metadata=table.schema.metadata)
 
 
-@pytest.mark.parametrize("kind", ["plain", "coded", "large"])
+@pytest.mark.parametrize("kind", ["plain", "coded", "large", "delta"])
 def test_a_long_log_written_elsewhere_is_read_once_and_hashed(in_memory, kind, tmp_path):
     table = in_memory.table.replace_schema_metadata({in_memory.KEY: in_memory.manifest.to_json().encode()})
-    half = ROWS // 2
-    pq.write_table(_as_written_elsewhere(table.slice(0, half), kind), tmp_path / "a.parquet", row_group_size=400)
+    half, how = ROWS // 2, {}
+    if kind == "delta":  # texts as what is different from the one before
+        texts = [c for c in table.column_names if "string" in str(table.schema.field(c).type)]
+        leaves = [f"{c}.list.element" if "list" in str(table.schema.field(c).type) else c for c in texts]
+        how = {"use_dictionary": False, "column_encoding": dict.fromkeys(leaves, "DELTA_BYTE_ARRAY")}
+    made = _as_written_elsewhere(table.slice(0, half), "plain" if kind == "delta" else kind)
+    pq.write_table(made, tmp_path / "a.parquet", row_group_size=400, **how)
     at = table.column_names.index("energy")
     wide = table.set_column(at, "energy", table["energy"].cast(pa.float64())).slice(half)  # one folder, two writers
     pq.write_table(wide, tmp_path / "b.parquet", use_dictionary=False)

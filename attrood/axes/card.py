@@ -32,10 +32,10 @@ def coordinates(
     x, w = np.asarray(features, dtype=np.float64), np.asarray(components, dtype=np.float64)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
         raise ValueError(f"features (n, M) and components (k, M) must agree in M, got {x.shape} and {w.shape}")
-    z = np.zeros((len(x), len(w)))
+    z = np.zeros((len(w), len(x)))  # axis after axis: long loops over the rows
     for m in np.flatnonzero(w.any(0)):
-        z += x[:, m, None] * w[:, m]
-    return z
+        z += w[:, m, None] * x[:, m]
+    return np.ascontiguousarray(z.T)
 
 # %% ../../nbs/05_axes/11_card.ipynb #05a25703
 QUANTILES = (0.0, 0.001, 0.0025, 0.005, *(i / 100 for i in range(1, 100)), 0.995, 0.9975, 0.999, 1.0)  # levels kept
@@ -136,6 +136,18 @@ class _Ranked(_Reach):
         "Where coordinates stand among the ID coordinates."
         return id_percentile(z, self.levels, self.quantiles)
 
+    def percentile_along(
+        self,
+        z: np.ndarray,  # (n, k) coordinates
+        axis: np.ndarray,  # (n,) int, which of them
+    ) -> np.ndarray:  # (n,) percent
+        "Where one coordinate of each row stands, as `percentile` has it."
+        found = np.empty(len(z))
+        for j in range(z.shape[1]):
+            rows = np.flatnonzero(axis == j)
+            found[rows] = id_percentile(z[rows, j, None], self.levels, self.quantiles[j, None])[:, 0]
+        return found
+
     def evidence_percentile(
         self,
         evidence: Any,  # a DataFrame with the axes' columns, or (n, M) values in their order
@@ -224,13 +236,13 @@ class _Scoring(_Named):
                 f"{log.name} cannot be scored on these axes: {'; '.join(other)}. Fit axes to a log of that model and "
                 "text side, or say that any model will do (--any-model, any_model=True)"
             )
-        have = set(registry.available_evidence(log) if table is None else table)
-        if lost := [n for n in self.evidence if n not in have]:
+        asked = list(self.evidence)
+        if lost := registry.lacking_evidence(log, asked) if table is None else [n for n in asked if n not in table]:
             raise LogError(
                 f"{log.name} lacks the evidence {', '.join(map(repr, lost))} that the axes were fitted on: "
                 "write the log with it, or fit axes to this log"
             )
-        return evidence_frame(log, self.evidence) if table is None else table[list(self.evidence)]
+        return evidence_frame(log, asked) if table is None else table[asked]
 
     def with_parts(self, **parts: Any) -> Self:
         "The same axes with other parts, such as stability or decision."

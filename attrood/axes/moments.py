@@ -135,10 +135,16 @@ def moments(
     weights: npt.ArrayLike | None = None,  # (n,) ≥ 0; None counts every row once
 ) -> Moments:  # count (), mean (m,), scatter (m, m)
     "Moments of the rows of a matrix in one pass."
+    with _BLAS.limit(limits=1, user_api="blas"):
+        return _of_rows(X, weights)
+
+
+def _of_rows(X: npt.ArrayLike, weights: npt.ArrayLike | None) -> Moments:
+    "As `moments`, whatever the threads."
     X, w = _check_rows(X, weights)
     n = np.asarray(float(len(X)) if w is None else w.sum())
     shift = _reference(X, w)
-    with _BLAS.limit(limits=1, user_api="blas"), np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for _ in range(2):
             first, second = _shifted_sums(X, w, shift)
             offset = first / n
@@ -223,7 +229,8 @@ def group_moments(
     rows = X[order]
     w = None if weights is None else np.asarray(weights, dtype=float)[order]
     ends = np.cumsum(sizes)
-    parts = [moments(rows[e - s : e], None if w is None else w[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
+    with _BLAS.limit(limits=1, user_api="blas"):  # once: it takes as long as the sums of a small group
+        parts = [_of_rows(rows[e - s : e], w if w is None else w[e - s : e]) for s, e in zip(sizes, ends, strict=True)]
     return stack_moments(parts), labels
 
 # %% ../../nbs/05_axes/03_moments.ipynb #f55eff98

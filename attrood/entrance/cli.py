@@ -6,6 +6,8 @@
 __all__ = ['app', 'is_refusal', 'main']
 
 # %% ../../nbs/10_entrance/16_cli.ipynb #1d1d30c0
+import atexit
+import gc
 import linecache
 import os
 import re
@@ -73,7 +75,10 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _prepare() -> None:
-    "Let a request to end clean up, and let no file of ours take the number of a closed standard stream."
+    """Let a request to end clean up, and let no file of ours take the number of a closed standard stream.
+    A command makes few cycles: they are looked for seldom, and not at all when it ends."""
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     for number in range(3):
         try:
             os.fstat(number)

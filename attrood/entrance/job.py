@@ -6,6 +6,7 @@
 __all__ = ['run']
 
 # %% ../../nbs/10_entrance/01_job.ipynb #b8255fd1
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,13 +63,19 @@ def _beside(several: bool) -> Iterator[Any]:  # an executor, or None
         yield None
         return
     executor, ended = drawing.workers(), False
-    if drawing.is_fork(executor):
+    forks, frozen = drawing.is_fork(executor), False
+    if forks:
         style.pyplot()  # loaded once, before the processes part
+    if forks and not gc.get_freeze_count():
+        gc.freeze()  # else each process goes through all that is loaded, and copies its pages by that
+        frozen = True
     try:
         yield executor
         ended = True
     finally:
         drawing.end(executor, now=not ended)
+        if frozen:
+            gc.unfreeze()
 
 # %% ../../nbs/10_entrance/01_job.ipynb #5d3f976b
 def _analyses(

@@ -44,7 +44,9 @@ def write_scores(
     with atomic_path(path, "scores") as part:
         first = _score_table(next(parts))
         schema = first.schema.with_metadata({outputs.SCORES_KEY: b"1"})
-        with pq.ParquetWriter(part, schema, compression="zstd") as file, ThreadPoolExecutor(1) as writer:
+        coded = [c for c in _texts(schema) if c != "id"]  # what is different in each row needs no dictionary
+        how = {"compression": "zstd", "use_dictionary": coded}
+        with pq.ParquetWriter(part, schema, **how) as file, ThreadPoolExecutor(1) as writer:
             job = writer.submit(file.write_table, first.cast(schema), log_rows.BATCH)
             for frame in parts:  # made while the last one is written
                 table = _score_table(frame).cast(schema)
@@ -52,6 +54,11 @@ def write_scores(
                 job = writer.submit(file.write_table, table, log_rows.BATCH)
             job.result()
     return Path(path)
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    "Columns of texts."
+    return [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
 
 
 def _score_table(scores: pd.DataFrame) -> pa.Table:

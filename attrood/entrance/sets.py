@@ -123,6 +123,7 @@ def page_language(
     "What the page says of a row, in every language."
     pair = language.ENGLISH.reasons["pair"].format(a="", b="")
     looks = {n for said in set(scores["reason_look"]) for n in said.split(", ")} if "reason_look" in scores else set()
+    named = {*scores["reason_name"][log_reasons.aspects(scores) == "fault"], *looks} - {""}
     made: dict[str, Any] = {"pair": pair}
     for code, table in language.LANGUAGES.items():
         t = table.reasons
@@ -138,7 +139,7 @@ def page_language(
         made[code] = {
             "says": [t[f"row_{a}"] for a in log_reasons.ASPECTS],
             "do": [do[a] for a in log_reasons.ASPECTS],
-            "faults": {k: list(v) for k, v in table.faults.items() if k in {*scores["reason_name"], *looks}},
+            "faults": {k: list(language.fault_words(k, code)) for k in sorted(named)},
             "pair": t["pair"],
             "look_as": t["row_look_as"],
             "comma": t["comma"],

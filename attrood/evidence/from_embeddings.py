@@ -89,6 +89,7 @@ def log_from_embeddings(
     | None = None,  # (W,) words that may name what no class does, such as `vocabulary()`
     word_embeddings: npt.ArrayLike | None = None,  # (W, d) their text embeddings, by the same model and prompts
     picture: pd.DataFrame | None = None,  # (n rows) raw measures of the pictures, such as `picture_table` gives
+    left_out: bool = True,  # with words and labels: leave classes out to learn how probable reasons are
     columns: Mapping[str, npt.ArrayLike] = {},  # further columns (n,) of the user's own
     keep_embeddings: bool = False,  # store unit image embeddings as float16
     **manifest: Any,  # further fields of `Manifest`: model, templates, notes, …
@@ -103,7 +104,7 @@ def log_from_embeddings(
     if not evidence:
         return log
     options = {k: v for k, v in {"null_embedding": null_embedding, "neglabel": neglabel}.items() if v is not None}
-    learn = (words, word_embeddings, picture is not None)
+    learn = (words, word_embeddings, picture is not None, left_out)
     return _with_evidence(log, image_embeddings, text_embeddings, reference, options, learn)
 
 # %% ../../nbs/03_evidence/10_from_embeddings.ipynb #acce94c7
@@ -113,7 +114,7 @@ def _with_evidence(
     text: npt.ArrayLike,
     reference: Any,
     options: dict[str, Any],
-    learn: tuple[Any, Any, bool],
+    learn: tuple[Any, Any, bool, bool],
 ) -> Log:
     "A log with all evidence that its embeddings allow."
     mask, order = _reference(log, reference), np.argsort(log.array("id"), kind="stable")
@@ -125,7 +126,7 @@ def _with_evidence(
         known, m = rows.array("label")[mask], rows.manifest
         y = known if all(v is not None for v in known) else None
         scores = EmbeddingScores.fit(x[mask], text, y, m.logit_scale, m.logit_bias, **options)
-    words, _, picture = learn
+    words, _, picture, _ = learn
     if words is not None or picture and not isinstance(reference, EmbeddingScores):
         scores = replace(scores, extras=_extras(rows, reference, x, mask, text, *learn))
     return add_extras(_with_columns(rows, scores, x, mask), scores.extras, x).select(np.argsort(order))
@@ -152,6 +153,7 @@ def _extras(
     words: Any,
     embeddings: Any,
     picture: bool,
+    left_out: bool,
 ) -> Extras:
     "What familiar images tell about words and pictures."
     if isinstance(reference, EmbeddingScores):
@@ -163,7 +165,6 @@ def _extras(
             f"got {mask.sum()}: mark some with reference="
         )
     vocabulary = words if words is None or isinstance(words, Vocabulary) else Vocabulary.of(list(words))
-    measures = measures_of(rows.select(mask)) if picture else None
-    return fit_extras(
-        x[mask], text, rows.manifest.class_names, rows.manifest.logit_scale, vocabulary, embeddings, measures
-    )
+    measures, labels = measures_of(rows.select(mask)) if picture else None, rows.array("label")[mask]
+    about = (rows.manifest.class_names, rows.manifest.logit_scale, vocabulary, embeddings)
+    return fit_extras(x[mask], text, *about, measures, labels if left_out else None)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'NEEDS', 'EVIDENCE', 'MODEL', 'FAMILIES', 'Group', 'not_at_hand', 'checked_needs', 'Evidence', 'raw_value',
            'register', 'copies_evidence', 'training_free', 'array_evidence', 'as_names', 'check_declared',
-           'available_evidence', 'sign_note', 'own_columns', 'evidence_frame']
+           'lacking_evidence', 'available_evidence', 'sign_note', 'own_columns', 'evidence_frame']
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #33098ee3
 import warnings
@@ -260,22 +260,31 @@ def check_declared(
             raise ValueError(f"evidence of the manifest must say group and source of each column, {said}")
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #a44481cc
+def lacking_evidence(
+    log: Any,  # an inference log
+    names: Iterable[str],  # of evidence
+) -> list[str]:  # those of the names that this log can neither compute nor has stored
+    "Names of evidence that a log cannot give; only what is asked for is tried."
+    stored, head = manifest_entry(log, "evidence", {}), LogView(log).head()
+    check_declared(stored)
+
+    def can(name: str) -> bool:
+        try:
+            return name in EVIDENCE and bool(np.ndim(raw_value(EVIDENCE[name], head)) == 1)
+        except (ValueError, KeyError):  # the log lacks a column, a temperature, or rows of that kind
+            return False
+
+    return [name for name in names if name not in stored and not can(name)]
+
+
 def available_evidence(
     log: Any,  # an inference log
 ) -> list[str]:  # names, in the registry's order, then the log's own columns
     "Names of all evidence that this log can give, computed or stored."
-    stored, head = manifest_entry(log, "evidence", {}), LogView(log).head()
-    check_declared(stored)
-
-    def can(e: Evidence) -> bool:
-        try:
-            return bool(np.ndim(raw_value(e, head)) == 1)
-        except (ValueError, KeyError):  # the log lacks a column, a temperature, or rows of that kind
-            return False
-
-    return [e.name for e in EVIDENCE.values() if e.name in stored or can(e)] + [
-        name for name in stored if name not in EVIDENCE
-    ]
+    stored = manifest_entry(log, "evidence", {})
+    known = [*EVIDENCE, *(name for name in stored if name not in EVIDENCE)]
+    lost = set(lacking_evidence(log, known))
+    return [name for name in known if name not in lost]
 
 # %% ../../nbs/03_evidence/01_registry.ipynb #9dcbcb90
 def sign_note(
@@ -317,12 +326,11 @@ def evidence_frame(
     A column that the log stores wins over one that could be computed. Raises `ValueError` for names that the log
     cannot give, and warns of a column of the user's own whose sign seems to be the wrong way round.
     """
-    available = available_evidence(log)
-    wanted = available if names is None else as_names(names)
-    missing = [n for n in wanted if n not in available]
-    if missing:
+    wanted = available_evidence(log) if names is None else as_names(names)
+    if names is not None and (missing := lacking_evidence(log, wanted)):
         raise ValueError(
-            f"names must be evidence of this log, got {', '.join(map(repr, missing))}; it has {', '.join(available)}"
+            f"names must be evidence of this log, got {', '.join(map(repr, missing))}; "
+            f"it has {', '.join(available_evidence(log))}"
         )
     stored, view = manifest_entry(log, "evidence", {}), LogView(log)
     frame = pd.DataFrame(

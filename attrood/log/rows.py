@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import files
-from .columns import plain_table
+from .columns import coded_paths, plain_table
 from .files import Log
 from .schema import REQUIRED, LogError, Manifest
 from .table import Fingerprint, UniqueIds, fingerprint, id_hash
@@ -73,8 +73,8 @@ def split_rows(
     if len(fractions) != len(names) or min(fractions) <= 0 or not math.isclose(sum(fractions), 1):
         raise ValueError(f"fractions must be {len(names)} positive shares that sum to 1, got {tuple(fractions)}")
     ends = np.cumsum(fractions)[:-1]
-    digests = (hashlib.sha256(f"{salt}\0{i}".encode()).digest() for i in ids)
-    places = np.array([int.from_bytes(d[:8], "big") / 2**64 for d in digests])
+    digests = b"".join([hashlib.sha256(f"{salt}\0{i}".encode()).digest()[:8] for i in ids])
+    places = np.frombuffer(digests, ">u8") / 2**64
     return np.array(names)[np.searchsorted(ends, places, side="right")] if places.size else np.array([], dtype=str)
 
 # %% ../../nbs/02_log/05_rows.ipynb #0c2465b5
@@ -127,7 +127,7 @@ class _Read(_Files):
         columns: Sequence[str],  # at least
         size: int = BATCH,  # rows at a time
         check: bool = True,  # all rows, but for lists that are not asked for
-        coded: bool = False,  # texts of lists as numbers and a dictionary
+        coded: bool = False,  # texts but for ids as numbers and a dictionary
     ) -> Iterator[Log]:
         "The rows as `batches` gives them, in the files' types and with what the check needs."
         checked = _flat(self.schema, self.manifest) if check else []
@@ -138,7 +138,9 @@ class _Read(_Files):
             for table in _ahead(_tables(file, read, size, coded)):
                 log = Log(plain_table(table, file, coded), self.manifest, str(file))
                 if check:
-                    files.check_log(log, first, unread)
+                    if not first:  # the others have the same columns
+                        files.check_columns(log, unread)
+                    files.check_rows(log, first)
                     ids.add(log.array("id"))
                 first += len(log)
                 yield log
@@ -174,10 +176,10 @@ class LogFiles(_Read):
         self,
         size: int = BATCH,  # rows at a time
     ) -> Iterator[Log]:
-        "All rows, checked, with every column; at their end the fingerprint is known."
+        "All rows, checked, with every column, texts coded; at their end the fingerprint is known."
         found = Fingerprint(self.manifest)
         for log in self.read(self.columns, size, coded=True):
-            held = log.table.schema  # lists of texts stay coded, numbers get the width of the whole log
+            held = log.table.schema  # texts stay coded, numbers get the width of the whole log
             schema = pa.schema([h if "dictionary" in str((h := held.field(f.name)).type) else f for f in self.schema])
             part = replace(log, table=log.table.select(self.columns).cast(schema), name=self.name)
             found.add(part)
@@ -194,22 +196,18 @@ def _ahead(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield part
 
 
-def _texts(file: Path, columns: Sequence[str]) -> list[str]:
-    "Paths of the texts of lists among some columns of a Parquet file."
-    schema = pq.read_schema(file)
-    lists = [c for c in columns if pa.types.is_nested(kind := schema.field(c).type) and "string" in str(kind)]
-    leaves = pq.read_metadata(file).schema
-    return [p for i in range(len(leaves)) if "." in (p := leaves.column(i).path) and p.split(".")[0] in lists]
-
-
 def _tables(file: Path, columns: Sequence[str], size: int, coded: bool) -> Iterator[pa.Table]:
     "Some columns of a Parquet file, so many rows at a time; damage is said in one line."
     try:
-        texts = _texts(file, columns) if coded else None
+        texts, held = coded_paths(file, columns) if coded else None, 0
         with pq.ParquetFile(file, buffer_size=1 << 16, read_dictionary=texts) as parquet:
             for group in range(parquet.num_row_groups):  # one after the other: readers of all of them hold memory
                 for batch in parquet.iter_batches(size, [group], list(columns), use_threads=False):
+                    held += len(batch)
                     yield pa.Table.from_batches([batch])
+                if held >= SMALL and not coded:  # what decoding took, 50 MB, is kept otherwise
+                    pa.default_memory_pool().release_unused()
+                    held = 0
     except (pa.ArrowException, OSError) as e:
         raise LogError(
             f"{file} cannot be read to its end: it is damaged, or was not written by Parquet's rules; write it again"
@@ -270,14 +268,27 @@ class _Kept:
         self,
         most: int,  # rows of each group
     ) -> None:
-        self.most, self.seen = most, 0
+        self.most, self.seen, self.kept = most, 0, 0
         self.table: pa.Table | None = None
         self.key, self.row = np.empty(0), np.empty(0, np.int64)
         self.group = np.empty(0, dtype=object)
         self.limit: dict[Any, float] = {}
+        self.new: list[tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]] = []  # table, key, row and group
+
+    def _join(self) -> None:
+        "Put what came since the last time to the rest."
+        if not self.new:
+            return
+        tables, keys, rows, groups = zip(*self.new, strict=True)
+        first = () if self.table is None else (self.table,)
+        self.table = pa.concat_tables([*first, *tables], promote_options="permissive")
+        self.key = np.concatenate([self.key, *keys] if first else keys)
+        self.row, self.group = np.concatenate([self.row, *rows]), np.concatenate([self.group, *groups])
+        self.new = []
 
     def _trim(self) -> None:
         "Let go of all but the smallest keys of each group."
+        self._join()
         if self.table is None:
             return
         code = pd.factorize(self.group)[0]
@@ -285,7 +296,7 @@ class _Kept:
         rank = np.arange(len(order)) - np.searchsorted(code[order], code[order])
         keep = np.sort(order[rank < self.most])
         self.table = self.table.take(pa.array(keep))
-        self.key, self.row, self.group = self.key[keep], self.row[keep], self.group[keep]
+        self.key, self.row, self.group, self.kept = self.key[keep], self.row[keep], self.group[keep], len(keep)
         count = pd.Series(self.key).groupby(self.group).agg(["size", "max"])
         self.limit = {g: m if n >= self.most else np.inf for g, n, m in count.itertuples()}
 
@@ -308,11 +319,9 @@ class SmallestRows(_Kept):
         use = np.flatnonzero(np.isfinite(k) & (k <= limit[code])) if len(k) else np.empty(0, int)
         if not len(use):
             return
-        part = table.take(pa.array(use))
-        self.table = part if self.table is None else pa.concat_tables([self.table, part], promote_options="permissive")
-        self.key = np.concatenate([self.key, k[use]]) if len(self.key) else k[use]
-        self.row, self.group = np.concatenate([self.row, row[use]]), np.concatenate([self.group, g[use]])
-        if len(self.key) > 2 * self.most * max(1, len(self.limit)):
+        self.new.append((table.take(pa.array(use)), k[use], row[use], g[use]))
+        self.kept += len(use)
+        if self.kept > 2 * self.most * max(1, len(self.limit)):
             self._trim()
 
 # %% ../../nbs/02_log/05_rows.ipynb #6e49c9f1
@@ -330,9 +339,10 @@ class EvenRows:
         self,
         table: pa.Table,  # n rows with a column id
         group: npt.ArrayLike,  # (n,) names
+        key: npt.NDArray[np.uint64] | None = None,  # (n,) hashes of the ids, if they are known
     ) -> None:
         "Take in a batch."
-        key = id_hash(table["id"].to_numpy(zero_copy_only=False))
+        key = id_hash(table["id"].to_numpy(zero_copy_only=False)) if key is None else key
         self.all.add(table, key)
         self.each.add(table, key, group)
 
@@ -359,9 +369,9 @@ def _chosen(log: Log | LogFiles, most: int, size: int) -> npt.NDArray[np.int64]:
     "Numbers of the rows of an even choice."
     even, known = EvenRows(most, min(RARE, most // 4)), SmallestRows(most // 4)
     for batch in log_batches(log, ["id", "domain", "role"], size, check=False):
-        ids = batch.table.select(["id"])
-        even.add(ids, batch.array("domain"))
-        known.add(ids, np.where(batch.is_id, id_hash(batch.array("id")).astype(float), np.inf))
+        ids, key = batch.table.select(["id"]), id_hash(batch.array("id"))
+        even.add(ids, batch.array("domain"), key)
+        known.add(ids, np.where(batch.is_id, key.astype(float), np.inf))
     return joined_rows(even.all, even.each, known)[1]
 
 
@@ -379,8 +389,10 @@ def some_rows(
         batches = log_batches(log, kept, size)
     else:
         batches = log.hashed(size) if hashed else log.batches(kept, size)
+    schema = log.table.schema if isinstance(log, Log) else log.schema
+    plain = pa.schema([schema.field(c) for c in kept])
     for batch in batches:
         here = row[np.searchsorted(row, first) : np.searchsorted(row, first + len(batch))] - first
-        parts.append(batch.table.select(kept).take(pa.array(here)))
+        parts.append(batch.table.select(kept).take(pa.array(here)).cast(plain))
         first += len(batch)
     return Log(pa.concat_tables(parts).combine_chunks(), log.manifest, log.name)

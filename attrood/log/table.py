@@ -8,16 +8,23 @@ __all__ = ['Rows', 'Fingerprint', 'fingerprint', 'id_hash', 'UniqueIds']
 # %% ../../nbs/02_log/07_table.ipynb #35dedd87
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .schema import LogError, Manifest
 
 # %% ../../nbs/02_log/07_table.ipynb #a6d6a7ad
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    "A column in one piece, without a dictionary."
+    whole = column.combine_chunks()
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+# %% ../../nbs/02_log/07_table.ipynb #ec460500
 class Rows:
     "Columns of a log as arrays, and which rows a mask picks."
 
@@ -32,9 +39,9 @@ class Rows:
         name: str,  # of the column
     ) -> np.ndarray:
         "One column as NumPy: (n,), or (n, width) for list columns; `LogError` if the log lacks it."
-        if name not in self.table.column_names:
+        if (at := self.table.schema.get_field_index(name)) < 0:
             raise LogError(f"{self.name} has no column {name!r}; it has {', '.join(self.table.column_names)}")
-        column = self.table[name].combine_chunks()
+        column = _whole(self.table.column(at))
         if pa.types.is_fixed_size_list(column.type):
             return column.flatten().to_numpy(zero_copy_only=False).reshape(len(self), column.type.list_size)
         return column.to_numpy(zero_copy_only=False)
@@ -58,26 +65,41 @@ class Rows:
         return picked[np.argsort(self.array("id")[picked], kind="stable")]
 
 # %% ../../nbs/02_log/07_table.ipynb #8369068f
-def _text_hash(column: pa.Array) -> npt.NDArray[np.uint64]:
-    "A hash of each text; of those that come again, once."
-    coded = column
-    if not pa.types.is_dictionary(column.type):
-        coded = column.dictionary_encode(null_encoding="encode")
-    texts = coded.dictionary.to_pandas().fillna("nan").to_numpy().astype(str).astype(object)
-    return pd.util.hash_array(texts, categorize=False)[coded.indices.to_numpy()]
+def _text_hash(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    "A hash of each text; nothing is hashed as nan, and zeros at the end do not count."
+    if pa.types.is_string(texts.type) and not pc.any(pc.ends_with(texts, "\0")).as_py():
+        plain = texts.fill_null("nan").to_numpy(zero_copy_only=False)
+    else:
+        plain = texts.to_pandas().fillna("nan").to_numpy().astype(str).astype(object)
+    return pd.util.hash_array(plain, categorize=False)
 
 
-def _column_hashes(rows: Rows, name: str) -> npt.NDArray[np.uint64]:
-    "Hashes (width, n) of a column; a list column has a hash for each place."
+def _text_hashes(column: pa.Array, rows: int) -> Iterator[npt.NDArray[np.uint64]]:
+    "Hashes (n,) of a column of texts, or of each place of its lists; of texts that come again, once."
+    coded = pa.types.is_dictionary(column.type)
+    if not coded and len(column) == rows and 2 * pc.count_distinct(column[:256]).as_py() > min(256, rows):
+        yield _text_hash(column)  # most are different
+        return
+    column = column if coded else column.dictionary_encode(null_encoding="encode")
+    each, code = _text_hash(column.dictionary), column.indices
+    if code.null_count:  # what is missing comes after all texts
+        each = np.append(each, _text_hash(pa.array([None], pa.string())))
+        code = code.fill_null(len(column.dictionary))
+    for place in code.to_numpy().reshape(rows, -1).T:
+        yield each.take(place)
+
+# %% ../../nbs/02_log/07_table.ipynb #40337a02
+def _column_hashes(rows: Rows, name: str) -> Iterator[npt.NDArray[np.uint64]]:
+    "Hashes (n,) of a column; a list column has some for each place."
     column, kind = rows.table[name].combine_chunks(), rows.table.schema.field(name).type
     listed = pa.types.is_fixed_size_list(kind)
     inner = kind.value_type if listed else kind
     if pa.types.is_string(inner) or pa.types.is_dictionary(inner):
-        return _text_hash(column.flatten() if listed else column).reshape(len(rows), -1).T
-    values = rows.array(name).reshape(len(rows), -1).T
-    if values.dtype == object:
-        return np.stack([pd.util.hash_array(v.astype(str).astype(object)) for v in values])
-    return np.stack([pd.util.hash_array(np.ascontiguousarray(v)) for v in values])
+        yield from _text_hashes(column.flatten() if listed else column, len(rows))
+        return
+    for values in rows.array(name).reshape(len(rows), -1).T:
+        plain = values.astype(str).astype(object) if values.dtype == object else np.ascontiguousarray(values)
+        yield pd.util.hash_array(plain)
 
 
 def _row_hash(rows: Rows) -> npt.NDArray[np.uint64]:
@@ -85,7 +107,8 @@ def _row_hash(rows: Rows) -> npt.NDArray[np.uint64]:
     h = np.zeros(len(rows), np.uint64)
     for name in sorted(rows.table.column_names):
         for column in _column_hashes(rows, name) if len(rows) else ():
-            h = h * np.uint64(1_000_003) ^ column
+            h *= np.uint64(1_000_003)
+            h ^= column
     return h
 
 # %% ../../nbs/02_log/07_table.ipynb #077ee34c

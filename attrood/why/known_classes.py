@@ -52,6 +52,7 @@ def _without(
         reference=fits & there,
         words=more,
         word_embeddings=np.vstack([unit_rows(vectors, "word_embeddings"), *back]),
+        left_out=False,
     )
     return log, there
 

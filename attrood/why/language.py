@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REASONS_EN', 'FAULTS_EN', 'ENGLISH', 'REASONS_JA', 'FAULTS_JA', 'JAPANESE', 'LANGUAGES', 'ACTIONS', 'Language',
-           'language_of', 'meaning', 'sentence']
+           'language_of', 'meaning', 'fault_words', 'sentence']
 
 # %% ../../nbs/08_why/11_language.ipynb #2b62cab2
 from collections.abc import Mapping
@@ -49,6 +49,7 @@ REASONS_EN = {
     "do_medium": "exclude such pictures ({name}), or adapt to them",
     "do_another": "exclude such pictures, retake them, or adapt to them",
     "do_look": "look at it",
+    "other_than": "so that it is not '{name}'",
     "set": "What tells these {n} images from the {m} others: {what}.",
     "more": "more {more}",
     "less": "less {less}",
@@ -129,6 +130,61 @@ FAULTS_EN = {
     "unusual": ("unusual", "compare it with familiar pictures"),
 }  # fault -> name, what to change
 
+# %% ../../nbs/08_why/11_language.ipynb #d3b11254
+FAULTS_EN |= {
+    "out of focus": ("out of focus", "focus, and hold still"),
+    "motion blur": ("motion blur", "hold still, or a shorter exposure"),
+    "underexposed": ("underexposed", "more light"),
+    "overexposed": ("overexposed", "less light"),
+    "low contrast": ("low contrast", "more contrast, no haze or glare"),
+    "backlit": ("backlit", "light from the front"),
+    "glare": ("glare", "keep lamps and the sun out of the lens"),
+    "reflection": ("reflection", "avoid the reflection"),
+    "shadow": ("shadow", "more light"),
+    "low resolution": ("low resolution", "use the original size"),
+    "pixelated": ("pixelated", "use the original size"),
+    "thumbnail": ("thumbnail", "use the original size"),
+    "cropped": ("cropped", "show all of the subject"),
+    "close-up": ("close-up", "step back"),
+    "far away": ("far away", "go nearer"),
+    "tilted": ("tilted", "hold it level"),
+    "upside down": ("upside down", "turn it round"),
+    "mirrored": ("mirrored", "mirror it back"),
+    "hidden": ("hidden", "uncover it"),
+    "covered by text": ("covered by text", "take the writing off"),
+    "watermark": ("watermark", "take the writing off"),
+    "time stamp": ("time stamp", "take the writing off"),
+    "border": ("border", "cut the border off"),
+    "black and white": ("black and white", "take it in colour"),
+}  # a condition that a word says -> name, what to change
+
+# %% ../../nbs/08_why/11_language.ipynb #e2a7a913
+FAULTS_EN |= {
+    "sepia": ("sepia", "take it in colour"),
+    "faded": ("faded", "more contrast, no haze or glare"),
+    "false colour": ("false colour", "plain colours, no filter"),
+    "colour cast": ("colour cast", "set the white balance"),
+    "saturated": ("saturated", "plain colours, no filter"),
+    "foggy": ("foggy", "wait for clear weather"),
+    "rainy": ("rainy", "wait for dry weather"),
+    "snowy": ("snowy", "wait for dry weather"),
+    "dirty lens": ("dirty lens", "clean the lens"),
+    "through glass": ("through glass", "take it without the glass"),
+    "underwater": ("underwater", "take it above water"),
+    "at night": ("at night", "by day, or with more light"),
+    "with a flash": ("with a flash", "without the flash"),
+    "damaged": ("damaged", "use an undamaged copy"),
+    "scratched": ("scratched", "use an undamaged copy"),
+    "torn": ("torn", "use an undamaged copy"),
+    "glitched": ("glitched", "copy the file again"),
+    "nearly empty": ("nearly empty", "show the subject"),
+    "black": ("black", "show the subject"),
+    "white": ("white", "show the subject"),
+    "cluttered": ("cluttered", "clear the background"),
+    "crowded": ("crowded", "show the subject alone"),
+    "finger over the lens": ("finger over the lens", "keep the lens free"),
+}  # a condition that a word says -> name, what to change
+
 # %% ../../nbs/08_why/11_language.ipynb #1a89dcae
 ENGLISH = Language(
     {
@@ -198,6 +254,7 @@ REASONS_JA = {
     "do_medium": "こうした画像（{name}）を除くか、適応させる",
     "do_another": "こうした画像を除くか、撮り直すか、適応させる",
     "do_look": "目で確かめる",
+    "other_than": "「{name}」でないように",
     "set": "この {n} 枚を他の {m} 枚から分けるもの：{what}。",
     "more": "{more}が多い",
     "less": "{less}が少ない",
@@ -278,6 +335,61 @@ FAULTS_JA = {
     "unusual": ("普通でない", "見慣れた写真と比べる"),
 }  # 不具合 → 名前、変えること
 
+# %% ../../nbs/08_why/11_language.ipynb #ad71a6da
+FAULTS_JA |= {
+    "out of focus": ("ピンぼけ", "ピントを合わせ、動かさない"),
+    "motion blur": ("手ぶれ", "動かさないか、露光を短くする"),
+    "underexposed": ("露出不足", "光を増やす"),
+    "overexposed": ("露出過多", "光を減らす"),
+    "low contrast": ("低コントラスト", "コントラストを上げ、かすみや反射を避ける"),
+    "backlit": ("逆光", "正面から照らす"),
+    "glare": ("まぶしい光", "光源がレンズに入らないようにする"),
+    "reflection": ("映り込み", "映り込みを避ける"),
+    "shadow": ("影", "光を増やす"),
+    "low resolution": ("低解像度", "元の大きさで使う"),
+    "pixelated": ("粗い画素", "元の大きさで使う"),
+    "thumbnail": ("縮小画像", "元の大きさで使う"),
+    "cropped": ("切り取り", "被写体の全体を写す"),
+    "close-up": ("接写", "離れて撮る"),
+    "far away": ("遠景", "近づいて撮る"),
+    "tilted": ("傾き", "水平に持つ"),
+    "upside down": ("上下逆", "向きを直す"),
+    "mirrored": ("左右反転", "反転を戻す"),
+    "hidden": ("隠れている", "覆いを外す"),
+    "covered by text": ("文字で覆われている", "文字を除く"),
+    "watermark": ("透かし", "文字を除く"),
+    "time stamp": ("日時の表示", "文字を除く"),
+    "border": ("縁取り", "枠を切り取る"),
+    "black and white": ("モノクロ", "カラーで撮る"),
+}  # 言葉が示す状態 → 名前、変えること
+
+# %% ../../nbs/08_why/11_language.ipynb #e52008d7
+FAULTS_JA |= {
+    "sepia": ("セピア", "カラーで撮る"),
+    "faded": ("色あせ", "コントラストを上げ、かすみや反射を避ける"),
+    "false colour": ("疑似カラー", "フィルタを使わない"),
+    "colour cast": ("色かぶり", "ホワイトバランスを合わせる"),
+    "saturated": ("過飽和", "フィルタを使わない"),
+    "foggy": ("霧", "晴れてから撮る"),
+    "rainy": ("雨", "雨がやんでから撮る"),
+    "snowy": ("雪", "雪がやんでから撮る"),
+    "dirty lens": ("レンズの汚れ", "レンズを拭く"),
+    "through glass": ("ガラス越し", "ガラスを通さずに撮る"),
+    "underwater": ("水中", "水の外で撮る"),
+    "at night": ("夜", "昼に撮るか、光を増やす"),
+    "with a flash": ("フラッシュ", "フラッシュを使わない"),
+    "damaged": ("傷み", "傷みのない画像を使う"),
+    "scratched": ("引っかき傷", "傷みのない画像を使う"),
+    "torn": ("破れ", "傷みのない画像を使う"),
+    "glitched": ("データ化け", "ファイルを写し直す"),
+    "nearly empty": ("ほぼ空", "被写体を写す"),
+    "black": ("真っ黒", "被写体を写す"),
+    "white": ("真っ白", "被写体を写す"),
+    "cluttered": ("雑然", "背景を片づける"),
+    "crowded": ("混雑", "被写体だけを写す"),
+    "finger over the lens": ("レンズに指", "レンズをふさがない"),
+}  # 言葉が示す状態 → 名前、変えること
+
 # %% ../../nbs/08_why/11_language.ipynb #94e38d1c
 JAPANESE = Language(
     {
@@ -340,6 +452,15 @@ def meaning(
 ) -> str:  # a few words
     "What an end of an axis means; a group that no table knows is called by its name."
     return language_of(language).groups.get(group, (group, group))[0 if high else 1]
+
+
+def fault_words(
+    fault: str,  # of a picture, or a condition that a word says
+    language: str = "en",  # code of the language
+) -> tuple[str, str]:  # what it is called, what to change when the picture is taken again
+    "A fault in words; one that no table knows is called by its name."
+    table = language_of(language)
+    return table.faults.get(fault) or (fault, table.reasons["other_than"].format(name=fault))
 
 # %% ../../nbs/08_why/11_language.ipynb #99746c9b
 def sentence(

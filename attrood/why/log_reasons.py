@@ -21,17 +21,18 @@ from ..axes import AxisCard
 from ..evidence import extras, picture_causes
 from ..ground import defaults
 from ..log import Log
+from .explainer import texts
 from .faults import faults_of
-from .language import ENGLISH, LANGUAGES, language_of
+from .language import ENGLISH, LANGUAGES, fault_words, language_of
 from attrood.why.reasons import (
     DISTANCES,
     KINDS,
     Reason,
     Reasons,
-    kind_code,
+    coded_kinds,
     kind_probabilities,
-    kinds_of,
     reasons,
+    strengths_of,
 )
 
 # %% ../../nbs/08_why/15_log_reasons.ipynb #2dba02a2
@@ -212,31 +213,32 @@ def reason_table(
     "The first reason of each row, as columns beside the scores; names in English."
     fitted = fitted if fitted is not None else Reasons.fit(log)
     pixels = extras.measures_of(log) if pixels is None and fitted.picture is not None else pixels
-    strengths, has, n = fitted.answers(log, pixels)[0], log.table.column_names, len(log)
-    medium = np.isin(log.array("word_kind"), ["medium", "condition"]) if "word_kind" in has else np.zeros(n, bool)
+    strengths, has, n = strengths_of(fitted, log, pixels), log.table.column_names, len(log)
+    word_kind = log.array("word_kind") if "word_kind" in has else np.full(n, "")
+    condition = word_kind == "condition"
+    medium = condition | (word_kind == "medium")
     sure = kind_probabilities(fitted, strengths)
-    kinds = kinds_of(strengths, medium, sure, tuple(fitted.weights))
-    faults = np.full(n, "", object)
-    seen = np.flatnonzero(kinds == "picture")
+    code = coded_kinds(strengths, medium, sure, fitted.learnt)
+    other, picture, two = (code == KINDS.index(k) for k in ("not_in_list", "picture", "between_classes"))
+    name, seen = np.full(n, "", object), np.flatnonzero(picture)
     if pixels is not None and fitted.picture is not None and len(seen):
-        faults[seen] = faults_of(
-            fitted.picture, fitted.causes, fitted.foreign, pixels.iloc[seen], strengths.iloc[seen]
-        )[0]
-    word = log.array("word").astype(object) if "word" in has else np.full(n, "", object)
-    by_word = (kinds == "picture") & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
-    by_fault = (kinds == "picture") & ~by_word & (faults != "")
-    between, pairs = np.flatnonzero(kinds == "between_classes"), np.full(n, "", object)
-    top = np.array(log.manifest.class_names, object)[log.array("top_index")[between, :2]]
+        name[seen] = faults_of(fitted.picture, fitted.causes, fitted.foreign, pixels.iloc[seen], strengths.iloc[seen])[
+            0
+        ]
+    by_word = picture & medium & ((strengths["word"] > 1).to_numpy() if "word" in strengths else False)
+    by_word[seen] &= ~condition[seen] | (name[seen] == "")  # pixels know a condition better than a word does
+    by_fault = picture & ~by_word
+    by_fault[seen] &= name[seen] != ""
+    name[picture & ~by_fault] = ENGLISH.reasons["look"]
+    if (said := other | by_word).any():
+        name[said] = log.array("word")[said] if "word" in has else ""
+    top = np.array(log.manifest.class_names, object)[log.array("top_index")[two, :2]]
     if top.shape[1] > 1:
-        pairs[between] = [ENGLISH.reasons["pair"].format(a=a, b=b) for a, b in top]
-    asked = [(kinds == "not_in_list") | by_word, by_fault, kinds == "picture", kinds == "between_classes"]
-    told = [word, faults, np.full(n, ENGLISH.reasons["look"], object), pairs]
-    code = kind_code(kinds)
-    usual = np.array([ACTION_OF.get(k, "") for k in KINDS], object)[code]
-    action = np.where(kinds == "picture", np.where(by_fault, "retake", "adapt"), usual)
-    sure_of = sure[np.arange(n), code]
-    made = {"reason": kinds, "reason_name": np.select(asked, told, ""), "reason_probability": sure_of}
-    return pd.DataFrame(made | {"action": action.astype(object)})
+        name[two] = [ENGLISH.reasons["pair"].format(a=a, b=b) for a, b in top]
+    actions = [*(ACTION_OF.get(k, "") for k in KINDS), "retake", "adapt"]
+    act = np.where(picture, len(KINDS) + ~(by_fault | by_word & condition), code)
+    made = {"reason": texts(KINDS, code), "reason_name": name, "reason_probability": sure[np.arange(n), code]}
+    return pd.DataFrame(made | {"action": texts(actions, act)})
 
 # %% ../../nbs/08_why/15_log_reasons.ipynb #0fb844fa
 LOOKS = 3  # conditions said of a picture of another look, at most
@@ -306,7 +308,7 @@ def said_name(
     "A name in a language; words and classes keep that of their lists."
     table = language_of(language)
     if aspect == "fault":
-        return table.faults.get(name, (name, name))[0]
+        return fault_words(name, language)[0]
     if aspect == "look":  # a condition, or all that is known
         return table.faults.get(name, (table.reasons["look"],))[0]
     a, _, b = name.partition(ENGLISH.reasons["pair"].format(a="", b=""))

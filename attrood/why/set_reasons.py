@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..evidence import meanings
 from ..ground import defaults
-from .language import ENGLISH, LANGUAGES, language_of
+from .language import ENGLISH, LANGUAGES, fault_words, language_of
 from .log_reasons import ASPECTS, aspects, said_name
 
 # %% ../../nbs/08_why/17_set_reasons.ipynb #1344d0bc
@@ -70,19 +71,34 @@ TALLIED = ("set", "role", "aspect", "name")  # what rows are counted by
 LOOKS = "looks"  # in place of an aspect: counts conditions of rows of another look, of which a row may have several
 
 
+def _different(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    "The different rows of a table, and how many there are of each."
+    code = np.zeros(len(table), np.int64)
+    for name in table:
+        of, names = pd.factorize(table[name], use_na_sentinel=False)
+        code = pd.factorize(code * len(names) + of)[0]  # numbers stay small
+    rows = np.bincount(code)
+    first = np.empty(len(rows), np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # the first of equals is written last
+    return table.iloc[first].reset_index(drop=True), rows
+
+
 def reason_tally(
     scores: pd.DataFrame,  # (n rows) domain, role, reason, reason_name, action, as from `score_log`
 ) -> pd.DataFrame:  # `TALLIED`, and how many rows; tallies of parts may be put together
     "How many rows of each set have which reason."
-    columns = (scores["domain"], scores["role"], pd.Series(aspects(scores)), scores["reason_name"])
-    counts = Counter(zip(*(c.astype(str).tolist() for c in columns), strict=True))
+    some, rows = _different(scores[["domain", "role", "reason", "reason_name", "action"]])
+    columns = (some["domain"], some["role"], pd.Series(aspects(some)), some["reason_name"])
+    counts = Counter[tuple[str, ...]]()
+    for key, n in zip(zip(*(c.astype(str).tolist() for c in columns), strict=True), rows.tolist(), strict=True):
+        counts[key] += n
     if "reason_look" in scores:
-        looks = Counter(zip(*(scores[c].astype(str).tolist() for c in ("domain", "role", "reason_look")), strict=True))
-        for (name, role, said), rows in looks.items():
-            counts.update({(name, role, LOOKS, look): rows for look in said.split(", ") if look})
+        some, rows = _different(scores[["domain", "role", "reason_look"]])
+        for name, role, said, n in zip(*(some[c].astype(str) for c in some), rows.tolist(), strict=True):
+            counts.update({(name, role, LOOKS, look): n for look in said.split(", ") if look})
     return pd.DataFrame([(*key, counts[key]) for key in sorted(counts)], columns=[*TALLIED, "rows"])
 
-# %% ../../nbs/08_why/17_set_reasons.ipynb #67ad14c4
+# %% ../../nbs/08_why/17_set_reasons.ipynb #b1d3e3d8
 def set_reasons(
     tally: pd.DataFrame,  # from `reason_tally`, of all parts
     most: int = 8,  # names kept of an aspect
@@ -145,6 +161,7 @@ def aspect_sentence(
     "How many images of a set have an aspect, and its names: '94 % show what no class names: bicycle 23 %, …'."
     t, share, known = language_of(language).reasons, found.shares[aspect], found.names[aspect]
     shown = [(n, s) for n, s in known if s >= min(0.02, share / 4)][:most]
+    shown = shown or ([] if aspect == "look" else list(known[:1]))
     names = [t["share_of"].format(name=called(n, aspect, found, language), n=percent(s)) for n, s in shown]
     listed = t["comma"].join([*names, *["…"] * (len(known) > len(shown))])
     key = "set_look_as" if aspect == "look" and shown else f"set_{aspect}"
@@ -168,26 +185,29 @@ def set_action(
     least: float = 0.2,  # share of the set from which something is done about an aspect
 ) -> str:
     "What to do about a set: one thing for each aspect that many of its images have."
-    t, table = language_of(language).reasons, language_of(language)
     said = []
+    many = [a for a, share in found.shares.items() if share >= least or a == found.first]
     for a, share in found.shares.items():
-        if (share < least and a != found.first) or a == "familiar" and found.first != "familiar":
+        if a not in many or a == "familiar" and found.first != "familiar":
+            continue
+        if a == "look" and a != found.first and {"fault", "medium"} & set(many):  # theirs says it more exactly
             continue
         names = [n for n, s in found.names[a] if s >= max(FEW, share / 10)][:4] or [n for n, _ in found.names[a][:1]]
         if a == "not_in_list":  # a class is a narrow thing
             names = [p for n in names for p in (found.parts.get(n, ())[:4] or [n])]
-        said.append(_to_do(a, names, table, t))
-    return t["semicolon"].join(dict.fromkeys(said))
+        said.append(_to_do(a, names, language))
+    return language_of(language).reasons["semicolon"].join(dict.fromkeys(said))
 
 # %% ../../nbs/08_why/17_set_reasons.ipynb #40d2f7ef
-def _to_do(aspect: str, names: Sequence[str], table: Any, t: Mapping[str, str]) -> str:
+def _to_do(aspect: str, names: Sequence[str], language: str) -> str:
     "What to do about an aspect with these names."
+    t = language_of(language).reasons
     if aspect == "not_in_list":
         key = "do_class" if len(names) == 1 else "do_classes"
         return t[key].format(name=names[0] if names else "", names=t["comma"].join(names))
     if aspect == "fault":
         return t["do_retake"].format(
-            advice=t["semicolon"].join(dict.fromkeys(table.faults.get(n, (n, n))[1] for n in names))
+            advice=t["semicolon"].join(dict.fromkeys(fault_words(n, language)[1] for n in names))
         )
     if aspect == "medium":
         return t["do_medium"].format(name=t["comma"].join(names))

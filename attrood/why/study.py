@@ -153,7 +153,8 @@ def _with_extras(
         return scores
     seen = None if fitted.measures is None else fitted.measures.rename(columns=lambda n: n.removeprefix(extras.MEASURE))
     listed, embedded = words or (None, None)
-    known = extras.fit_extras(fitted.embeddings, scores.text, class_names, scores.scale, listed, embedded, seen)
+    about = (class_names, scores.scale, listed, embedded, seen, fitted.labels)
+    known = extras.fit_extras(fitted.embeddings, scores.text, *about)
     return replace(scores, extras=known)
 
 # %% ../../nbs/08_why/08_study.ipynb #7b9bcb35
