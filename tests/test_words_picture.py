@@ -301,6 +301,15 @@ def test_too_few_images_and_models_without_other_words(folder, model, tmp_path):
     infer(f"{folder / 'known'}[:110]", (), model, out=tmp_path / "small", **USUAL)
     assert read_log(tmp_path / "small").fingerprint() == log.fingerprint()
 
+    for i in range(110):  # most of them prove to be no pictures
+        f = tmp_path / "bad" / f"{i:03d}.jpg"
+        save(scene(i), f) if i % 4 == 0 else (f.parent.mkdir(exist_ok=True), f.write_bytes(b"no picture"))
+    bad = infer(
+        str(tmp_path / "bad"), (), model, out=tmp_path / "badlog", **USUAL | {"classes": "a,b", "max_rejects": 99}
+    )
+    names = set(read_log(tmp_path / "badlog").manifest.evidence)
+    assert "too few to learn words or pictures from" in bad.notes[-1] and not names & {"picture", "word_margin"}
+
     class Classes:
         "A model that knows its class names and nothing else."
 

@@ -7,7 +7,6 @@ __all__ = ['SEPARATES', 'as_target', 'share_interval', 'direction', 'Factors', '
            'log_targets', 'log_factors']
 
 # %% ../../nbs/09_act/08_factors.ipynb #22be4464
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,7 +99,7 @@ def share_interval(
     low, high = (float(np.tanh(max(v, 0.0)) ** 2) for v in (z - half, z + half))
     return value, low, high
 
-
+# %% ../../nbs/09_act/08_factors.ipynb #86c14de9
 def direction(
     factor: Factor,  # that goes with the target
     target: pd.Series,  # numbers, or truth values
@@ -108,19 +107,14 @@ def direction(
     "Which way a factor goes with a target."
     yes = pd.api.types.is_bool_dtype(target)
     value = target.astype(float) if yes else target.rank(pct=True)
-
-    def told(v: float) -> str:
-        return f"{v:.0%}" if yes else f"rank {v:.2f}"
-
+    told = ("{:.0%}" if yes else "rank {:.2f}").format
     if factor.kind != "names":
-        ends = (
-            ("earliest third", "middle", "latest") if factor.kind == "time" else ("lowest third", "middle", "highest")
-        )
         seen = factor.values.notna()
         rho = float(spearmanr(factor.values[seen], value[seen]).statistic)
         thirds = pd.qcut(factor.values[seen].rank(method="first"), 3, labels=False)
         low, mid, high = (float(value[seen][(thirds == i).to_numpy()].mean()) for i in range(3))
-        parts = ", ".join(f"{end} {told(v)}" for end, v in zip(ends, (low, mid, high), strict=True))
+        first, last = ("earliest", "latest") if factor.kind == "time" else ("lowest", "highest")
+        parts = f"{first} third {told(low)}, middle {told(mid)}, {last} {told(high)}"
         return parts + (f", rises (ρ {rho:+.2f})" if rho > 0.1 else f", falls (ρ {rho:+.2f})" if rho < -0.1 else "")
     kept = [k for k in range(len(factor.names)) if (factor.levels == k).sum() >= _least(target)]
     means = {factor.names[k]: float(value[factor.levels == k].mean()) for k in kept}
@@ -367,9 +361,8 @@ def log_targets(
     known = fit_axes(log) if card is None else card
     if card is None:
         known = known.with_parts(decision=evaluation.fit_decision(known, log))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "no reasons in words", UserWarning)  # then actions are asked about
-            known = log_reasons.with_reasons(known, log)
+        says = any(n.startswith(("word_lead", "measure_")) for n in log.table.column_names)  # else actions are asked
+        known = log_reasons.with_reasons(known, log) if says else known
     scores = score_log(known, log, any_model=any_model)
     table = {n: scores[n].astype(float) for n in known.names}
     why = "reason" if "reason" in scores else "action"
@@ -402,7 +395,6 @@ def log_factors(
     if lost := [c for c in columns if c not in every]:
         raise ValueError(f"columns must be among {', '.join(map(str, every.columns))}, got {lost[0]!r}")
     asked = every[[c for c in every if c in {*columns, *given}]] if columns else every
-    domains = log.array("domain").tolist() if log.is_id.any() and not log.is_id.all() else None
-    return find_factors(
-        asked, log_targets(log, card, any_model), level, given, None if domains is None else log.is_id, domains
-    )
+    both = log.is_id.any() and not log.is_id.all()
+    sets = (log.is_id, log.array("domain").tolist()) if both else (None, None)
+    return find_factors(asked, log_targets(log, card, any_model), level, given, *sets)

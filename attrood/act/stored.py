@@ -197,7 +197,7 @@ def of_images(
     free = {"reference", "pixels", "copies"}
     return {n: e for n, e in log.manifest.evidence.items() if e.get("needs") and set(e["needs"]) <= free}
 
-
+# %% ../../nbs/09_act/02_stored.ipynb #435868a1
 def asked_again(
     log: Log,  # with stored words
     class_names: Sequence[str],  # the list after

@@ -122,6 +122,19 @@ def _values(
     for table in tables:
         yield from (table["title"], table["text"], *table["head"], *(c for row in table["rows"] for c in row))
 
+# %% ../../nbs/10_entrance/09_report.ipynb #a3db05cf
+def _said_of_sets(
+    found: Digest, sets: list[set_reasons.SetReasons], colors: Mapping[str, str], code: str
+) -> dict[str, Any]:
+    "What the page says of sets in words, and the language in which it opens."
+    language.language_of(code)  # refuses one that there is not
+    return {
+        "sets": set_cards(found.said, colors),
+        "asked": {s.name: [(c, set_reasons.set_action(s, c)) for c in language.LANGUAGES] for s in sets},
+        "head": [(c, set_reasons.headline(sets, c)) for c in language.LANGUAGES] if sets else [],
+        "language": code if sets else "en",
+    }
+
 # %% ../../nbs/10_entrance/09_report.ipynb #e95fd5de
 def render_report(
     card: AxisCard,  # fitted axes
@@ -133,7 +146,6 @@ def render_report(
     code: str = "en",  # of the language in which it opens; a button changes it
 ) -> str:  # HTML
     "The report as one self-contained page."
-    language.language_of(code)  # refuses one that there is not
     found = scores if isinstance(scores, Digest) else digest(card, scores)
     sets, domains, axes = known_sets(found.said), domain_cards(found, card), axis_cards(card)
     picks = plane_picks(card, found, {d["name"]: d["color"] for d in domains})
@@ -150,10 +162,7 @@ def render_report(
         title=visible(title),
         subtitle=subtitle,
         lead=lead_lines(found, len(axes), card.decision is not None),
-        sets=set_cards(found.said, {d["name"]: d["color"] for d in domains}),
-        asked={s.name: [(c, set_reasons.set_action(s, c)) for c in language.LANGUAGES] for s in sets},
-        language=code if sets else "en",
-        head=[(code, set_reasons.headline(sets, code)) for code in language.LANGUAGES] if sets else [],
+        **_said_of_sets(found, sets, {d["name"]: d["color"] for d in domains}, code),
         domains=domains,
         axes=axes,
         beside="" if comparison is None else comparison_lead(comparison),

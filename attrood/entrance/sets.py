@@ -116,7 +116,7 @@ def row_columns(
     seen = [words.setdefault(outputs.visible(n), len(words)) for n in looks]
     return {"aspect": aspect, "called": called, "look": seen, "sure": [round(float(v), 2) for v in sure]}
 
-
+# %% ../../nbs/10_entrance/05_sets.ipynb #c7723293
 def page_language(
     scores: pd.DataFrame,  # (n rows) from `score_log`
 ) -> dict[str, Any]:  # language -> sentences by aspect, names of faults, what to do

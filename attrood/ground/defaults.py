@@ -644,8 +644,8 @@ DEFAULTS |= {
         20_000,
         "higher: words are read with larger ensembles of prompts on a CPU, where nobody asked for them",
         "argument",
-        "eight templates; ViT-B/32 takes 0.08 s of one slow core for a text, so this is half an hour of one, once; eighty "
-        "templates would be four hours",
+        "eight templates; ViT-B/32 takes 0.08 s of one slow core for a text, so this is half an hour of one, once; "
+        "eighty templates would be four hours",
         ("inference.run:MOST_TEXTS",),
     ),
     "look_conditions": Default(
@@ -657,8 +657,8 @@ DEFAULTS |= {
     ),
     "surely_dates": Default(
         0.9,
-        "higher: a column with a few texts that are no dates is not read as times; lower: texts that happen to look like "
-        "dates are",
+        "higher: a column with a few texts that are no dates is not read as times; lower: texts that happen to look "
+        "like dates are",
         "argument",
         "one text in ten may say that nothing is known, each in its own way",
         ("act.columns:SURELY",),

@@ -147,7 +147,7 @@ def has_word_vectors(
     "Whether the vectors of words are in the cache."
     return (file := _words_file(encoder, words, templates, cache)) is not None and _kept(file, len(words)) is not None
 
-
+# %% ../../nbs/04_inference/10_encoder.ipynb #df9aed32
 def word_vectors(
     encoder: Encoder,  # the model
     words: vocabulary.Vocabulary,  # (W,) words

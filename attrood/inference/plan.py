@@ -146,6 +146,16 @@ def write_shards(
             times["write"] += mark - now
     summary.seconds, summary.times = perf_counter() - begin, times
 
+# %% ../../nbs/04_inference/07_plan.ipynb #23e7ab77
+def _taught(run: Run, folder: RunFolder) -> list[str]:
+    "Add what reference rows teach; a line on what they are too few for."
+    null = class_vectors(run.vlm, ["a photo"], ["{}"])[0]
+    with warnings.catch_warnings(record=True) as caught:
+        add_run_evidence(folder, run.texts, null, run.options.embeddings, run.scores, run.words, run.picture)
+    for w in (w for w in caught if not issubclass(w.category, UserWarning)):
+        warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    return list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
+
 # %% ../../nbs/04_inference/07_plan.ipynb #857264e4
 def execute(
     run: Run,  # as planned
@@ -178,8 +188,7 @@ def execute(
             )
         if run.share is not None:
             start = perf_counter()
-            null = class_vectors(run.vlm, ["a photo"], ["{}"])[0]
-            add_run_evidence(folder, run.texts, null, run.options.embeddings, run.scores, run.words, run.picture)
+            summary.notes = (*summary.notes, *_taught(run, folder))
             summary.times["evidence"] = perf_counter() - start
         finish_run(folder, run.record)
     return summary

@@ -115,7 +115,7 @@ def _off(options: InferOptions, names: Sequence[str], why: str) -> tuple[InferOp
     note = f"{' and '.join(names)} {'are' if names[-1] == 'words' or len(names) > 1 else 'is'} left out: {why}"
     return _set(options, names, False), [note] if why else []
 
-
+# %% ../../nbs/04_inference/12_run.ipynb #060661b9
 def settled(
     options: InferOptions,  # words and picture on, off, or None
     fitted: EmbeddingScores | None,  # of the earlier log that `scores` names
@@ -133,12 +133,13 @@ def settled(
     if expected < FEW:
         why = (
             f"at least {FEW} ID reference images are needed to learn from, and about {expected:.0f} will be at hand "
-            "(a fifth of the ID images or 30, none where a fifth is fewer than 20, or than 2 a class; --reference gives "
-            "others)"
+            "(a fifth of the ID images or 30, none where a fifth is fewer than 20, or than 2 a class; "
+            "--reference gives others)"
         )
         return _off(on, free, why)
     lost = [] if begun is None else [n for n in free if n not in begun]
-    return _off(on, lost, "this run was begun without; --restart, or another output, has them") if lost else (on, [])
+    why = "this run was begun without; --restart, or another output, has them"
+    return _off(on, lost, why) if lost else (on, [])
 
 # %% ../../nbs/04_inference/12_run.ipynb #b7d1c0e4
 def _activation(vlm: Encoder) -> dict[str, str]:
@@ -380,13 +381,11 @@ class Run(_Written):
         asked = options.words is not None or "words" in (begun or {})
         options, left = settled(options, fitted, expected, begun)
         told, lost = (None, []) if fitted else _told(vlm, options, asked, prompts, names, texts)
+        fitted, gone = _without(fitted, options) if fitted else (None, [])
         picture, size = bool(options.picture), options.batch_size or 32
         record = _record(vlm, names, prompts, described, size, references, digest, options)
         record |= ({} if fitted else _learnt(told, picture)) | ({"share": share} if share != usual else {})
-        if fitted:
-            fitted, gone = _without(fitted, options)
-            record |= {"left_out": gone} if gone else {}
-        record |= {"vectors": make.text_hash(texts)} if options.vectors else {}
+        record |= ({"left_out": gone} if gone else {}) | ({"vectors": make.text_hash(texts)} if options.vectors else {})
         record |= {"columns": {n: str(kind) for n, kind in own.items()}} if own else {}
         batches = plan_batches([len(s) for s in sources], size, options.shard_rows)
         kept = (share if options.evidence else None, references, fitted, told, picture, own)
