@@ -25,9 +25,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 START = """
 try:
+    from attrood.cli import main  # trees that are older than the rooms
+except ModuleNotFoundError:
     from attrood.entrance.cli import main
-except ModuleNotFoundError:  # trees that are older than the rooms
-    from attrood.cli import main
 main()
 """
 COMMANDS = ["fit", "score", "explain", "run", "report"]
