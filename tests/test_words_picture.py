@@ -355,7 +355,7 @@ def test_another_list_is_another_run(folder, model, done, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_odd_pictures_are_measured_or_rejected(folder, model, tmp_path):
+def test_odd_pictures_are_measured_or_rejected(folder, model, done, tmp_path):
     from attrood.data.sources import MemorySource
 
     def encoded(image, fmt="PNG", **more):
