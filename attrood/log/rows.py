@@ -205,7 +205,7 @@ def _tables(file: Path, columns: Sequence[str], size: int, coded: bool) -> Itera
                 for batch in parquet.iter_batches(size, [group], list(columns), use_threads=False):
                     held += len(batch)
                     yield pa.Table.from_batches([batch])
-                if held >= SMALL and not coded:  # what decoding took, 50 MB, is kept otherwise
+                if held >= SMALL:  # what decoding took, 50 MB, is kept otherwise
                     pa.default_memory_pool().release_unused()
                     held = 0
     except (pa.ArrowException, OSError) as e:
