@@ -62,10 +62,9 @@ def make_sets(data: Path, folder: Path) -> None:
                 rows.append({"id": f"{cause}/{file.name}", "label": file.parent.name, "image": buffer.getvalue()})
             pq.write_table(pa.Table.from_pylist(rows), out)
     for name, file in FILES.items():
-        table = pq.read_table(data / f"images/{file}.parquet")
-        pq.write_table(
-            table.filter(pa.array(held_out(table["id"].to_pylist()))).slice(0, 400), folder / f"{name}.parquet"
-        )
+        if not (out := folder / f"{name}.parquet").exists():
+            table = pq.read_table(data / f"images/{file}.parquet")
+            pq.write_table(table.filter(pa.array(held_out(table["id"].to_pylist()))).slice(0, 400), out)
 
 
 def said(folder: Path, weights: Path, name: str, options: list[str]) -> pd.DataFrame:

@@ -16,14 +16,15 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from train_pocket import FOOD_TEMPLATE, TEMPLATES, _save, augment
 
-from attrood.evidence.vocabulary import packaged
+from attrood.evidence import vocabulary
+from attrood.ground import outputs
 from attrood.inference.pocket import load_pocket, need, read_parquet_images, to_tensor
 from attrood.why.causes import perturb
 
@@ -47,6 +48,8 @@ CONDITIONS = {
     "occlusion": ("hidden",),
 }  # camera fault -> words
 
+PLAIN = (FOOD_TEMPLATE, "a photo of {}.", "{}", "a photo of a {}.")  # templates of a log, where a word has no prompt
+
 
 def held_out(
     ids: Iterable[str],  # of images
@@ -58,12 +61,6 @@ def held_out(
 def readable(label: str) -> str:
     "A label as a text."
     return label.split(",")[0].replace("_", " ").replace("-", " ").lower()
-
-
-def prompts_of(words: Mapping[str, Mapping[str, str]]) -> list[tuple[str, ...]]:
-    "Prompts of each word: its own, or the templates that a log may have."
-    plain = (FOOD_TEMPLATE, "a photo of {}.", "{}", "a photo of a {}.")
-    return [(p,) if p else tuple(t.format(w) for t in plain) for kind in words.values() for w, p in kind.items()]
 
 
 def read_training(
@@ -93,13 +90,13 @@ def read_training(
     return np.concatenate(pictures), words, classes
 
 
-def known_words(words: Iterable[tuple[str, ...]], classes: Iterable[str]) -> dict[str, dict[str, str]]:
-    "Kind to word to prompt, of all that is no class of food."
-    own = packaged()["words"]
-    media = {w: own["medium"][w] or f"a {w}." for group in MEDIA.values() for w in group}
-    conditions = {w: own["condition"][w] for group in CONDITIONS.values() for w in group}
-    things = sorted({w for group in words for w in group} - {*media, *conditions, *classes})
-    return {"thing": dict.fromkeys(things, ""), "medium": media, "condition": conditions}
+def known_words(words: Iterable[tuple[str, ...]], classes: Iterable[str]) -> vocabulary.Vocabulary:
+    "All words but the classes of food, media and conditions with the prompts of the packaged list."
+    own = vocabulary.packaged()["words"]
+    rows = [(w, "medium", own["medium"][w] or f"a {w}.") for group in MEDIA.values() for w in group]
+    rows += [(w, "condition", own["condition"][w]) for group in CONDITIONS.values() for w in group]
+    things = {w for group in words for w in group} - {w for w, _, _ in rows} - set(classes)
+    return vocabulary.Vocabulary(*zip(*[(w, "thing", "") for w in sorted(things)] + rows, strict=True))
 
 
 def train(
@@ -111,13 +108,15 @@ def train(
     seed: int = 0,
 ) -> dict[str, Any]:  # steps, last loss
     "Go on training the pocket model with images of many kinds, each with all words that it shows."
+    outputs.check_output(out, "weights", [data])  # before the work
+    outputs.check_output(out.with_suffix(".json"), "words", [data])
     torch, start = need("torch"), time.monotonic()
     torch.manual_seed(seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     pictures, shown, classes = read_training(data)
     words = known_words(shown, classes)
-    names = [*classes, *(w for kind in words.values() for w in kind)]
-    prompts = [tuple(t.format(c) for t in TEMPLATES) for c in classes] + prompts_of(words)
+    names = [*classes, *words.texts]
+    prompts = [[t.format(c) for t in TEMPLATES] for c in classes] + vocabulary.word_prompts(words, PLAIN)
     place = {w: i for i, w in enumerate(names)}
     target = np.zeros((len(pictures), len(names)), np.float32)
     for i, group in enumerate(shown):
@@ -155,8 +154,8 @@ def train(
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     state["logit_scale"] = torch.tensor(math.log(30.0)).half()
     _save(out, state, {"steps": steps, "minutes": minutes, "seed": seed, "loss": loss})
-    out.with_suffix(".json").write_text(json.dumps({"words": words}, indent=1, ensure_ascii=False), encoding="utf-8")
-    return {"steps": steps, "loss": round(loss, 3), "words": len(names) - len(classes)}
+    vocabulary.write_vocabulary(words, out.with_suffix(".json"))
+    return {"steps": steps, "loss": round(loss, 3), "words": len(words)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -167,7 +166,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(argv)
-    print(json.dumps(train(a.data, a.out, a.minutes, seed=a.seed), indent=1))
+    try:
+        print(json.dumps(train(a.data, a.out, a.minutes, seed=a.seed), indent=1))
+    except (ValueError, OSError) as error:
+        print(f"pocket: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

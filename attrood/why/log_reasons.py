@@ -22,7 +22,7 @@ from ..evidence import extras, picture_causes
 from ..ground import defaults
 from ..log import Log
 from .explainer import texts
-from .faults import faults_of
+from .faults import faults_of, kinds_of_words
 from .language import ENGLISH, LANGUAGES, fault_words, language_of
 from attrood.why.reasons import (
     DISTANCES,
@@ -214,9 +214,7 @@ def reason_table(
     fitted = fitted if fitted is not None else Reasons.fit(log)
     pixels = extras.measures_of(log) if pixels is None and fitted.picture is not None else pixels
     strengths, has, n = strengths_of(fitted, log, pixels), log.table.column_names, len(log)
-    word_kind = log.array("word_kind") if "word_kind" in has else np.full(n, "")
-    condition = word_kind == "condition"
-    medium = condition | (word_kind == "medium")
+    medium, condition = kinds_of_words(log)
     sure = kind_probabilities(fitted, strengths)
     code = coded_kinds(strengths, medium, sure, fitted.learnt)
     other, picture, two = (code == KINDS.index(k) for k in ("not_in_list", "picture", "between_classes"))

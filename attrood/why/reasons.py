@@ -19,7 +19,7 @@ import pandas as pd
 from ..evidence import extras, picture_causes
 from ..ground import files
 from ..log import Log
-from .faults import faults_of
+from .faults import faults_of, kinds_of_words
 from .language import fault_words, language_of
 from .limits import BETWEEN, OUTSIDE, Question, conformal_p, odds, taught_odds, with_limits
 
@@ -296,7 +296,7 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
     "For each row its word, whether that is a medium, its fault with probability and sentences, its two best classes."
     n, has = len(log), log.table.column_names
     word = log.array("word").tolist() if "word" in has else [""] * n
-    kind = log.array("word_kind") if "word_kind" in has else np.full(n, "")
+    medium, condition = kinds_of_words(log)
     classes, top = np.array(log.manifest.class_names, object), log.array("top_index")
     fault: list[Any] = [("", 0.0, ())] * n
     if pixels is not None and fitted.picture is not None:
@@ -305,8 +305,8 @@ def _names(fitted: Reasons, log: Log, pixels: pd.DataFrame | None, strengths: pd
         fault = [(c, s, f[0].evidence) for c, s, f in zip(called, sure.tolist(), found, strict=True)]
     return {
         "word": word,
-        "medium": np.isin(kind, ["medium", "condition"]).tolist(),
-        "condition": (kind == "condition").tolist(),
+        "medium": medium.tolist(),
+        "condition": condition.tolist(),
         "fault": fault,
         "pair": classes[top[:, :2]].tolist(),
         "closest": log.array("words")[:, :3].tolist() if "words" in has else [[]] * n,
